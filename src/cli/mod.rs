@@ -1,0 +1,48 @@
+//! The command line: one file per subcommand, and what each prints.
+//!
+//! Exit codes: 0 it worked; 1 it ran and failed; 2 it was asked for something that cannot be done
+//! (bad arguments, missing privilege, a kernel without a feature), and nothing was changed.
+
+mod lab;
+mod rules;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A transparent TCP relay and normaliser for paths through firewalls that mangle TCP.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(run::Args),
+    Rules(rules::Args),
+    Lab(lab::Args),
+}
+
+/// A request that cannot be carried out as it stands; nothing was changed. Exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// Parses the arguments, runs the subcommand and reports its error in one line on stderr.
+pub fn main() -> ExitCode {
+    let result = match Args::parse().command {
+        Command::Run(args) => run::main(args),
+        Command::Rules(args) => rules::main(args),
+        Command::Lab(args) => lab::main(args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("unmangle: {error:#}");
+            ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! A wire between two hosts of the lab, in user space: it delays, loses and mangles packets.
+
+mod spec;
+
+pub use spec::{Direction, End, Isn, Oversize, OversizeAction, Protocol, WindowScale, WireSpec};
+
+/// Carries packets until SIGTERM.
+pub fn run(_spec: &WireSpec) -> std::io::Result<()> {
+    unimplemented!()
+}

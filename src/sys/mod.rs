@@ -1,0 +1,1 @@
+//! What rustix and socket2 lack: the only `unsafe` in the crate, each block with its reason.
