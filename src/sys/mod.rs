@@ -1,1 +1,3 @@
 //! What rustix and socket2 lack: the only `unsafe` in the crate, each block with its reason.
+
+pub mod child;
