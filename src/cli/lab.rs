@@ -13,6 +13,7 @@ use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::Usage;
+use crate::lab::matrix::label;
 use crate::lab::runner::Terms;
 use crate::lab::{
     Case, Error, Family, FlowDirection, Interrupt, Matrix, OpenedFrom, Outcome, Path, Row, Runner,
@@ -143,12 +144,19 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         long_rtt: args.long_rtt,
         unmangle: None,
     };
+    let title = format!(
+        "scp, {} MB, opened from the {}, strict: {}, long leg {} ms",
+        args.size as f64 / 1e6,
+        label(args.opened_from),
+        label(args.strict),
+        args.long_rtt.as_secs_f64() * 1e3
+    );
     let rows = transfer(&matrix.cases(), Runner::new(terms, Interrupt::watch()?))?;
 
     if args.json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
     } else {
-        println!("{}", table::render(&rows));
+        println!("{title}\n\n{}", table::render(&rows));
     }
     let complaints = verdict::complaints(&rows);
     for complaint in &complaints {

@@ -13,12 +13,15 @@
 //! [`verdict`] says whether the rows prove what they should. Tests and benchmarks start at
 //! [`Lab::builder`].
 
+pub mod builder;
 pub mod error;
 pub mod firewall;
 pub mod ground;
 pub mod host;
 pub mod interrupt;
+pub mod joined;
 pub mod matrix;
+pub mod payload;
 pub mod process;
 pub mod requirements;
 pub mod row;
@@ -31,14 +34,18 @@ pub mod topology;
 pub mod verdict;
 pub mod wire;
 
+pub use builder::Builder;
 pub use error::{Error, Result};
 pub use host::Host;
 pub use interrupt::Interrupt;
+pub use joined::Joined;
 pub use matrix::{Case, Family, FlowDirection, Matrix, OpenedFrom, Path, Strict};
+pub use payload::Payload;
 pub use process::Process;
 pub use requirements::require;
 pub use row::{Invalid, Outcome, Row};
 pub use runner::{Evidence, Runner};
 pub use scenario::Scenario;
-pub use standing::{Joined, Lab};
+pub use standing::Lab;
+pub use tool::Tool;
 pub use topology::Role;

@@ -14,6 +14,9 @@ use crate::lab::host::describe;
 /// How often a condition is looked at while it is waited for.
 pub(crate) const GLANCE: Duration = Duration::from_millis(2);
 
+/// How long a process of the lab may take to get ready or to stop.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
 /// A child in the background. It logs to a file, and is killed and waited for when dropped.
 #[derive(Debug)]
 pub struct Process {

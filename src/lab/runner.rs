@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use crate::lab::error::Result;
 use crate::lab::interrupt::Interrupt;
+use crate::lab::joined::Joined;
 use crate::lab::matrix::{Case, OpenedFrom, Path, Strict};
 use crate::lab::process::Process;
 use crate::lab::row::{Ended, Outcome, Row};
 use crate::lab::scenario::Between;
-use crate::lab::standing::{Joined, Lab};
-use crate::lab::tool::Errand;
+use crate::lab::standing::Lab;
 use crate::lab::topology::Role;
 
 /// How long flows may take to close after a tool is content.
@@ -137,20 +137,10 @@ impl Runner {
 
     /// Lets the tool carry the payload, and looks at how it ended and what arrived.
     fn carry(&self, lab: &Lab, case: &Case) -> Result<Ended> {
-        let payload = lab.payload().expect("the runner asks for a payload");
-        let sshd = lab.sshd().expect("the runner asks for an sshd");
-        let received = lab.data_directory().join("received");
+        let received = lab.received();
         let _ = std::fs::remove_file(&received);
-        let opener = lab.host(case.opened_from.opener());
-        let mut command = case.tool.command(&Errand {
-            opener,
-            peer: case.opened_from.listener().address(case.family),
-            user: sshd.user(),
-            key: sshd.key(),
-            direction: case.direction,
-            from: &payload.path,
-            to: &received,
-        });
+        let (opened_from, direction) = (case.opened_from, case.direction);
+        let mut command = lab.errand(case.tool, opened_from, direction, case.family);
         let log = lab.directory().join("tool.log");
         let begun = Instant::now();
         let mut tool = Process::start("tool", &mut command, &log)?;
@@ -165,8 +155,10 @@ impl Runner {
             success: status.map(|status| status.success()),
             stderr: tool.log(),
             seconds,
-            equal: payload.equals(&received),
-            resets: lab.counts(opener.role())?.resets,
+            equal: lab
+                .payload()
+                .is_some_and(|payload| payload.equals(&received)),
+            resets: lab.counts(opened_from.opener())?.resets,
         })
     }
 }

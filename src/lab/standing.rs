@@ -1,41 +1,23 @@
 //! A lab that stands: three hosts, joined, filtered, with an sshd and a payload if asked for.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rand::{Rng, SeedableRng};
-use sha2::{Digest, Sha256};
-
+use crate::lab::builder::Builder;
 use crate::lab::error::{Error, Result};
 use crate::lab::firewall::{Counts, TABLE, conntrack_invalid, ruleset};
-use crate::lab::ground::{self, Ground};
+use crate::lab::ground::Ground;
 use crate::lab::host::{Host, output};
-use crate::lab::matrix::Strict;
-use crate::lab::process::{GLANCE, Process};
-use crate::lab::requirements::require;
+use crate::lab::joined::{Joined, Span};
+use crate::lab::matrix::{Family, FlowDirection, OpenedFrom, Strict};
+use crate::lab::payload::Payload;
+use crate::lab::process::{GLANCE, PATIENCE, Process};
 use crate::lab::row::Invalid;
-use crate::lab::scenario::Between;
 use crate::lab::sshd::Sshd;
-use crate::lab::topology::{FIREWALL_DEVICE, LONG_DEVICE, MTU, Role};
-use crate::lab::wire::{End, WireSpec};
-use crate::sys::child::die_with_parent;
-
-/// How long a process of the lab may take to get ready or to stop.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// What joins two hosts.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Joined {
-    /// A wire of our own, which does something to packets.
-    Wire(Box<Between>),
-    /// A pair of the kernel's virtual devices: for measuring speed.
-    Veth {
-        /// Whether packets may be larger than the MTU until they leave.
-        offloads: bool,
-    },
-}
+use crate::lab::tool::{Errand, Tool};
+use crate::lab::topology::{FIREWALL_DEVICE, LONG_DEVICE, Role};
 
 /// Three hosts that stand until this is dropped.
 #[derive(Debug)]
@@ -50,132 +32,47 @@ pub struct Lab {
     ground: Ground,
 }
 
-/// A file of random bytes, and their digest.
-#[derive(Debug, Clone)]
-pub struct Payload {
-    /// Where it is.
-    pub path: PathBuf,
-    /// How many bytes it has.
-    pub bytes: u64,
-    sha256: [u8; 32],
-}
-
-/// How a lab is to stand.
-#[derive(Debug, Clone)]
-pub struct Builder {
-    firewall: Joined,
-    long_leg: Joined,
-    seed: u64,
-    strict: Option<Strict>,
-    sshd_on: Option<Role>,
-    payload: Option<u64>,
-    unmangle: Option<PathBuf>,
-}
-
-// === impl Joined ===
-
-impl Joined {
-    /// A wire that does this.
-    pub fn wire(between: Between) -> Self {
-        Self::Wire(Box::new(between))
-    }
-}
-
-// === impl Builder ===
-
-impl Builder {
-    /// What joins client and relay host; a wire that does nothing unless told otherwise.
-    pub fn firewall(mut self, joined: Joined) -> Self {
-        self.firewall = joined;
-        self
-    }
-
-    /// What joins relay host and server; a wire that does nothing unless told otherwise.
-    pub fn long_leg(mut self, joined: Joined) -> Self {
-        self.long_leg = joined;
-        self
-    }
-
-    /// What the wires draw their chances from.
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
-    }
-
-    /// Which end hosts filter; none unless told otherwise.
-    pub fn strict(mut self, strict: Strict) -> Self {
-        self.strict = Some(strict);
-        self
-    }
-
-    /// Starts an sshd on this host.
-    pub fn sshd_on(mut self, role: Role) -> Self {
-        self.sshd_on = Some(role);
-        self
-    }
-
-    /// Makes a file of this many random bytes.
-    pub fn payload(mut self, bytes: u64) -> Self {
-        self.payload = Some(bytes);
-        self
-    }
-
-    /// The program under test, which the wires are part of; this very program unless told otherwise.
-    pub fn unmangle(mut self, program: impl Into<PathBuf>) -> Self {
-        self.unmangle = Some(program.into());
-        self
-    }
-
-    /// Puts it up. What earlier labs left behind is swept away first.
-    pub fn start(self) -> Result<Lab> {
-        require()?;
-        ground::sweep()?;
-        let unmangle = match self.unmangle {
-            Some(program) => program,
-            None => std::env::current_exe().map_err(Error::io("finding this program"))?,
-        };
-        let ground = Ground::take()?;
-        let mut lab = Lab {
-            sshd: None,
-            wires: Vec::new(),
-            hosts: Role::ALL.map(|role| Host::new(ground.id(), role)),
-            strict: self.strict,
-            payload: None,
-            unmangle,
-            ground,
-        };
-        for host in &lab.hosts {
-            output(Command::new("ip").args(["netns", "add", host.netns()]), "")?;
-            host.run("ip", &["link", "set", "lo", "up"])?;
-            host.set(&host.role().settings())?;
-        }
-        lab.reset_counts()?;
-        lab.join(&self.firewall, &self.long_leg, self.seed)?;
-        if let Some(role) = self.sshd_on {
-            lab.sshd = Some(Sshd::start(lab.host(role), &lab.ground.directory())?);
-        }
-        if let Some(bytes) = self.payload {
-            lab.payload = Some(Payload::make(lab.data_directory().join("payload"), bytes)?);
-        }
-        Ok(lab)
-    }
-}
-
 // === impl Lab ===
 
 impl Lab {
     /// Begins to describe one.
     pub fn builder() -> Builder {
-        let nothing = || Joined::wire(Between::default());
-        Builder {
-            firewall: nothing(),
-            long_leg: nothing(),
-            seed: 1,
-            strict: None,
-            sshd_on: None,
+        Builder::default()
+    }
+
+    /// One that has its ground and nothing on it yet.
+    pub(crate) fn bare(ground: Ground, strict: Option<Strict>, unmangle: PathBuf) -> Self {
+        Self {
+            sshd: None,
+            wires: Vec::new(),
+            hosts: Role::ALL.map(|role| Host::new(ground.id(), role)),
+            strict,
             payload: None,
-            unmangle: None,
+            unmangle,
+            ground,
         }
+    }
+
+    /// Makes the namespaces.
+    pub(crate) fn make_hosts(&self) -> Result<()> {
+        for host in &self.hosts {
+            let mut add = Command::new("ip");
+            output(add.args(["netns", "add", host.netns()]), "")?;
+            host.run("ip", &["link", "set", "lo", "up"])?;
+            host.set(&host.role().settings())?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn start_sshd(&mut self, role: Role) -> Result<()> {
+        self.sshd = Some(Sshd::start(self.host(role), &self.directory())?);
+        Ok(())
+    }
+
+    pub(crate) fn make_payload(&mut self, bytes: u64) -> Result<()> {
+        let path = self.data_directory().join("payload");
+        self.payload = Some(Payload::make(path, bytes)?);
+        Ok(())
     }
 
     /// The host that plays `role`.
@@ -229,16 +126,27 @@ impl Lab {
     /// Joins the hosts; what joined them before is gone.
     pub fn join(&mut self, firewall: &Joined, long_leg: &Joined, seed: u64) -> Result<()> {
         self.part()?;
+        let span = |device, a, b| Span {
+            device,
+            a: self.host(a),
+            b: self.host(b),
+        };
         let spans = [
-            (FIREWALL_DEVICE, Role::Client, Role::Relay, firewall),
-            (LONG_DEVICE, Role::Relay, Role::Server, long_leg),
+            (span(FIREWALL_DEVICE, Role::Client, Role::Relay), firewall),
+            (span(LONG_DEVICE, Role::Relay, Role::Server), long_leg),
         ];
-        for (device, a, b, joined) in spans {
+        let directory = self.directory();
+        let mut wires = Vec::new();
+        for (nth, (span, joined)) in spans.iter().enumerate() {
             match joined {
-                Joined::Wire(between) => self.lay_wire(device, a, b, between, seed)?,
-                Joined::Veth { offloads } => self.lay_veth(device, a, b, *offloads)?,
+                Joined::Wire(between) => {
+                    let seed = seed.wrapping_add(nth as u64);
+                    wires.push(span.lay_wire(between, seed, &self.unmangle, &directory)?);
+                }
+                Joined::Veth { offloads } => span.lay_veth(*offloads)?,
             }
         }
+        self.wires = wires;
         for host in &self.hosts {
             host.feed("ip", &["-batch", "-"], &host.role().ip_batch())?;
         }
@@ -267,55 +175,36 @@ impl Lab {
         Ok(counts)
     }
 
-    fn lay_wire(
-        &mut self,
-        device: &str,
-        a: Role,
-        b: Role,
-        between: &Between,
-        seed: u64,
-    ) -> Result<()> {
-        let end = |role: Role| End {
-            netns: self.host(role).netns().to_owned(),
-            device: device.to_owned(),
-            mtu: MTU,
-        };
-        let spec = WireSpec {
-            seed: seed ^ u64::from(device == LONG_DEVICE),
-            a: end(a),
-            b: end(b),
-            a_to_b: between.client_to_server.clone(),
-            b_to_a: between.server_to_client.clone(),
-        };
-        let file = self.directory().join(format!("{device}.json"));
-        let json = serde_json::to_vec_pretty(&spec).expect("a specification is plain data");
-        fs::write(&file, json).map_err(Error::file(&file))?;
-        let mut command = Command::new(&self.unmangle);
-        die_with_parent(command.args(["lab", "wire", "--spec"]).arg(&file));
-        let log = self.directory().join(format!("{device}.log"));
-        let mut wire = Process::start(&format!("wire {device}"), &mut command, &log)?;
-        wire.ready("ready", PATIENCE)?;
-        self.wires.push(wire);
-        Ok(())
-    }
-
-    fn lay_veth(&self, device: &str, a: Role, b: Role, offloads: bool) -> Result<()> {
-        let [a, b] = [a, b].map(|role| self.host(role));
-        let peer = ["peer", "name", device, "netns", b.netns()];
-        let pair = [&["link", "add", device, "type", "veth"][..], &peer].concat();
-        a.run("ip", &pair)?;
-        if !offloads {
-            for host in [a, b] {
-                let off = ["-K", device, "tso", "off", "gso", "off", "gro", "off"];
-                host.run("ethtool", &off)?;
-            }
-        }
-        Ok(())
-    }
-
     /// A command that runs `unmangle` on the relay host.
     pub fn unmangle(&self) -> Command {
         self.relay().command(&self.unmangle)
+    }
+
+    /// A command by which one host carries the payload to or from the other, to [`Self::received`].
+    /// It needs a payload, and an sshd on the host that does not open the connection.
+    pub fn errand(
+        &self,
+        tool: Tool,
+        opened_from: OpenedFrom,
+        direction: FlowDirection,
+        family: Family,
+    ) -> Command {
+        let payload = self.payload.as_ref().expect("the lab has a payload");
+        let sshd = self.sshd.as_ref().expect("the lab has an sshd");
+        tool.command(&Errand {
+            opener: self.host(opened_from.opener()),
+            peer: opened_from.listener().address(family),
+            user: sshd.user(),
+            key: sshd.key(),
+            direction,
+            from: &payload.path,
+            to: &self.received(),
+        })
+    }
+
+    /// Where an errand carries the payload to.
+    pub fn received(&self) -> PathBuf {
+        self.data_directory().join("received")
     }
 
     /// Starts a relay for ssh with this profile, and waits until it relays.
@@ -407,44 +296,9 @@ fn is_open(line: &str) -> bool {
     !line.starts_with("LISTEN") && !line.starts_with("TIME-WAIT")
 }
 
-// === impl Payload ===
-
-impl Payload {
-    fn make(path: PathBuf, bytes: u64) -> Result<Self> {
-        let mut content = vec![0; bytes as usize];
-        rand::rngs::StdRng::seed_from_u64(bytes).fill_bytes(&mut content);
-        fs::write(&path, &content).map_err(Error::file(&path))?;
-        let sha256 = Sha256::digest(&content).into();
-        Ok(Self {
-            path,
-            bytes,
-            sha256,
-        })
-    }
-
-    /// Whether the file at `path` holds the same bytes, by SHA-256; one that is missing does not.
-    pub fn equals(&self, path: &Path) -> bool {
-        fs::read(path).is_ok_and(|content| self.sha256 == <[u8; 32]>::from(Sha256::digest(content)))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_payload_repeats_and_one_flipped_byte_is_noticed() {
-        let directory = tempfile::tempdir().unwrap();
-        let [one, two] = ["one", "two"].map(|name| directory.path().join(name));
-        let payload = Payload::make(one.clone(), 10_000).unwrap();
-        Payload::make(two.clone(), 10_000).unwrap();
-        assert!(payload.equals(&two));
-        let mut content = fs::read(&two).unwrap();
-        content[5000] ^= 1;
-        fs::write(&two, content).unwrap();
-        assert!(!payload.equals(&two));
-        assert!(!payload.equals(&directory.path().join("three")));
-    }
 
     #[test]
     fn a_listener_and_a_connection_that_is_over_are_not_open() {

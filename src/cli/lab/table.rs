@@ -1,4 +1,4 @@
-//! The rows as a table that tells the story.
+//! The rows as a table that tells the story; it is Markdown, so that it can be pasted.
 
 use std::io::IsTerminal;
 
@@ -29,7 +29,7 @@ pub(super) fn render(rows: &[Row]) -> String {
 fn draw(rows: &[Row], color: bool) -> Table {
     let mut table = Table::new();
     table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .load_style(presets::ASCII_MARKDOWN)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(HEADER);
     if color {
