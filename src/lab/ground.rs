@@ -29,6 +29,7 @@ impl Ground {
     /// Takes a place that is nobody else's.
     pub fn take() -> Result<Self> {
         let _gate = gate()?;
+        fs::create_dir_all(LABS).map_err(Error::file(Path::new(LABS)))?;
         loop {
             let id = format!("{:08x}", rand::random::<u32>());
             match fs::create_dir(directory(&id)) {
@@ -63,6 +64,10 @@ impl Ground {
 impl Drop for Ground {
     fn drop(&mut self) {
         clear(&self.id);
+        if let Ok(_gate) = gate() {
+            // Only the last lab to go finds it empty.
+            let _ = fs::remove_dir(LABS);
+        }
     }
 }
 
@@ -70,8 +75,7 @@ impl Drop for Ground {
 pub fn sweep() -> Result<usize> {
     let _gate = gate()?;
     let mut swept = 0;
-    let labs = fs::read_dir(LABS).map_err(Error::file(Path::new(LABS)))?;
-    for lab in labs.flatten().filter(|entry| entry.path().is_dir()) {
+    for lab in fs::read_dir(LABS).into_iter().flatten().flatten() {
         let id = lab.file_name().to_string_lossy().into_owned();
         let in_use = File::open(lab.path().join(LOCK))
             .is_ok_and(|lock| flock(lock, FlockOperation::NonBlockingLockExclusive).is_err());
@@ -81,16 +85,17 @@ pub fn sweep() -> Result<usize> {
             swept += 1;
         }
     }
+    let _ = fs::remove_dir(LABS);
     Ok(swept)
 }
 
-/// Held while labs are made or swept, so that a lab between `mkdir` and its lock is left alone.
+/// Held while labs are made, swept or removed, so that a lab between `mkdir` and its lock is left
+/// alone. It is a lock on the directory above, which is there anyway: nothing stays behind.
 fn gate() -> Result<File> {
-    fs::create_dir_all(LABS).map_err(Error::file(Path::new(LABS)))?;
-    let path = Path::new(LABS).join("gate");
-    let gate = File::create(&path).map_err(Error::file(&path))?;
+    let above = Path::new("/run");
+    let gate = File::open(above).map_err(Error::file(above))?;
     flock(&gate, FlockOperation::LockExclusive)
-        .map_err(|error| Error::file(&path)(error.into()))?;
+        .map_err(|error| Error::file(above)(error.into()))?;
     Ok(gate)
 }
 
