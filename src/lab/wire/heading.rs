@@ -10,7 +10,7 @@ pub enum Heading {
 }
 
 /// One `T` for each heading.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct PerHeading<T> {
     /// What belongs to packets from `a` to `b`.
     pub a_to_b: T,
