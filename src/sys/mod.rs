@@ -1,3 +1,5 @@
 //! What rustix and socket2 lack: the only `unsafe` in the crate, each block with its reason.
 
 pub mod child;
+pub mod signal;
+pub mod tun;
