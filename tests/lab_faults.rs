@@ -41,7 +41,7 @@ fn uploads(scenario: &str, path: Path) -> Vec<Case> {
 fn transfer(cases: &[Case]) -> Vec<(Row, Evidence)> {
     let terms = Terms {
         bytes: 10_000_000,
-        timeout: Duration::from_secs(20),
+        timeout: Duration::from_secs(10),
         long_rtt: Duration::ZERO,
         unmangle: Some(UNMANGLE.into()),
     };

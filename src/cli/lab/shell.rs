@@ -48,8 +48,9 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
         Path::Split => Some(lab.start_relay("clean")?),
         Path::Relay => Some(lab.start_relay(scenario.profile)?),
     };
-    println!("{}", describe(&lab, &args));
-    std::io::stdout().flush()?;
+    // A reader that has gone away is no reason to end.
+    let mut stdout = std::io::stdout();
+    let _ = writeln!(stdout, "{}", describe(&lab, &args)).and_then(|()| stdout.flush());
     if std::io::stdin().is_terminal() {
         let shell = std::env::var("SHELL").unwrap_or_else(|_| "/bin/sh".to_owned());
         let host = lab.host(args.opened_from.opener());
