@@ -1,1 +1,15 @@
-//! (room under construction)
+//! How connections come to the relay: a pure plan, its text, and a process that owns it.
+//!
+//! `plan` says what is wanted; `nft` and `iptables` write it down; `routes` writes what leads marked
+//! packets to this host; `own` applies it for as long as the relay lives, and takes it away.
+
+pub mod iptables;
+pub mod nft;
+pub mod own;
+pub mod plan;
+pub mod preflight;
+pub mod routes;
+mod tool;
+
+pub use own::{OwnError, Owned};
+pub use plan::{ListenPorts, Mark, Plan, Zones};
