@@ -72,7 +72,7 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
     }
     if args.format == Format::Nft {
         println!("\n# A host whose INPUT drops by default needs one line there:");
-        println!("# {}", nft::input_line(&plan));
+        println!("# {} accept", nft::input_match(&plan));
     }
     Ok(ExitCode::SUCCESS)
 }

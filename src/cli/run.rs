@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Usage, logging, plan};
 use crate::config::{Keepalive, Profile, Sessions, Side};
 use crate::relay::{Listeners, Outcome, Server};
+use crate::rules::survey::{self, Forward};
 use crate::rules::{self, ListenPorts, Owned, Plan};
 
 /// Relay connections that pass through this gateway, and normalise the leg that faces the firewall.
@@ -104,7 +105,14 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
     for warning in rules::preflight::check(&trial).map_err(refused)? {
         tracing::warn!("{warning}");
     }
-    judge_other_rules(&trial, args.override_forward)?;
+    let forward = if args.override_forward {
+        Forward::Override
+    } else {
+        Forward::Respect
+    };
+    for doubt in survey::survey(&trial, forward).map_err(|error| Usage(error.to_string()))? {
+        tracing::warn!("{doubt}");
+    }
     let listeners = Listeners::bind(&sessions).map_err(|error| Usage(error.to_string()))?;
     let ports = ListenPorts {
         mangled: listeners.port(Side::Mangled),
@@ -115,11 +123,6 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()?
         .block_on(relay(plan, sessions, listeners, args.drain))
-}
-
-/// What the rules of other programs would have done with the connections, and will do to them.
-fn judge_other_rules(_plan: &Plan, _override_forward: bool) -> anyhow::Result<()> {
-    Ok(())
 }
 
 async fn relay(

@@ -114,9 +114,9 @@ pub fn one_line(text: &str) -> String {
     line.trim_end_matches([' ', ';']).to_owned()
 }
 
-/// The line that lets intercepted packets into a host whose INPUT would drop them.
-pub fn input_line(plan: &Plan) -> String {
-    format!("meta mark & {0} == {0} accept", plan.mark)
+/// What matches the intercepted packets, for a host whose INPUT would drop them.
+pub fn input_match(plan: &Plan) -> String {
+    format!("meta mark & {0} == {0}", plan.mark)
 }
 
 /// Marks an opening packet if it crosses from one side to the other and is among those that are wanted.

@@ -56,11 +56,7 @@ pub fn check(plan: &Plan) -> Result<Vec<String>, PreflightError> {
 }
 
 fn interface(name: &str) -> Result<(), PreflightError> {
-    let known: Vec<String> = fs::read_to_string("/proc/net/dev")
-        .unwrap_or_default()
-        .lines()
-        .filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned()))
-        .collect();
+    let known = interfaces();
     if known.iter().any(|known| known == name) {
         return Ok(());
     }
@@ -68,6 +64,15 @@ fn interface(name: &str) -> Result<(), PreflightError> {
         name: name.to_owned(),
         known: known.join(", "),
     })
+}
+
+/// The interfaces of this network namespace.
+pub fn interfaces() -> Vec<String> {
+    fs::read_to_string("/proc/net/dev")
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned()))
+        .collect()
 }
 
 fn kernel(release: &str) -> Result<(), PreflightError> {
