@@ -1,9 +1,24 @@
 //! `unmangle lab`: the place where it is proven.
 
+mod shell;
+mod table;
+mod values;
+
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use crate::lab::wire;
+use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::cli::Usage;
+use crate::lab::matrix::label;
+use crate::lab::runner::Terms;
+use crate::lab::{
+    Case, Error, Family, FlowDirection, Interrupt, Matrix, OpenedFrom, Outcome, Path, Row, Runner,
+    Strict, ground, require, requirements, scenario, verdict, wire,
+};
 
 /// Prove it: hosts in network namespaces around an emulated firewall.
 #[derive(clap::Args)]
@@ -14,6 +29,10 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Command {
+    Run(RunArgs),
+    /// Tell what the scenarios are.
+    List,
+    Shell(shell::Args),
     /// One wire of the lab; started by the lab itself.
     #[command(hide = true)]
     Wire {
@@ -23,13 +42,189 @@ enum Command {
     },
 }
 
+/// Make real transfers and print what became of them.
+///
+/// Exit code 1 when a relayed transfer fails or has packets INVALID, or when a fault turns out to
+/// do no harm without the relay.
+#[derive(clap::Args)]
+struct RunArgs {
+    /// Scenarios by name [default: all of them].
+    scenario: Vec<String>,
+    /// What stands in between.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "direct,liberal,split,relay"
+    )]
+    path: Vec<Path>,
+    /// Who sends: `upload` is the host that opens the connection.
+    #[arg(long, default_value = "upload")]
+    direction: Directions,
+    /// The version of IP.
+    #[arg(long, default_value = "4")]
+    family: Families,
+    /// Who opens the connection; sshd runs on the other host.
+    #[arg(long, default_value = "client")]
+    opened_from: OpenedFrom,
+    /// Which hosts filter by connection tracking and answer the rest by a TCP reset.
+    #[arg(long, default_value = "both")]
+    strict: Strict,
+    /// Round-trip time of the long leg.
+    #[arg(long, default_value = "0ms", value_parser = values::duration, value_name = "TIME")]
+    long_rtt: Duration,
+    /// How much to carry.
+    #[arg(long, default_value = "30M", value_parser = values::size, value_name = "BYTES")]
+    size: u64,
+    /// When a transfer is given up as stalled.
+    #[arg(long, default_value = "40s", value_parser = values::duration, value_name = "TIME")]
+    timeout: Duration,
+    /// How often to repeat each.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    /// Print an array of rows in JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Directions {
+    Upload,
+    Download,
+    Both,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Families {
+    #[value(name = "4")]
+    V4,
+    #[value(name = "6")]
+    V6,
+    Both,
+}
+
 /// Runs the subcommand.
 pub fn main(args: Args) -> anyhow::Result<ExitCode> {
-    match args.command {
+    let result = match args.command {
+        Command::Run(args) => run(args),
+        Command::List => list(),
+        Command::Shell(args) => shell::main(args),
         Command::Wire { spec } => {
             let spec: wire::WireSpec = serde_json::from_slice(&std::fs::read(spec)?)?;
             wire::run(&spec)?;
             Ok(ExitCode::SUCCESS)
+        }
+    };
+    result.map_err(|error| match error.downcast_ref::<Error>() {
+        Some(lab) if lab.is_usage() => Usage(lab.to_string()).into(),
+        _ => error,
+    })
+}
+
+fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    let scenarios = match args.scenario.as_slice() {
+        [] => scenario::all(),
+        names => names
+            .iter()
+            .map(|name| scenario::find(name))
+            .collect::<Result<_, _>>()?,
+    };
+    require()?;
+    let matrix = Matrix {
+        scenarios,
+        paths: args.path,
+        directions: args.direction.list(),
+        families: args.family.list(),
+        opened_from: args.opened_from,
+        strict: args.strict,
+        runs: args.runs,
+    };
+    let terms = Terms {
+        bytes: args.size,
+        timeout: args.timeout,
+        long_rtt: args.long_rtt,
+        unmangle: None,
+    };
+    let title = format!(
+        "scp, {} MB, opened from the {}, strict: {}, long leg {} ms",
+        args.size as f64 / 1e6,
+        label(args.opened_from),
+        label(args.strict),
+        args.long_rtt.as_secs_f64() * 1e3
+    );
+    let rows = transfer(&matrix.cases(), Runner::new(terms, Interrupt::watch()?))?;
+
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&rows)?);
+    } else {
+        println!("{title}\n\n{}", table::render(&rows));
+    }
+    let complaints = verdict::complaints(&rows);
+    for complaint in &complaints {
+        eprintln!("unmangle: {complaint}");
+    }
+    Ok(ExitCode::from(u8::from(!complaints.is_empty())))
+}
+
+/// Makes every transfer, and says on stderr why one ended in an error.
+fn transfer(cases: &[Case], mut runner: Runner) -> anyhow::Result<Vec<Row>> {
+    let progress = progress(cases.len());
+    let mut rows = Vec::new();
+    for case in cases {
+        progress.set_message(case.to_string());
+        let (row, evidence) = runner.run(case)?;
+        if row.outcome == Outcome::Error {
+            progress.suspend(|| eprintln!("unmangle: {case}: {}", evidence.tool.trim()));
+        }
+        tracing::debug!(%case, ?row, ?evidence, "transfer over");
+        rows.push(row);
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    Ok(rows)
+}
+
+/// A progress bar where there is a terminal to draw it on.
+fn progress(length: usize) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}");
+    let bar = ProgressBar::new(length as u64).with_style(style.expect("a valid template"));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+fn list() -> anyhow::Result<ExitCode> {
+    if requirements::is_root() {
+        ground::sweep()?;
+    }
+    for scenario in scenario::all() {
+        println!(
+            "{:<14} {} Cured by the profile {}.",
+            scenario.name, scenario.story, scenario.profile
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+// === impl Directions, Families ===
+
+impl Directions {
+    fn list(self) -> Vec<FlowDirection> {
+        match self {
+            Self::Upload => vec![FlowDirection::Upload],
+            Self::Download => vec![FlowDirection::Download],
+            Self::Both => vec![FlowDirection::Upload, FlowDirection::Download],
+        }
+    }
+}
+
+impl Families {
+    fn list(self) -> Vec<Family> {
+        match self {
+            Self::V4 => vec![Family::V4],
+            Self::V6 => vec![Family::V6],
+            Self::Both => vec![Family::V4, Family::V6],
         }
     }
 }

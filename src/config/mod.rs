@@ -1,9 +1,11 @@
 //! Flags -> checked settings. What leaves this room is valid; no later room checks it again.
 
 pub mod intercept;
+pub mod mark;
 pub mod profile;
 
 pub use intercept::{Intercept, InterceptError, Interface, Networks, Ports};
+pub use mark::{DEFAULT_MARK, Mark};
 pub use profile::{Profile, Strip, UnknownProfile};
 
 use std::time::Duration;

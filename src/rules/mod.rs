@@ -14,4 +14,4 @@ pub mod survey;
 mod tool;
 
 pub use own::{OwnError, Owned};
-pub use plan::{ListenPorts, Mark, Plan, Zones};
+pub use plan::{ListenPorts, Plan, Zones};

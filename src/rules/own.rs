@@ -11,6 +11,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
 
+use crate::config::Mark;
+
 use super::nft::{self, Ownership};
 use super::plan::Plan;
 use super::routes::{self, FAMILIES, Family};
@@ -32,7 +34,7 @@ pub enum OwnError {
     #[error("an ip rule of another program uses the mark bits {mark}: {rule}")]
     MarkTaken {
         /// Our bits.
-        mark: super::Mark,
+        mark: Mark,
         /// The rule in its way, as `ip` shows it.
         rule: String,
     },

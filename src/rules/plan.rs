@@ -1,8 +1,6 @@
 //! What the rules are to do: a pure value, compared and printed before anything is touched.
 
-use std::fmt;
-
-use crate::config::{Intercept, Profile, Strip};
+use crate::config::{DEFAULT_MARK, Intercept, Mark, Profile, Strip};
 
 /// Everything the rules and routes of one relay are made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,10 +23,6 @@ pub struct Plan {
     pub listen: ListenPorts,
 }
 
-/// The bits of a packet's mark that belong to the relay: they are set, and no other bit is touched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark(pub u32);
-
 /// One conntrack zone a leg: both legs of a session carry the same addresses and ports, and would
 /// collide in one table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +43,6 @@ pub struct ListenPorts {
     pub clean: u16,
 }
 
-/// Free of the bits that kube-proxy (0xc000), Tailscale (0xff0000), Cilium (0xf00) and Weave (0x60000) use.
-pub const DEFAULT_MARK: Mark = Mark(0x0200_0000);
 /// "UM" in ASCII, as are the zones.
 pub const DEFAULT_TABLE: u32 = 0x554d;
 /// Before `local` would be too early, after `main` (32766) too late.
@@ -74,11 +66,5 @@ impl Plan {
             zones: DEFAULT_ZONES,
             listen,
         }
-    }
-}
-
-impl fmt::Display for Mark {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{:#010x}", self.0)
     }
 }

@@ -1,0 +1,77 @@
+//! The rows as a table that tells the story; it is Markdown, so that it can be pasted.
+
+use std::io::IsTerminal;
+
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+
+use crate::lab::matrix::label;
+use crate::lab::{Outcome, Row};
+
+const HEADER: [&str; 10] = [
+    "scenario",
+    "path",
+    "direction",
+    "IP",
+    "outcome",
+    "seconds",
+    "MB/s",
+    "INVALID client",
+    "server",
+    "relay: mangled, clean",
+];
+
+/// Draws it; in colour on a terminal, unless `NO_COLOR` is set.
+pub(super) fn render(rows: &[Row]) -> String {
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    draw(rows, std::io::stdout().is_terminal() && !no_color).to_string()
+}
+
+fn draw(rows: &[Row], color: bool) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::ASCII_MARKDOWN)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(HEADER);
+    if color {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    for row in rows {
+        let invalid = row.conntrack_invalid;
+        let number = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
+        table.add_row([
+            Cell::new(&row.scenario),
+            Cell::new(label(row.path)),
+            Cell::new(label(row.direction)),
+            number(u8::from(row.family).to_string()),
+            outcome(row.outcome, color),
+            number(format!("{:.2}", row.seconds)),
+            number(rate(row)),
+            number(invalid.client.to_string()),
+            number(invalid.server.to_string()),
+            number(format!(
+                "{}, {}",
+                invalid.relay_mangled, invalid.relay_clean
+            )),
+        ]);
+    }
+    table
+}
+
+fn outcome(outcome: Outcome, color: bool) -> Cell {
+    let cell = Cell::new(label(outcome));
+    match outcome {
+        _ if !color => cell,
+        Outcome::Ok => cell.fg(Color::Green),
+        _ => cell.fg(Color::Red).add_attribute(Attribute::Bold),
+    }
+}
+
+/// Megabytes per second of a transfer that was completed.
+fn rate(row: &Row) -> String {
+    match row.outcome {
+        Outcome::Ok => format!("{:.1}", row.bytes as f64 / 1e6 / row.seconds),
+        _ => "-".to_owned(),
+    }
+}

@@ -1,0 +1,96 @@
+//! What can go wrong with a lab itself, as opposed to what goes wrong inside it on purpose.
+
+use std::path::PathBuf;
+
+/// Shorthand for results of this room.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A lab that could not be put up, used or taken down.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The lab makes network namespaces.
+    #[error("the lab needs root: run it as root, or with sudo")]
+    NotRoot,
+    /// A program the lab calls is not installed.
+    #[error("{tool} is not installed: apt install {package}")]
+    MissingTool {
+        /// The program.
+        tool: &'static str,
+        /// The Debian package that brings it.
+        package: &'static str,
+    },
+    /// No scenario has this name.
+    #[error("unknown scenario {name:?}: known are {known}")]
+    UnknownScenario {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// A command that had to succeed did not.
+    #[error("{command}: {status}: {stderr}")]
+    Command {
+        /// The command line.
+        command: String,
+        /// How it ended.
+        status: String,
+        /// Its last words.
+        stderr: String,
+    },
+    /// A process that had to keep running did not.
+    #[error("{name} ended before it was ready: {log}")]
+    Died {
+        /// Which one.
+        name: String,
+        /// The end of its log.
+        log: String,
+    },
+    /// A process did not get ready in time.
+    #[error("{name} was not ready in time: {log}")]
+    NotReady {
+        /// Which one.
+        name: String,
+        /// The end of its log.
+        log: String,
+    },
+    /// A program answered in a form that is not understood.
+    #[error("{what}: unexpected answer: {answer}")]
+    Answer {
+        /// Who was asked.
+        what: &'static str,
+        /// What it said.
+        answer: String,
+    },
+    /// A file or a system call failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// SIGINT or SIGTERM arrived.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Error {
+    /// Whether it was asked for something that cannot be done here, and nothing was changed.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::NotRoot | Self::MissingTool { .. } | Self::UnknownScenario { .. }
+        )
+    }
+
+    /// For `map_err`: an I/O error with what was being done.
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
+
+    /// For `map_err` where the file is what matters.
+    pub(crate) fn file(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+        Self::io(PathBuf::from(path).display().to_string())
+    }
+}

@@ -1,0 +1,294 @@
+//! From flags to the list of transfers. Pure.
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::lab::scenario::Scenario;
+use crate::lab::tool::Tool;
+use crate::lab::topology::Role;
+
+/// What stands between the hosts beside the firewall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Path {
+    /// Nothing: strict connection tracking, no relay.
+    Direct,
+    /// Nothing, and connection tracking is told to look away (nf_conntrack_tcp_be_liberal=1).
+    Liberal,
+    /// The relay with the profile `clean`: splitting alone.
+    Split,
+    /// The relay with the scenario's profile.
+    Relay,
+}
+
+/// Where the bytes go, seen from the host that opens the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FlowDirection {
+    /// The host that opens the connection sends.
+    Upload,
+    /// The host that opens the connection receives.
+    Download,
+}
+
+/// The version of IP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "u8", try_from = "u8")]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// The end host that opens connections; sshd runs on the other one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OpenedFrom {
+    /// The client, through the firewall towards the server.
+    Client,
+    /// The server, through the gateway towards the client.
+    Server,
+}
+
+/// Which end hosts filter by connection tracking and answer the rest by a TCP reset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strict {
+    /// The client alone.
+    Client,
+    /// The server alone.
+    Server,
+    /// Both.
+    Both,
+}
+
+/// How the relay is deployed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shape {
+    /// On a router between the firewall and the hosts.
+    Gateway,
+}
+
+/// One transfer to make.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Case {
+    /// What is wrong with the path.
+    pub scenario: Scenario,
+    /// How a relay is deployed.
+    pub shape: Shape,
+    /// What stands in between.
+    pub path: Path,
+    /// What carries the bytes.
+    pub tool: Tool,
+    /// Where the bytes go.
+    pub direction: FlowDirection,
+    /// By which IP.
+    pub family: Family,
+    /// Who opens the connection.
+    pub opened_from: OpenedFrom,
+    /// Who filters.
+    pub strict: Strict,
+    /// Which repetition it is, from 1.
+    pub run: u32,
+}
+
+/// Everything that was asked for.
+#[derive(Debug, Clone)]
+pub struct Matrix {
+    /// The scenarios, in order.
+    pub scenarios: Vec<Scenario>,
+    /// The paths, in order.
+    pub paths: Vec<Path>,
+    /// The directions, in order.
+    pub directions: Vec<FlowDirection>,
+    /// The families, in order.
+    pub families: Vec<Family>,
+    /// Who opens connections.
+    pub opened_from: OpenedFrom,
+    /// Who filters.
+    pub strict: Strict,
+    /// Repetitions of each.
+    pub runs: u32,
+}
+
+// === impl Matrix ===
+
+impl Matrix {
+    /// Every transfer, in the order of the table. Repetitions follow one another, so that the
+    /// kernel's caches are as warm for the second as they will be for the last.
+    pub fn cases(&self) -> Vec<Case> {
+        let mut cases = Vec::new();
+        for scenario in &self.scenarios {
+            for &path in &self.paths {
+                for &direction in &self.directions {
+                    for &family in &self.families {
+                        for run in 1..=self.runs {
+                            cases.push(Case {
+                                scenario: scenario.clone(),
+                                shape: Shape::Gateway,
+                                path,
+                                tool: Tool::Scp,
+                                direction,
+                                family,
+                                opened_from: self.opened_from,
+                                strict: self.strict,
+                                run,
+                            });
+                        }
+                    }
+                }
+            }
+        }
+        cases
+    }
+}
+
+// === impl Case ===
+
+impl Case {
+    /// The relay's profile on this path; `None` without a relay.
+    pub fn profile(&self) -> Option<&'static str> {
+        match self.path {
+            Path::Direct | Path::Liberal => None,
+            Path::Split => Some("clean"),
+            Path::Relay => Some(self.scenario.profile),
+        }
+    }
+
+    /// The wires of this transfer draw from this; the same transfer gets the same seed.
+    pub fn seed(&self) -> u64 {
+        let tag = format!("{self}");
+        tag.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+    }
+}
+
+impl std::fmt::Display for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} {} {} IPv{} run {}",
+            self.scenario.name,
+            label(self.path),
+            label(self.direction),
+            u8::from(self.family),
+            self.run
+        )
+    }
+}
+
+/// The name of a unit variant, as it stands in the JSON row.
+pub fn label(value: impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(name)) => name,
+        other => unreachable!("a unit variant is a string: {other:?}"),
+    }
+}
+
+// === impl Strict ===
+
+impl Strict {
+    /// Whether the host that plays `role` filters.
+    pub fn covers(self, role: Role) -> bool {
+        match self {
+            Self::Client => role == Role::Client,
+            Self::Server => role == Role::Server,
+            Self::Both => role != Role::Relay,
+        }
+    }
+}
+
+// === impl OpenedFrom ===
+
+impl OpenedFrom {
+    /// The host that opens connections.
+    pub fn opener(self) -> Role {
+        match self {
+            Self::Client => Role::Client,
+            Self::Server => Role::Server,
+        }
+    }
+
+    /// The host that listens: where sshd runs.
+    pub fn listener(self) -> Role {
+        match self {
+            Self::Client => Role::Server,
+            Self::Server => Role::Client,
+        }
+    }
+}
+
+// === impl Family ===
+
+impl From<Family> for u8 {
+    fn from(family: Family) -> Self {
+        match family {
+            Family::V4 => 4,
+            Family::V6 => 6,
+        }
+    }
+}
+
+impl TryFrom<u8> for Family {
+    type Error = String;
+
+    fn try_from(version: u8) -> Result<Self, String> {
+        match version {
+            4 => Ok(Self::V4),
+            6 => Ok(Self::V6),
+            other => Err(format!("there is no IPv{other}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::scenario;
+
+    fn matrix() -> Matrix {
+        Matrix {
+            scenarios: scenario::all(),
+            paths: vec![Path::Direct, Path::Relay],
+            directions: vec![FlowDirection::Upload, FlowDirection::Download],
+            families: vec![Family::V4, Family::V6],
+            opened_from: OpenedFrom::Client,
+            strict: Strict::Both,
+            runs: 3,
+        }
+    }
+
+    #[test]
+    fn every_combination_is_made_once_and_repetitions_follow_one_another() {
+        let cases = matrix().cases();
+        assert_eq!(cases.len(), scenario::all().len() * 2 * 2 * 2 * 3);
+        let runs: Vec<_> = cases.iter().take(4).map(|case| case.run).collect();
+        assert_eq!(runs, [1, 2, 3, 1]);
+    }
+
+    #[test]
+    fn a_split_relays_with_the_clean_profile_and_direct_not_at_all() {
+        let mut case = matrix().cases().pop().unwrap();
+        assert_eq!(case.profile(), Some(case.scenario.profile));
+        case.path = Path::Split;
+        assert_eq!(case.profile(), Some("clean"));
+        case.path = Path::Direct;
+        assert_eq!(case.profile(), None);
+    }
+
+    #[test]
+    fn seeds_repeat_and_differ_between_transfers() {
+        let cases = matrix().cases();
+        assert_eq!(cases[0].seed(), matrix().cases()[0].seed());
+        assert_ne!(cases[0].seed(), cases[1].seed());
+    }
+
+    #[test]
+    fn strictness_never_means_the_relay_host() {
+        assert!(Strict::Both.covers(Role::Client) && Strict::Both.covers(Role::Server));
+        assert!(!Strict::Both.covers(Role::Relay) && !Strict::Client.covers(Role::Server));
+    }
+}

@@ -1,0 +1,67 @@
+//! What the machine must have before a lab is put up.
+
+use std::path::PathBuf;
+
+use crate::lab::error::{Error, Result};
+
+/// Programs the lab calls, and the Debian package of each.
+const TOOLS: [(&str, &str); 7] = [
+    ("ip", "iproute2"),
+    ("ss", "iproute2"),
+    ("nft", "nftables"),
+    ("conntrack", "conntrack"),
+    ("sshd", "openssh-server"),
+    ("scp", "openssh-client"),
+    ("ssh-keygen", "openssh-client"),
+];
+
+/// Whether a lab can be put up here: root, and every program there. Changes nothing.
+pub fn require() -> Result<()> {
+    if !is_root() {
+        return Err(Error::NotRoot);
+    }
+    for (tool, package) in TOOLS {
+        if find(tool).is_none() {
+            return Err(Error::MissingTool { tool, package });
+        }
+    }
+    Ok(())
+}
+
+/// Whether this process is root.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Where a program is; the system's own directories count even when `PATH` leaves them out.
+pub(crate) fn find(tool: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from))
+        .map(|directory| directory.join(tool))
+        .find(|candidate| candidate.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_there_is_found_and_another_is_not() {
+        assert!(find("sh").is_some());
+        assert!(find("no-such-program-as-this").is_none());
+    }
+
+    #[test]
+    fn a_missing_program_is_named_with_its_package() {
+        let error = Error::MissingTool {
+            tool: "nft",
+            package: "nftables",
+        };
+        assert_eq!(
+            error.to_string(),
+            "nft is not installed: apt install nftables"
+        );
+        assert!(error.is_usage());
+    }
+}

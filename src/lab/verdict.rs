@@ -1,0 +1,98 @@
+//! Whether the rows prove what they should. Pure.
+
+use crate::lab::matrix::{FlowDirection, Path, label};
+use crate::lab::row::{Outcome, Row};
+
+/// One complaint for each row that breaks a promise; none when all is well.
+///
+/// A fault that does no harm proves nothing, so `direct` uploads must fail everywhere but in
+/// `clean`; and with the relay everything must arrive with not one packet INVALID.
+pub fn complaints(rows: &[Row]) -> Vec<String> {
+    rows.iter().filter_map(complaint).collect()
+}
+
+fn complaint(row: &Row) -> Option<String> {
+    let ok = row.outcome == Outcome::Ok;
+    let invalid = row.conntrack_invalid.sum();
+    let faulty = row.scenario != "clean";
+    let what = match row.path {
+        Path::Direct if faulty && ok && row.direction == FlowDirection::Upload => {
+            "went through although the firewall mangles: the scenario proves nothing".to_owned()
+        }
+        Path::Relay if !ok => format!("ended as {}", label(row.outcome)),
+        Path::Relay if invalid > 0 => format!("had {invalid} packets INVALID"),
+        Path::Direct if !faulty && !ok => format!("ended as {}", label(row.outcome)),
+        _ => return None,
+    };
+    Some(format!(
+        "{}, {}, {}, IPv{}, run {}: {what}",
+        row.scenario,
+        label(row.path),
+        label(row.direction),
+        u8::from(row.family),
+        row.run
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::matrix::{Family, OpenedFrom, Shape, Strict};
+    use crate::lab::row::Invalid;
+    use crate::lab::tool::Tool;
+
+    fn row(scenario: &str, path: Path, outcome: Outcome, server_invalid: u64) -> Row {
+        Row {
+            scenario: scenario.into(),
+            shape: Shape::Gateway,
+            path,
+            tool: Tool::Scp,
+            direction: FlowDirection::Upload,
+            family: Family::V4,
+            opened_from: OpenedFrom::Client,
+            strict: Strict::Both,
+            run: 1,
+            bytes: 1,
+            seconds: 1.0,
+            outcome,
+            sha256_ok: outcome == Outcome::Ok,
+            conntrack_invalid: Invalid {
+                server: server_invalid,
+                ..Invalid::default()
+            },
+        }
+    }
+
+    #[test]
+    fn a_fault_that_does_no_harm_is_a_complaint() {
+        let rows = [row("pix", Path::Direct, Outcome::Ok, 0)];
+        assert!(complaints(&rows)[0].starts_with("pix, direct, upload, IPv4, run 1: went through"));
+    }
+
+    #[test]
+    fn a_relayed_transfer_must_arrive_with_nothing_invalid() {
+        assert_eq!(
+            complaints(&[row("pix", Path::Relay, Outcome::Ok, 0)]).len(),
+            0
+        );
+        assert_eq!(
+            complaints(&[row("pix", Path::Relay, Outcome::Ok, 1)]).len(),
+            1
+        );
+        assert_eq!(
+            complaints(&[row("clean", Path::Relay, Outcome::Stall, 0)]).len(),
+            1
+        );
+    }
+
+    #[test]
+    fn what_fails_without_the_relay_is_as_it_should_be() {
+        let rows = [
+            row("pix", Path::Direct, Outcome::Reset, 9),
+            row("pix", Path::Split, Outcome::Stall, 9),
+            row("wscale-strip", Path::Liberal, Outcome::Stall, 9),
+            row("clean", Path::Direct, Outcome::Ok, 0),
+        ];
+        assert_eq!(complaints(&rows), Vec::<String>::new());
+    }
+}
