@@ -4,6 +4,8 @@
 //! (bad arguments, missing privilege, a kernel without a feature), and nothing was changed.
 
 mod lab;
+mod logging;
+mod plan;
 mod rules;
 mod run;
 

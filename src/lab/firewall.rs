@@ -4,14 +4,12 @@
 
 use serde::Deserialize;
 
+use crate::config::DEFAULT_MARK;
 use crate::lab::error::{Error, Result};
 use crate::lab::topology::{FIREWALL_DEVICE, LONG_DEVICE, Role};
 
 /// The table on every host. Loading it again starts its counters at zero.
 pub const TABLE: &str = "um_lab";
-/// Packets the relay takes for itself reach INPUT with this mark, within this mask; it is the one
-/// line that a relay asks of a host whose INPUT drops. `unmangle rules` prints the same value.
-pub const RELAY_MARK: u32 = 0x0055_4d00;
 
 /// What a host answers from, as the story needs it: established flows and ssh, nothing else.
 const STRICT_INPUT: &str = "\
@@ -71,14 +69,15 @@ pub fn ruleset(role: Role, strict: bool) -> String {
     text + "}\n"
 }
 
-/// The relay host serves nobody: what it forwards passes, what reaches INPUT needs the mark.
+/// The relay host serves nobody: what it forwards passes, what reaches INPUT needs the mark, which is
+/// the one line that a relay asks of a host whose INPUT drops.
 fn relay_input() -> String {
     format!(
         "  chain input {{\n    type filter hook input priority filter; policy drop;\n    \
          iifname \"lo\" accept\n    \
          meta l4proto {{ icmp, ipv6-icmp }} accept\n    \
          ct state established,related accept\n    \
-         meta mark & {RELAY_MARK:#010x} == {RELAY_MARK:#010x} accept\n  }}\n"
+         meta mark & {DEFAULT_MARK} == {DEFAULT_MARK} accept\n  }}\n"
     )
 }
 
@@ -160,7 +159,7 @@ mod tests {
         let text = ruleset(Role::Relay, true);
         assert!(text.contains("iifname \"fw0\" ct state invalid counter name invalid_mangled"));
         assert!(text.contains("oifname \"long0\" ct state invalid counter name invalid_clean"));
-        assert!(text.contains("meta mark & 0x00554d00 == 0x00554d00 accept"));
+        assert!(text.contains("meta mark & 0x02000000 == 0x02000000 accept"));
         assert!(!text.contains("dport 22"));
     }
 

@@ -1,1 +1,224 @@
-//! (room under construction)
+//! What the relay counts and times. Each worker has a [`Recorder`] of its own and writes without locks;
+//! they are merged when somebody asks.
+
+mod report;
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// Which way bytes travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From the client to the server.
+    ClientToServer,
+    /// From the server to the client.
+    ServerToClient,
+}
+
+impl Direction {
+    /// The name in logs and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Direction::ClientToServer => "client_to_server",
+            Direction::ServerToClient => "server_to_client",
+        }
+    }
+}
+
+/// A histogram of times: 1 us to 1 h, 3 significant digits.
+#[derive(Debug, Clone)]
+pub struct Times(Histogram<u64>);
+
+/// One value for each direction.
+#[derive(Debug, Clone, Default)]
+pub struct PerDirection<T> {
+    /// From the client to the server.
+    pub client_to_server: T,
+    /// From the server to the client.
+    pub server_to_client: T,
+}
+
+/// Everything one worker has counted and timed.
+#[derive(Debug, Clone, Default)]
+pub struct Recorder {
+    /// How long the dial to the server took.
+    pub connect: Times,
+    /// From accept to the end of both legs.
+    pub lifetime: Times,
+    /// What the relay added: from the worker's wake-up for a readable socket until the other socket had
+    /// taken the last of those bytes, without the time in which the other side's window was shut.
+    /// The kernel's queueing before the wake-up is not in it.
+    pub added: PerDirection<Times>,
+    /// How long bytes waited because the receiving side's window was shut.
+    pub stall: PerDirection<Times>,
+    /// Counters.
+    pub counters: Counters,
+}
+
+macro_rules! counters {
+    ($($(#[doc = $help:literal])+ $name:ident,)+) => {
+        /// Counters, all since the start.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct Counters { $($(#[doc = $help])+ pub $name: u64,)+ }
+
+        impl Counters {
+            /// Name, value and help text of each, in the order of their definition.
+            pub fn named(&self) -> Vec<(&'static str, u64, &'static str)> {
+                vec![$((stringify!($name), self.$name, concat!($($help),+).trim_ascii()),)+]
+            }
+
+            fn add(&mut self, other: &Counters) {
+                $(self.$name += other.$name;)+
+            }
+        }
+    };
+}
+
+counters! {
+    /// connections accepted
+    accepted,
+    /// sessions that both sides closed in order
+    sessions_closed,
+    /// sessions ended by a reset, a timeout or the relay
+    sessions_aborted,
+    /// dials that failed; the client was reset
+    dial_failures,
+    /// dials from another port than the client's, because that one could not be bound
+    port_fallbacks,
+    /// pauses of an accept loop because descriptors or memory ran out
+    accept_pauses,
+    /// bytes passed on from client to server
+    bytes_client_to_server,
+    /// bytes passed on from server to client
+    bytes_server_to_client,
+    /// reads that went through a pipe
+    splices,
+    /// reads that went through the shared buffer
+    copies,
+    /// times a pipe was wanted and refused; the bytes were copied
+    pipes_refused,
+    /// stalled pipes that were emptied because others needed them
+    pipes_evicted,
+}
+
+// === impl Times ===
+
+impl Default for Times {
+    fn default() -> Self {
+        // 1 us to 1 h at 3 digits: the bounds are constants, so this cannot fail.
+        Self(Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("constant bounds"))
+    }
+}
+
+impl Times {
+    /// Records one time; below 1 us counts as 1 us, above 1 h as 1 h.
+    pub fn record(&mut self, time: Duration) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1);
+        self.0.saturating_record(micros);
+    }
+
+    /// How many times were recorded.
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// The time that `percent` of the recorded ones do not exceed; `percent` is 0 to 100.
+    pub fn percentile(&self, percent: f64) -> Duration {
+        Duration::from_micros(self.0.value_at_percentile(percent))
+    }
+
+    /// The longest time that was recorded.
+    pub fn max(&self) -> Duration {
+        Duration::from_micros(self.0.max())
+    }
+
+    fn add(&mut self, other: &Times) {
+        self.0.add(&other.0).expect("all have the same bounds");
+    }
+}
+
+// === impl PerDirection ===
+
+impl<T> PerDirection<T> {
+    /// The value of one direction.
+    pub fn of(&mut self, direction: Direction) -> &mut T {
+        match direction {
+            Direction::ClientToServer => &mut self.client_to_server,
+            Direction::ServerToClient => &mut self.server_to_client,
+        }
+    }
+}
+
+// === impl Recorder ===
+
+impl Recorder {
+    /// Adds what another worker has recorded; nothing is averaged.
+    pub fn merge(&mut self, other: &Recorder) {
+        self.connect.add(&other.connect);
+        self.lifetime.add(&other.lifetime);
+        self.added
+            .client_to_server
+            .add(&other.added.client_to_server);
+        self.added
+            .server_to_client
+            .add(&other.added.server_to_client);
+        self.stall
+            .client_to_server
+            .add(&other.stall.client_to_server);
+        self.stall
+            .server_to_client
+            .add(&other.stall.server_to_client);
+        self.counters.add(&other.counters);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merging_two_workers_gives_the_percentiles_of_one_that_saw_both() {
+        let (mut one, mut two, mut both) = Default::default();
+        for n in 1..=1000_u64 {
+            let time = Duration::from_micros(n * n);
+            let (half, all): (&mut Recorder, &mut Recorder) =
+                (if n % 3 == 0 { &mut one } else { &mut two }, &mut both);
+            half.connect.record(time);
+            all.connect.record(time);
+        }
+        one.merge(&two);
+        assert_eq!(one.connect.count(), 1000);
+        for percent in [1.0, 50.0, 99.0, 99.9] {
+            assert_eq!(
+                one.connect.percentile(percent),
+                both.connect.percentile(percent)
+            );
+        }
+    }
+
+    #[test]
+    fn times_beyond_the_bounds_are_kept_at_the_bounds() {
+        let mut times = Times::default();
+        times.record(Duration::ZERO);
+        times.record(Duration::from_secs(100_000));
+        assert_eq!(times.count(), 2);
+        assert_eq!(times.percentile(0.0), Duration::from_micros(1));
+        assert!(times.max() >= Duration::from_secs(3590));
+    }
+
+    #[test]
+    fn counters_add_up_by_name() {
+        let mut one = Counters {
+            accepted: 2,
+            splices: 1,
+            ..Counters::default()
+        };
+        one.add(&Counters {
+            accepted: 3,
+            ..Counters::default()
+        });
+        let named = one.named();
+        assert_eq!(named[0], ("accepted", 5, "connections accepted"));
+    }
+}

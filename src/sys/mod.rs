@@ -2,4 +2,6 @@
 
 pub mod child;
 pub mod signal;
+pub mod tcp_info;
 pub mod tun;
+pub mod watch;

@@ -1,0 +1,24 @@
+//! Addresses that must not be mixed up.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+/// Who opened the connection: the remote address of the downstream leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ClientAddr(pub SocketAddr);
+
+/// Where the client meant to go. Under TPROXY this is the local address of the accepted socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct OriginalDst(pub SocketAddr);
+
+impl fmt::Display for ClientAddr {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for OriginalDst {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

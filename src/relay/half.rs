@@ -1,0 +1,358 @@
+//! One direction of a session: a state machine over the two legs.
+//!
+//! Short messages go through the worker's one buffer (read, write). A read that fills the buffer means
+//! bulk: from then on bytes are spliced through a pipe, until a few splices in a row bring little. What
+//! the receiver cannot take at once is kept, and nothing more is read until it is gone, so a direction
+//! holds at most a pipe or a buffer full, and an idle one holds nothing.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use super::leg::Leg;
+use super::pipes::{Pipe, Ticket, Unparked};
+use super::worker::Resources;
+use crate::metrics::Direction;
+
+/// One direction of a session.
+#[derive(Debug)]
+pub struct Half {
+    direction: Direction,
+    pace: Pace,
+    held: Held,
+    end: End,
+    /// Bytes the receiving side has accepted.
+    pub bytes: u64,
+    message: Option<Message>,
+}
+
+/// Which of the two legs of a direction failed, and how.
+#[derive(Debug)]
+pub enum HalfError {
+    /// The leg that is read from.
+    Read(io::Error),
+    /// The leg that is written to.
+    Write(io::Error),
+}
+
+/// How bytes are moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// Through the shared buffer.
+    Short,
+    /// Through a pipe; `quiet` counts splices in a row that brought little.
+    Bulk { quiet: u8 },
+}
+
+/// Bytes that were read and that the receiver has not yet taken.
+#[derive(Debug)]
+enum Held {
+    Nothing,
+    Bytes { bytes: Box<[u8]>, sent: usize },
+    Parked(Ticket),
+}
+
+/// How far the end of the stream has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Open,
+    Read,
+    PassedOn,
+}
+
+/// Times one message from the wake-up to the last byte, for the histogram of added latency.
+#[derive(Debug, Clone, Copy)]
+struct Message {
+    woken: Instant,
+    blocked_since: Option<Instant>,
+    blocked: Duration,
+}
+
+/// Reads in one wake-up before others get their turn.
+const ROUNDS: u32 = 8;
+/// A splice below this brought little: it would have fitted into the buffer twice.
+const LITTLE: usize = 8 << 10;
+/// That many in a row, and the flow has gone quiet.
+const QUIET: u8 = 4;
+
+impl Half {
+    /// A direction before its first byte.
+    pub fn new(direction: Direction) -> Self {
+        Self {
+            direction,
+            pace: Pace::Short,
+            held: Held::Nothing,
+            end: End::Open,
+            bytes: 0,
+            message: None,
+        }
+    }
+
+    /// Whether the end of the stream was read, passed on or not.
+    pub fn saw_end(&self) -> bool {
+        self.end != End::Open
+    }
+
+    /// Whether the stream's bytes and its end have all been passed on.
+    pub fn is_done(&self) -> bool {
+        self.end == End::PassedOn
+    }
+
+    /// Moves bytes from one leg to the other until one of them has to wait; ready when the end of the
+    /// stream was passed on.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context,
+        from: &impl Leg,
+        to: &impl Leg,
+        resources: &mut Resources,
+    ) -> Poll<Result<(), HalfError>> {
+        for _ in 0..ROUNDS {
+            ready!(self.poll_deliver(cx, to, resources))?;
+            match self.end {
+                End::PassedOn => return Poll::Ready(Ok(())),
+                End::Read => {
+                    to.finish().map_err(HalfError::Write)?;
+                    self.end = End::PassedOn;
+                    return Poll::Ready(Ok(()));
+                }
+                End::Open => {}
+            }
+            ready!(from.poll_readable(cx)).map_err(HalfError::Read)?;
+            self.message.get_or_insert_with(Message::start);
+            match self.fill(from, to, resources) {
+                Err(HalfError::Read(error)) if is_passing(&error) => self.message = None,
+                other => other?,
+            }
+        }
+        // More is waiting, but so are other sessions.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Gives back what it holds; its bytes are lost.
+    pub fn abandon(&mut self, resources: &mut Resources) {
+        if let Held::Parked(ticket) = std::mem::replace(&mut self.held, Held::Nothing)
+            && let Unparked::Pipe(pipe) = resources.pipes.unpark(ticket)
+        {
+            resources.pipes.give_back(pipe);
+        }
+    }
+
+    /// Passes on what is held until nothing is.
+    fn poll_deliver(
+        &mut self,
+        cx: &mut Context,
+        to: &impl Leg,
+        resources: &mut Resources,
+    ) -> Poll<Result<(), HalfError>> {
+        while !matches!(self.held, Held::Nothing) {
+            ready!(to.poll_writable(cx)).map_err(HalfError::Write)?;
+            if let Some(message) = &mut self.message {
+                message.unblock();
+            }
+            let held = match std::mem::replace(&mut self.held, Held::Nothing) {
+                Held::Parked(ticket) => match resources.pipes.unpark(ticket) {
+                    Unparked::Pipe(pipe) => {
+                        self.send_pipe(to, pipe, resources)?;
+                        continue;
+                    }
+                    Unparked::Copied(bytes) => (bytes.into_boxed_slice(), 0),
+                },
+                Held::Bytes { bytes, sent } => (bytes, sent),
+                Held::Nothing => continue,
+            };
+            let (bytes, mut sent) = held;
+            let result = self.send_bytes(to, &bytes, &mut sent);
+            if sent < bytes.len() {
+                self.held = Held::Bytes { bytes, sent };
+            }
+            result?;
+            self.settle(resources);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads once and passes on as much as the receiver takes.
+    fn fill(
+        &mut self,
+        from: &impl Leg,
+        to: &impl Leg,
+        resources: &mut Resources,
+    ) -> Result<(), HalfError> {
+        if self.pace != Pace::Short
+            && let Some(pipe) = resources.pipes.take()
+        {
+            return self.fill_pipe(from, to, pipe, resources);
+        }
+        let mut buffer = std::mem::take(&mut resources.buffer);
+        let result = self.fill_buffer(from, to, &mut buffer, resources);
+        resources.buffer = buffer;
+        result
+    }
+
+    fn fill_buffer(
+        &mut self,
+        from: &impl Leg,
+        to: &impl Leg,
+        buffer: &mut [u8],
+        resources: &mut Resources,
+    ) -> Result<(), HalfError> {
+        let read = from.try_read(buffer).map_err(HalfError::Read)?;
+        if read == 0 {
+            self.end = End::Read;
+            self.message = None;
+            return Ok(());
+        }
+        resources.recorder.counters.copies += 1;
+        if read == buffer.len() && self.pace == Pace::Short {
+            self.pace = Pace::Bulk { quiet: 0 };
+        } else if read < LITTLE {
+            self.pace = Pace::Short;
+        }
+        let mut sent = 0;
+        let result = self.send_bytes(to, &buffer[..read], &mut sent);
+        if sent < read {
+            self.held = Held::Bytes {
+                bytes: buffer[sent..read].into(),
+                sent: 0,
+            };
+        }
+        result?;
+        self.settle(resources);
+        Ok(())
+    }
+
+    fn fill_pipe(
+        &mut self,
+        from: &impl Leg,
+        to: &impl Leg,
+        mut pipe: Pipe,
+        resources: &mut Resources,
+    ) -> Result<(), HalfError> {
+        let read = match from.try_splice_in(&mut pipe) {
+            Ok(read) => read,
+            Err(error) => {
+                resources.pipes.give_back(pipe);
+                return Err(HalfError::Read(error));
+            }
+        };
+        if read == 0 {
+            resources.pipes.give_back(pipe);
+            self.end = End::Read;
+            self.message = None;
+            return Ok(());
+        }
+        resources.recorder.counters.splices += 1;
+        self.pace = match self.pace {
+            Pace::Bulk { quiet } if read < LITTLE && quiet + 1 >= QUIET => Pace::Short,
+            Pace::Bulk { quiet } if read < LITTLE => Pace::Bulk { quiet: quiet + 1 },
+            _ => Pace::Bulk { quiet: 0 },
+        };
+        self.send_pipe(to, pipe, resources)
+    }
+
+    /// Writes bytes until all are gone (`sent` grows) or the receiver has to be waited for.
+    fn send_bytes(
+        &mut self,
+        to: &impl Leg,
+        bytes: &[u8],
+        sent: &mut usize,
+    ) -> Result<(), HalfError> {
+        while *sent < bytes.len() {
+            match to.try_write(&bytes[*sent..]) {
+                Ok(n) => {
+                    *sent += n;
+                    self.bytes += n as u64;
+                }
+                Err(error) if would_block(&error) => {
+                    self.block();
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(HalfError::Write(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Splices a pipe out until it is empty, or parks it.
+    fn send_pipe(
+        &mut self,
+        to: &impl Leg,
+        mut pipe: Pipe,
+        resources: &mut Resources,
+    ) -> Result<(), HalfError> {
+        while pipe.filled > 0 {
+            match to.try_splice_out(&mut pipe, false) {
+                Ok(moved) => self.bytes += moved as u64,
+                Err(error) if would_block(&error) => {
+                    self.block();
+                    self.held = Held::Parked(resources.pipes.park(pipe, Instant::now()));
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(HalfError::Write(error)),
+            }
+        }
+        resources.pipes.give_back(pipe);
+        self.settle(resources);
+        Ok(())
+    }
+
+    /// The receiver has to be waited for: that is its delay, not the relay's.
+    fn block(&mut self) {
+        if let Some(message) = &mut self.message {
+            message.blocked_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Records the message if its last byte was accepted.
+    fn settle(&mut self, resources: &mut Resources) {
+        if !matches!(self.held, Held::Nothing) {
+            return;
+        }
+        let Some(message) = self.message.take() else {
+            return;
+        };
+        let whole = message.woken.elapsed();
+        let recorder = &mut resources.recorder;
+        recorder
+            .added
+            .of(self.direction)
+            .record(whole.saturating_sub(message.blocked));
+        if !message.blocked.is_zero() {
+            recorder.stall.of(self.direction).record(message.blocked);
+        }
+    }
+}
+
+// === impl Message ===
+
+impl Message {
+    fn start() -> Self {
+        Self {
+            woken: Instant::now(),
+            blocked_since: None,
+            blocked: Duration::ZERO,
+        }
+    }
+
+    fn unblock(&mut self) {
+        if let Some(since) = self.blocked_since.take() {
+            self.blocked += since.elapsed();
+        }
+    }
+}
+
+/// Whether the same call may succeed later.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}
+
+fn would_block(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
+}

@@ -1,0 +1,102 @@
+//! What a direction needs of a socket. [`Half`](super::half::Half) is written against this trait, so that
+//! it can be run against a socket that misbehaves on purpose.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::task::{Context, Poll};
+
+use rustix::pipe::{SpliceFlags, splice};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use super::pipes::Pipe;
+
+/// One leg, as seen by the directions that read from it and write to it.
+///
+/// The calls that move bytes never wait: they fail with `WouldBlock`, and the next `poll_*` then
+/// arranges for a wake-up.
+pub trait Leg {
+    /// Ready when there is something to read, an end or an error included.
+    fn poll_readable(&self, cx: &mut Context) -> Poll<io::Result<()>>;
+    /// Ready when something can be written, or when that can only fail.
+    fn poll_writable(&self, cx: &mut Context) -> Poll<io::Result<()>>;
+    /// Reads into `buffer`; 0 is the end.
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Writes from `bytes`.
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
+    /// Moves bytes from the leg into an *empty* pipe; 0 is the end.
+    fn try_splice_in(&self, pipe: &mut Pipe) -> io::Result<usize>;
+    /// Moves bytes from the pipe to the leg; `more` says that others follow at once.
+    fn try_splice_out(&self, pipe: &mut Pipe, more: bool) -> io::Result<usize>;
+    /// Tells the peer that no more bytes come (FIN).
+    fn finish(&self) -> io::Result<()>;
+}
+
+impl Leg for TcpStream {
+    fn poll_readable(&self, cx: &mut Context) -> Poll<io::Result<()>> {
+        self.poll_read_ready(cx)
+    }
+
+    fn poll_writable(&self, cx: &mut Context) -> Poll<io::Result<()>> {
+        self.poll_write_ready(cx)
+    }
+
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = TcpStream::try_read(self, buffer)?;
+        if 0 < read && read < buffer.len() {
+            // The socket is empty now. Saying so to the runtime saves the read that would find out; a
+            // later byte raises a new event, and an end that was seen is not forgotten by this.
+            let _ = self.try_io(Interest::READABLE, || -> io::Result<()> {
+                Err(io::ErrorKind::WouldBlock.into())
+            });
+        }
+        Ok(read)
+    }
+
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        TcpStream::try_write(self, bytes)
+    }
+
+    fn try_splice_in(&self, pipe: &mut Pipe) -> io::Result<usize> {
+        let room = pipe.capacity();
+        self.try_io(Interest::READABLE, || {
+            let moved = splice(
+                self.as_fd(),
+                None,
+                pipe.write_end(),
+                None,
+                room,
+                SpliceFlags::MOVE | SpliceFlags::NONBLOCK,
+            )?;
+            pipe.filled += moved;
+            Ok(moved)
+        })
+    }
+
+    fn try_splice_out(&self, pipe: &mut Pipe, more: bool) -> io::Result<usize> {
+        let mut flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+        if more {
+            flags |= SpliceFlags::MORE;
+        }
+        self.try_io(Interest::WRITABLE, || {
+            let moved = splice(
+                pipe.read_end(),
+                None,
+                self.as_fd(),
+                None,
+                pipe.filled,
+                flags,
+            )?;
+            pipe.filled -= moved;
+            Ok(moved)
+        })
+    }
+
+    fn finish(&self) -> io::Result<()> {
+        match rustix::net::shutdown(self, rustix::net::Shutdown::Write) {
+            // The peer has reset meanwhile: the other direction will read that.
+            Err(rustix::io::Errno::NOTCONN) | Ok(()) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

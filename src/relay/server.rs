@@ -1,0 +1,140 @@
+//! Starts the workers, drains them, and gathers what they recorded.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::listen::Listeners;
+use super::pipes::PipeBudget;
+use super::worker::{self, Loads, Order, Start};
+use crate::config::Sessions;
+use crate::metrics::Recorder;
+
+/// A relay whose workers run.
+#[derive(Debug)]
+pub struct Server {
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    orders: Vec<mpsc::UnboundedSender<Order>>,
+    loads: Arc<Loads>,
+    abort: watch::Sender<bool>,
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Every session ended by itself.
+    Drained,
+    /// So many were reset at the deadline.
+    Aborted(usize),
+}
+
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Aborting a session takes one wake-up; a worker that needs longer than this is stuck.
+const ABORT_WITHIN: Duration = Duration::from_secs(5);
+
+impl Server {
+    /// Starts one thread for each worker.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start(settings: Sessions, listeners: Listeners) -> io::Result<Self> {
+        let workers = settings.workers;
+        let settings = Arc::new(settings);
+        let budget = PipeBudget::new(settings.pipe_budget);
+        let loads = Loads::new(workers);
+        let (abort, aborted) = watch::channel(false);
+        let (orders, inboxes): (Vec<_>, Vec<_>) =
+            (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+        let threads = listeners
+            .into_workers()
+            .zip(inboxes)
+            .enumerate()
+            .map(|(index, (listeners, inbox))| {
+                let start = Start {
+                    index,
+                    listeners,
+                    settings: settings.clone(),
+                    budget: budget.clone(),
+                    loads: loads.clone(),
+                    orders: inbox,
+                    peers: orders.clone(),
+                    abort: aborted.clone(),
+                };
+                std::thread::Builder::new()
+                    .name(format!("worker-{index}"))
+                    .spawn(move || worker::run(start))
+            })
+            .collect::<io::Result<_>>()?;
+        Ok(Self {
+            threads,
+            orders,
+            loads,
+            abort,
+        })
+    }
+
+    /// Sessions that run now.
+    pub fn sessions(&self) -> usize {
+        self.loads.total()
+    }
+
+    /// What all workers have recorded so far.
+    pub async fn recorded(&self) -> Recorder {
+        let mut total = Recorder::default();
+        for worker in &self.orders {
+            let (answer, answered) = oneshot::channel();
+            // A worker that has failed says nothing; its thread's result tells why.
+            if worker.send(Order::Tell(answer)).is_ok()
+                && let Ok(recorder) = answered.await
+            {
+                total.merge(&recorder);
+            }
+        }
+        total
+    }
+
+    /// Waits until no session is left, at most for `deadline`, then resets those that are.
+    pub async fn drain(&self, deadline: Duration) -> Outcome {
+        if tokio::time::timeout(deadline, self.idle()).await.is_ok() {
+            return Outcome::Drained;
+        }
+        let left = self.sessions();
+        self.abort.send_replace(true);
+        if tokio::time::timeout(ABORT_WITHIN, self.idle())
+            .await
+            .is_err()
+        {
+            tracing::error!(
+                sessions = self.sessions(),
+                "sessions did not end when told to"
+            );
+        }
+        Outcome::Aborted(left)
+    }
+
+    async fn idle(&self) {
+        while self.sessions() > 0 {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Ends the workers and waits for their threads.
+    ///
+    /// # Errors
+    /// The first error that a worker ended with.
+    pub fn stop(self) -> io::Result<()> {
+        for worker in &self.orders {
+            // One that is gone needs no telling.
+            let _ = worker.send(Order::Stop);
+        }
+        for thread in self.threads {
+            thread
+                .join()
+                .map_err(|_| io::Error::other("a worker panicked"))??;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,201 @@
+//! One worker: a thread with a current-thread runtime, its sessions, its buffer and its pipes.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::listen::{self, Accepted, SideListener};
+use super::pipes::{PipeBudget, PipePool};
+use super::session;
+use crate::config::Sessions;
+use crate::metrics::Recorder;
+
+/// What the sessions of one worker share. They run on one thread, so a borrow is short and never
+/// crosses an await.
+#[derive(Debug)]
+pub struct Worker {
+    /// How sessions are treated.
+    pub settings: Arc<Sessions>,
+    /// What directions need while they move bytes.
+    pub resources: RefCell<Resources>,
+    /// Set once running sessions are to be aborted.
+    pub abort: watch::Receiver<bool>,
+    loads: Arc<Loads>,
+    index: usize,
+}
+
+/// What a direction needs while it moves bytes.
+#[derive(Debug)]
+pub struct Resources {
+    /// For short messages; its content means nothing between two calls.
+    pub buffer: Vec<u8>,
+    /// For bulk.
+    pub pipes: PipePool,
+    /// What is counted and timed.
+    pub recorder: Recorder,
+}
+
+/// How many sessions each worker has: a new one goes to the worker with the fewest.
+#[derive(Debug)]
+pub struct Loads(Vec<Load>);
+
+/// On a cache line of its own: each is written by another core.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Load(AtomicUsize);
+
+/// What can be said to a worker.
+#[derive(Debug)]
+pub enum Order {
+    /// A connection that another worker accepted.
+    Serve(Accepted),
+    /// Say what was recorded so far.
+    Tell(oneshot::Sender<Recorder>),
+    /// End: all sessions are over.
+    Stop,
+}
+
+/// What a worker thread is made from.
+pub struct Start {
+    /// Its number, from 0.
+    pub index: usize,
+    /// The listeners of its own, sharing their ports with those of other workers.
+    pub listeners: Vec<SideListener>,
+    /// How sessions are treated.
+    pub settings: Arc<Sessions>,
+    /// Shared by all.
+    pub budget: Arc<PipeBudget>,
+    /// Shared by all.
+    pub loads: Arc<Loads>,
+    /// What is said to it.
+    pub orders: mpsc::UnboundedReceiver<Order>,
+    /// What can be said to every worker, by number.
+    pub peers: Vec<mpsc::UnboundedSender<Order>>,
+    /// Set once running sessions are to be aborted.
+    pub abort: watch::Receiver<bool>,
+}
+
+/// Size of the buffer for short messages; a read that fills it is bulk.
+const BUFFER: usize = 16 << 10;
+
+/// Runs a worker until it is told to stop; the body of its thread.
+///
+/// # Errors
+/// If the kernel gives no epoll instance or does not take a listener.
+pub fn run(start: Start) -> std::io::Result<()> {
+    let runtime = Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .event_interval(61)
+        .build_local(LocalOptions::default())?;
+    runtime.block_on(serve(start))
+}
+
+async fn serve(start: Start) -> std::io::Result<()> {
+    let Start {
+        index,
+        listeners,
+        settings,
+        budget,
+        loads,
+        mut orders,
+        peers,
+        abort,
+    } = start;
+    let worker = Rc::new(Worker {
+        settings,
+        resources: RefCell::new(Resources {
+            buffer: vec![0; BUFFER],
+            pipes: PipePool::new(budget),
+            recorder: Recorder::default(),
+        }),
+        abort,
+        loads,
+        index,
+    });
+    for listener in listeners {
+        let worker = worker.clone();
+        let peers = peers.clone();
+        let listener = listener.register()?;
+        tokio::task::spawn_local(listen::accept_loop(listener, worker, peers));
+    }
+    while let Some(order) = orders.recv().await {
+        match order {
+            Order::Serve(accepted) => worker.clone().begin(accepted),
+            Order::Tell(answer) => drop(answer.send(worker.recorded())),
+            Order::Stop => break,
+        }
+    }
+    Ok(())
+}
+
+// === impl Worker ===
+
+impl Worker {
+    /// Starts a session on this worker.
+    pub fn begin(self: Rc<Self>, accepted: Accepted) {
+        tokio::task::spawn_local(session::run(self, accepted));
+    }
+
+    /// Who is to serve the next connection: this worker, unless another has fewer sessions. The session
+    /// counts from here on.
+    pub fn place(&self) -> usize {
+        let own = self.loads.0[self.index].0.load(Ordering::Relaxed);
+        let (best, least) = self.loads.least();
+        let chosen = if least < own { best } else { self.index };
+        self.loads.0[chosen].0.fetch_add(1, Ordering::Relaxed);
+        chosen
+    }
+
+    /// This worker's number.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// A session that [`Worker::place`] counted is over.
+    pub fn leave(&self) {
+        self.loads.0[self.index].0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn recorded(&self) -> Recorder {
+        let resources = self.resources.borrow();
+        let mut recorder = resources.recorder.clone();
+        recorder.counters.pipes_refused = resources.pipes.refused;
+        recorder.counters.pipes_evicted = resources.pipes.evicted;
+        recorder
+    }
+}
+
+// === impl Loads ===
+
+impl Loads {
+    /// One load for each of `workers`.
+    pub fn new(workers: usize) -> Arc<Self> {
+        Arc::new(Self((0..workers).map(|_| Load::default()).collect()))
+    }
+
+    /// Sessions of all workers.
+    pub fn total(&self) -> usize {
+        self.0
+            .iter()
+            .map(|load| load.0.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    fn least(&self) -> (usize, usize) {
+        self.0
+            .iter()
+            .map(|load| load.0.load(Ordering::Relaxed))
+            .enumerate()
+            .min_by_key(|(_, load)| *load)
+            .expect("there is at least one worker")
+    }
+}
+
+/// How long an accept loop rests when descriptors or memory have run out.
+pub const REST: Duration = Duration::from_millis(100);

@@ -1,0 +1,153 @@
+//! What must be true of this host before anything is changed on it.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::thread::CapabilitySet;
+
+use super::own::OwnError;
+use super::plan::Plan;
+use super::tool::{self, ToolError};
+
+/// Why the relay cannot run here; nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum PreflightError {
+    /// A capability is missing.
+    #[error("{0} is missing: run as root, or give the binary the capability")]
+    Capability(&'static str),
+    /// No such interface.
+    #[error("there is no interface {name:?} here; there are: {known}")]
+    Interface {
+        /// The name that was asked for.
+        name: String,
+        /// The names that exist.
+        known: String,
+    },
+    /// The kernel is too old for owned rules.
+    #[error(
+        "Linux {0} cannot strip TCP options by nftables: 5.18 is needed; `unmangle rules --format iptables` prints rules for older kernels"
+    )]
+    Kernel(String),
+    /// A tool is missing.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+    /// Rules are in the way.
+    #[error(transparent)]
+    Rules(#[from] OwnError),
+}
+
+/// Looks at privileges, interface, kernel, settings and rules.
+///
+/// Returns what is worth a warning and does not keep the relay from running.
+///
+/// # Errors
+/// The first thing that does.
+pub fn check(plan: &Plan) -> Result<Vec<String>, PreflightError> {
+    let held = rustix::thread::capabilities(None).map(|sets| sets.effective);
+    if !held.is_ok_and(|held| held.contains(CapabilitySet::NET_ADMIN)) {
+        return Err(PreflightError::Capability("CAP_NET_ADMIN"));
+    }
+    interface(plan.intercept.mangled_side.as_str())?;
+    kernel(&rustix::system::uname().release().to_string_lossy())?;
+    tool::run("nft", &["--version"])?;
+    tool::run("ip", &["-V"])?;
+    super::own::check(plan)?;
+    Ok(settings())
+}
+
+fn interface(name: &str) -> Result<(), PreflightError> {
+    let known = interfaces();
+    if known.iter().any(|known| known == name) {
+        return Ok(());
+    }
+    Err(PreflightError::Interface {
+        name: name.to_owned(),
+        known: known.join(", "),
+    })
+}
+
+/// The interfaces of this network namespace.
+pub fn interfaces() -> Vec<String> {
+    fs::read_to_string("/proc/net/dev")
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned()))
+        .collect()
+}
+
+fn kernel(release: &str) -> Result<(), PreflightError> {
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|part| part.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version < (5, 18) {
+        Err(PreflightError::Kernel(release.to_owned()))
+    } else {
+        Ok(())
+    }
+}
+
+/// Settings of this network namespace that would spoil it, each with what to do.
+fn settings() -> Vec<String> {
+    let read = |path: &str| {
+        fs::read_to_string(Path::new("/proc/sys/net").join(path)).map(|text| text.trim().to_owned())
+    };
+    let mut warnings = Vec::new();
+    let mut expect = |path: &str, bad: &str, why: &str| {
+        if read(path).is_ok_and(|value| value == bad) {
+            let name = format!("net.{}", path.replace('/', "."));
+            warnings.push(format!("{name} is {bad}: {why}"));
+        }
+    };
+    expect(
+        "ipv4/ip_forward",
+        "0",
+        "this host routes no IPv4, so only what is relayed passes; set it to 1 on a gateway",
+    );
+    expect(
+        "ipv6/conf/all/forwarding",
+        "0",
+        "this host routes no IPv6; set it to 1 on a gateway",
+    );
+    expect(
+        "ipv4/conf/all/src_valid_mark",
+        "1",
+        "reverse-path checks see the relay's mark and may drop its packets; set it to 0",
+    );
+    expect(
+        "ipv4/tcp_window_scaling",
+        "0",
+        "the clean leg cannot use windows above 64 KiB; set it to 1",
+    );
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_before_5_18_is_refused_by_its_number() {
+        assert!(kernel("5.10.0-30-amd64").is_err());
+        assert!(
+            kernel("5.17.15")
+                .unwrap_err()
+                .to_string()
+                .contains("5.17.15")
+        );
+        for release in [
+            "5.18.0",
+            "6.1.0-25-cloud-amd64",
+            "6.18.44-fc-v769",
+            "7.0.0-rc1",
+        ] {
+            assert!(kernel(release).is_ok(), "{release}");
+        }
+    }
+
+    #[test]
+    fn a_missing_interface_is_answered_with_the_ones_there_are() {
+        let error = interface("nosuch0").unwrap_err().to_string();
+        assert!(error.contains("nosuch0") && error.contains("lo"), "{error}");
+    }
+}

@@ -1,0 +1,257 @@
+//! What the rules of other programs would have done with the connections that are to be taken, and what
+//! they will do to them afterwards.
+//!
+//! TPROXY bypasses FORWARD, moves packets to INPUT, and comes before DNAT: a filter must not be opened by
+//! that, the packets must be let in, and no other destination may have been meant.
+
+use std::fs;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::check::{self, Probe, RuleRef, Ruleset, Verdict};
+use super::plan::Plan;
+use super::routes::Family;
+use super::tool::{self, ToolError};
+use super::{nft, routes};
+
+/// Why the relay must not start beside the rules of other programs.
+#[derive(Debug, thiserror::Error)]
+pub enum SurveyError {
+    /// A filter would be bypassed.
+    #[error(
+        "FORWARD would have dropped {flow}, and TPROXY bypasses it: {by}; name what may pass with --from \
+         and --to, or give --override-forward"
+    )]
+    Forward {
+        /// The connections, and the interfaces they cross.
+        flow: String,
+        /// The rule.
+        by: Box<RuleRef>,
+    },
+    /// The intercepted packets would be dropped.
+    #[error("INPUT would drop what is intercepted, {flow}: {by}; add one line: {line}")]
+    Input {
+        /// The connections.
+        flow: String,
+        /// The rule.
+        by: Box<RuleRef>,
+        /// The command that lets them in.
+        line: String,
+    },
+    /// Another destination was meant.
+    #[error(
+        "{flow} would be sent elsewhere by DNAT, which comes after TPROXY: {by}; intercept on the other \
+         side of it, or leave that destination out with --to"
+    )]
+    Dnat {
+        /// The connections.
+        flow: String,
+        /// The rule.
+        by: Box<RuleRef>,
+    },
+    /// The rules could not be listed.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+    /// The rules could not be read.
+    #[error(transparent)]
+    Unreadable(#[from] check::Error),
+}
+
+/// Whether what FORWARD drops may be relayed all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forward {
+    /// No: refuse to start.
+    Respect,
+    /// Yes: somebody has said so.
+    Override,
+}
+
+/// Lists the host's rules and judges them; returns what could not be decided.
+///
+/// # Errors
+/// The first rule that is certainly in the way.
+pub fn survey(plan: &Plan, forward: Forward) -> Result<Vec<String>, SurveyError> {
+    let ruleset = Ruleset::parse(&tool::run("nft", &["-j", "list", "ruleset"])?)?
+        .with_listing(&tool::run("nft", &["-a", "list", "ruleset"])?);
+    let legacy = fs::read_to_string("/proc/net/ip_tables_names").unwrap_or_default();
+    let mut doubts = judge(&ruleset, plan, &other_interfaces(plan), forward)?;
+    if !legacy.trim().is_empty() {
+        doubts.push(
+            "iptables-legacy has rules here, which nft does not list: see yourself that INPUT lets \
+             intercepted packets in and that FORWARD would have let them pass"
+                .to_owned(),
+        );
+    }
+    Ok(doubts)
+}
+
+/// The same, for rules and interfaces that were read already.
+///
+/// # Errors
+/// The first rule that is certainly in the way.
+fn judge(
+    ruleset: &Ruleset,
+    plan: &Plan,
+    others: &[String],
+    forward: Forward,
+) -> Result<Vec<String>, SurveyError> {
+    let mut doubts = Vec::new();
+    let mangled = plan.intercept.mangled_side.as_str();
+    for other in others {
+        for (iif, oif) in [(mangled, other.as_str()), (other.as_str(), mangled)] {
+            for probe in probes(plan, iif) {
+                let flow = format!("{probe} from {iif} to {oif}");
+                let unmarked = probe
+                    .clone()
+                    .leaving_by(oif)
+                    .marked(check::Mark::exactly(0));
+                match ruleset.forward(&unmarked) {
+                    Verdict::Passes => {}
+                    Verdict::Dropped { by } if forward == Forward::Respect => {
+                        return Err(SurveyError::Forward {
+                            flow,
+                            by: by.into(),
+                        });
+                    }
+                    Verdict::Dropped { by } => {
+                        doubts.push(format!(
+                            "overridden: FORWARD would have dropped {flow}: {by}"
+                        ));
+                    }
+                    Verdict::Unsure { by, .. } => {
+                        doubts.push(format!("FORWARD may have dropped some of {flow}: {by}"));
+                    }
+                }
+                if let Some(by) = ruleset.dnat(&unmarked) {
+                    return Err(SurveyError::Dnat {
+                        flow,
+                        by: by.into(),
+                    });
+                }
+                let mark = plan.mark.0;
+                let marked = probe.marked(check::Mark::bits(mark, mark));
+                match ruleset.input(&marked) {
+                    Verdict::Passes => {}
+                    Verdict::Dropped { by } => {
+                        let line = by.accept_before(&nft::input_match(plan));
+                        return Err(SurveyError::Input {
+                            flow,
+                            by: by.into(),
+                            line,
+                        });
+                    }
+                    Verdict::Unsure { by, .. } => {
+                        let line = by.accept_before(&nft::input_match(plan));
+                        doubts.push(format!(
+                            "INPUT may drop some of {flow}: {by}; if so, add: {line}"
+                        ));
+                    }
+                }
+            }
+        }
+    }
+    Ok(doubts)
+}
+
+/// The opening packets that are to be taken: each family, source, destination and port.
+fn probes(plan: &Plan, iif: &str) -> Vec<Probe> {
+    let mut probes = Vec::new();
+    for family in routes::FAMILIES {
+        for from in networks(&plan.intercept.from, family) {
+            for to in networks(&plan.intercept.to, family) {
+                for port in plan.intercept.ports.iter() {
+                    probes.push(Probe::new(iif, from, to, port));
+                }
+            }
+        }
+    }
+    probes
+}
+
+fn networks(named: &crate::config::Networks, family: Family) -> Vec<IpNet> {
+    match (family, named.is_everywhere()) {
+        (Family::V4, true) => vec![Ipv4Net::default().into()],
+        (Family::V6, true) => vec![Ipv6Net::default().into()],
+        (Family::V4, false) => named.v4().map(IpNet::from).collect(),
+        (Family::V6, false) => named.v6().map(IpNet::from).collect(),
+    }
+}
+
+/// All interfaces, the mangled side and loopback left out.
+fn other_interfaces(plan: &Plan) -> Vec<String> {
+    super::preflight::interfaces()
+        .into_iter()
+        .filter(|name| name != "lo" && name != plan.intercept.mangled_side.as_str())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Intercept, Networks, Profile};
+    use crate::rules::ListenPorts;
+
+    /// `table inet filter { chain forward { type filter hook forward priority 0; policy drop; } }`, or
+    /// another hook.
+    fn drops_at(hook: &str) -> Ruleset {
+        let json = format!(
+            r#"{{"nftables": [
+                {{"metainfo": {{"version": "1.0.6", "json_schema_version": 1}}}},
+                {{"table": {{"family": "inet", "name": "filter", "handle": 1}}}},
+                {{"chain": {{"family": "inet", "table": "filter", "name": "{hook}", "handle": 1,
+                            "type": "filter", "hook": "{hook}", "prio": 0, "policy": "drop"}}}}]}}"#
+        );
+        Ruleset::parse(&json).unwrap()
+    }
+
+    fn plan() -> Plan {
+        let intercept = Intercept {
+            ports: "22".parse().unwrap(),
+            from: Networks::default(),
+            to: Networks::default(),
+            mangled_side: "fw0".parse().unwrap(),
+        };
+        Plan::new(
+            intercept,
+            &Profile::clean(),
+            ListenPorts {
+                mangled: 1,
+                clean: 2,
+            },
+        )
+    }
+
+    fn judged(hook: &str, forward: Forward) -> Result<Vec<String>, SurveyError> {
+        judge(&drops_at(hook), &plan(), &["long0".to_owned()], forward)
+    }
+
+    #[test]
+    fn a_flow_that_forward_drops_is_not_taken_and_the_rule_is_named() {
+        let error = judged("forward", Forward::Respect).unwrap_err().to_string();
+        assert!(
+            error.contains("policy drop of inet filter forward"),
+            "{error}"
+        );
+        assert!(error.contains("port 22 from fw0 to long0"), "{error}");
+    }
+
+    #[test]
+    fn a_flow_that_forward_drops_is_taken_when_somebody_says_so_and_it_is_told() {
+        let doubts = judged("forward", Forward::Override).unwrap();
+        assert!(
+            doubts[0].starts_with("overridden: FORWARD would have dropped"),
+            "{doubts:?}"
+        );
+    }
+
+    #[test]
+    fn an_input_that_drops_is_answered_with_the_one_line_to_add() {
+        let error = judged("input", Forward::Respect).unwrap_err().to_string();
+        assert!(
+            error.ends_with(
+                "nft add rule inet filter input meta mark & 0x02000000 == 0x02000000 accept"
+            ),
+            "{error}"
+        );
+    }
+}

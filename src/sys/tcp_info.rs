@@ -1,0 +1,105 @@
+//! `TCP_INFO`: what the kernel knows of one leg.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+/// The part of the kernel's `struct tcp_info` (include/uapi/linux/tcp.h) that the relay reports.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TcpInfo {
+    /// Smoothed round-trip time.
+    pub rtt: Duration,
+    /// Segments sent again, over the life of the connection.
+    pub retransmits: u32,
+    /// Largest segment that is sent, in bytes, TCP options not included.
+    pub send_mss: u32,
+    /// Whether the two ends agreed on SACK (RFC 2018).
+    pub sack: bool,
+    /// Whether the two ends agreed on timestamps (RFC 7323).
+    pub timestamps: bool,
+    /// The shift counts for the windows sent and received, if the two ends agreed on window scale (RFC 7323).
+    pub window_scale: Option<WindowScale>,
+}
+
+/// The shift counts that both ends announced (RFC 7323), 0 to 14.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WindowScale {
+    /// Applied to the windows that the peer announces.
+    pub peer: u8,
+    /// Applied to the windows that this socket announces.
+    pub own: u8,
+}
+
+const OPT_TIMESTAMPS: u8 = 1;
+const OPT_SACK: u8 = 2;
+const OPT_WSCALE: u8 = 4;
+
+/// Reads `TCP_INFO` from a socket.
+///
+/// # Errors
+/// Whatever `getsockopt` says; a socket that is not TCP gives `EOPNOTSUPP`.
+pub fn tcp_info(socket: impl AsFd) -> io::Result<TcpInfo> {
+    let mut raw = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes into `raw`, which is that large.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            raw.as_mut_ptr().cast(),
+            &mut length,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: zeroed before the call, and every bit pattern of its integer fields is valid.
+    let raw = unsafe { raw.assume_init() };
+    let has = |option: u8| raw.tcpi_options & option != 0;
+    Ok(TcpInfo {
+        rtt: Duration::from_micros(raw.tcpi_rtt.into()),
+        retransmits: raw.tcpi_total_retrans,
+        send_mss: raw.tcpi_snd_mss,
+        sack: has(OPT_SACK),
+        timestamps: has(OPT_TIMESTAMPS),
+        // Two 4-bit fields share the byte; the first is the low half on little-endian machines.
+        window_scale: has(OPT_WSCALE).then(|| {
+            let (low, high) = (raw.tcpi_snd_rcv_wscale & 0x0f, raw.tcpi_snd_rcv_wscale >> 4);
+            if cfg!(target_endian = "little") {
+                WindowScale {
+                    peer: low,
+                    own: high,
+                }
+            } else {
+                WindowScale {
+                    peer: high,
+                    own: low,
+                }
+            }
+        }),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn a_loopback_connection_tells_what_it_negotiated() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let info = tcp_info(&client).unwrap();
+        assert!(info.send_mss >= 536);
+        assert_eq!(info.retransmits, 0);
+    }
+
+    #[test]
+    fn a_socket_that_is_not_tcp_is_an_error() {
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(tcp_info(&udp).is_err());
+    }
+}

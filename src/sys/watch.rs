@@ -1,0 +1,18 @@
+//! Registers a listener with the runtime.
+#![allow(unsafe_code)]
+
+use std::io;
+
+use socket2::Socket;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Watches a listener for connections, on the runtime of the calling thread.
+///
+/// # Errors
+/// If the kernel's epoll does not take it.
+pub fn watch_listener(socket: Socket) -> io::Result<AsyncFd<Socket>> {
+    // SAFETY: a `Socket` owns its descriptor, always names the same one, and closes it only when it is
+    // dropped, which the `AsyncFd` that owns it does after it has taken the descriptor from epoll.
+    unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }.map_err(io::Error::from)
+}
