@@ -1,9 +1,9 @@
 //! What a wire did, as it tells at the end.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What happened to the packets of one direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counters {
     /// Packets that entered the wire.
     pub packets: u64,
@@ -28,7 +28,7 @@ pub struct Counters {
 }
 
 /// Packets lost on purpose, by cause.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Lost {
     /// At random.
     pub random: u64,
@@ -41,7 +41,7 @@ pub struct Lost {
 }
 
 /// Packets lost by accident, by place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Overrun {
     /// The TUN device at the sender's end dropped them: the wire was too slow.
     pub device: u64,

@@ -1,5 +1,7 @@
 //! Which way a packet travels.
 
+use serde::{Deserialize, Serialize};
+
 /// The way a packet travels on a wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heading {
@@ -10,7 +12,7 @@ pub enum Heading {
 }
 
 /// One `T` for each heading.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PerHeading<T> {
     /// What belongs to packets from `a` to `b`.
     pub a_to_b: T,

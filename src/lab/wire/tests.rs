@@ -145,9 +145,14 @@ fn upload(hosts: &Hosts, to: &str, bytes: usize) -> (u64, usize) {
     let mut client = hosts
         .a
         .inside(|| TcpStream::connect((address, port)).unwrap());
+    // A stalled transfer fails the test instead of hanging it.
+    let patience = Some(Duration::from_secs(20));
+    client.set_read_timeout(patience).unwrap();
+    client.set_write_timeout(patience).unwrap();
     let server = thread::spawn(move || {
         let mut received = Vec::new();
         let (mut stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(patience).unwrap();
         stream.read_to_end(&mut received).unwrap();
         let sum: u64 = received.iter().map(|byte| u64::from(*byte)).sum();
         stream.write_all(&sum.to_be_bytes()).unwrap();
