@@ -91,6 +91,9 @@ struct RunArgs {
     /// How often to repeat each.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
+    /// What the wires draw their chances from: the same seed loses the same packets.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    seed: u64,
     /// Print an array of rows in JSON.
     #[arg(long)]
     json: bool,
@@ -153,6 +156,7 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         bytes: args.size,
         timeout: args.timeout,
         long_rtt: args.long_rtt,
+        seed: args.seed,
         unmangle: None,
     };
     let title = format!(

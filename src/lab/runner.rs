@@ -27,6 +27,8 @@ pub struct Terms {
     pub timeout: Duration,
     /// Round-trip time of the long leg.
     pub long_rtt: Duration,
+    /// What the seeds of all wires are made from.
+    pub seed: u64,
     /// The program under test; this very program if `None`.
     pub unmangle: Option<PathBuf>,
 }
@@ -88,13 +90,13 @@ impl Runner {
         if let Some((had, mut lab)) = self.lab.take()
             && had == key(case)
         {
-            lab.join(&firewall, &long_leg, case.seed())?;
+            lab.join(&firewall, &long_leg, case.seed(self.terms.seed))?;
             return Ok(lab);
         }
         let mut builder = Lab::builder()
             .firewall(firewall)
             .long_leg(long_leg)
-            .seed(case.seed())
+            .seed(case.seed(self.terms.seed))
             .strict(case.strict)
             .sshd_on(case.opened_from.listener())
             .payload(self.terms.bytes);
