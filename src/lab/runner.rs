@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::lab::error::Result;
 use crate::lab::interrupt::Interrupt;
-use crate::lab::joined::Joined;
+use crate::lab::joined::{Joined, WireReport, lost_by_accident};
 use crate::lab::matrix::{Case, OpenedFrom, Path, Strict};
 use crate::lab::process::Process;
 use crate::lab::row::{Ended, Outcome, Row};
@@ -51,8 +51,8 @@ pub struct Evidence {
     pub sshd: String,
     /// By the relay; empty without one.
     pub relay: String,
-    /// By the wires: one JSON line of counts each.
-    pub wires: Vec<String>,
+    /// By the wires: the firewall, and the long leg.
+    pub wires: Vec<WireReport>,
 }
 
 impl Runner {
@@ -132,6 +132,10 @@ impl Runner {
             evidence.sshd = sshd.log().split_off(sshd_said);
         }
         evidence.wires = lab.part()?;
+        let accidents: u64 = evidence.wires.iter().map(lost_by_accident).sum();
+        if accidents > 0 {
+            tracing::warn!(%case, accidents, "a wire lost packets it was not told to lose");
+        }
         Ok((Row::new(case, self.terms.bytes, &ended, invalid), evidence))
     }
 
