@@ -34,9 +34,13 @@ die() {
 
 # The packages of lab tools that are not there, each once.
 missing_lab() {
-    echo "$lab_tools" | while read -r program package; do
-        have "$program" || echo "$package"
-    done | sort -u
+    {
+        echo "$lab_tools" | while read -r program package; do
+            have "$program" || echo "$package"
+        done
+        # nft looks up the names of protocols there.
+        [ -e /etc/protocols ] || echo netbase
+    } | sort -u
 }
 
 # What cargo needs beside itself: a linker, and certificates to fetch crates by HTTPS.
