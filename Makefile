@@ -4,7 +4,7 @@ CARGO := deploy/cargo.sh
 INSTALL := deploy/install-packages.sh
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test acceptance check build clean root
+.PHONY: help demo test acceptance bench check build clean root
 
 ## demo: the story in a table: four firewalls, without and with the relay
 demo: root
@@ -21,6 +21,11 @@ test: root
 acceptance: root
 	@$(INSTALL) lab rust
 	$(CARGO) test --release --locked --test acceptance
+
+## bench: one figure of speed: the relay beside direct and HAProxy, bulk, one flow
+bench: root
+	@$(INSTALL) lab bench rust
+	$(CARGO) bench --locked --bench bulk
 
 ## check: formatting and lints
 check:

@@ -1,9 +1,10 @@
 #!/bin/sh
 # Installs what is missing on Debian or Ubuntu; what is there already is left alone.
 #
-#   deploy/install-packages.sh [lab] [rust] [lint]
+#   deploy/install-packages.sh [lab] [bench] [rust] [lint]
 #
 #   lab    what the lab and the tests call: nftables, iproute2, OpenSSH, conntrack, ping
+#   bench  what the benchmarks compare with and measure by: HAProxy, iperf3
 #   rust   a C linker, and a Rust toolchain where there is none or where it is too old
 #   lint   rustfmt and clippy
 #
@@ -22,6 +23,8 @@ scp openssh-client
 ssh-keygen openssh-client
 ping iputils-ping
 ethtool ethtool'
+bench_tools='haproxy haproxy
+iperf3 iperf3'
 
 have() {
     command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ]
@@ -32,10 +35,10 @@ die() {
     exit 1
 }
 
-# The packages of lab tools that are not there, each once.
-missing_lab() {
+# The packages of the tools listed that are not there, each once.
+missing_tools() {
     {
-        echo "$lab_tools" | while read -r program package; do
+        echo "$1" | while read -r program package; do
             have "$program" || echo "$package"
         done
         # nft looks up the names of protocols there.
@@ -81,7 +84,7 @@ apt_install() {
     release_services
 }
 
-# The lab runs an sshd of its own: installing one is no reason to open port 22 on this machine.
+# The lab runs servers of its own: installing one is no reason to open a port on this machine.
 policy=/usr/sbin/policy-rc.d
 held=
 hold_services() {
@@ -97,16 +100,22 @@ release_services() {
     rm -f "$policy"
 }
 
-install_lab() {
+install_tools() {
     # shellcheck disable=SC2046 # one word a package
-    set -- $(missing_lab)
+    set -- $(missing_tools "$1")
     [ $# -gt 0 ] || return 0
-    had_sshd=
-    if have sshd; then had_sshd=yes; fi
     apt_install "$@"
-    if [ -z "$had_sshd" ] && [ -d /run/systemd/system ]; then
-        systemctl disable --now ssh.service ssh.socket >/dev/null 2>&1 || true
-    fi
+    for package in "$@"; do
+        case $package in
+            openssh-server) disable ssh.service ssh.socket ;;
+            haproxy) disable haproxy.service ;;
+        esac
+    done
+}
+
+# Nor after the next boot.
+disable() {
+    [ ! -d /run/systemd/system ] || systemctl disable --now "$@" >/dev/null 2>&1 || true
 }
 
 # The packages of apt that bring the newest Rust that is new enough: Debian 12 has rustc-web beside
@@ -162,9 +171,10 @@ install_lint() {
 
 for group in "$@"; do
     case $group in
-        lab) install_lab ;;
+        lab) install_tools "$lab_tools" ;;
+        bench) install_tools "$bench_tools" ;;
         rust) install_rust ;;
         lint) install_lint ;;
-        *) die "unknown group $group: there are lab, rust and lint" ;;
+        *) die "unknown group $group: there are lab, bench, rust and lint" ;;
     esac
 done
