@@ -49,6 +49,18 @@ pub struct Networks(Vec<IpNet>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface(String);
 
+// === impl Intercept ===
+
+impl Intercept {
+    /// Whether a connection could be meant for both.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.mangled_side == other.mangled_side
+            && self.ports.iter().any(|port| other.ports.iter().any(|their| their == port))
+            && self.from.overlap(&other.from)
+            && self.to.overlap(&other.to)
+    }
+}
+
 // === impl Ports ===
 
 impl Ports {
@@ -97,6 +109,15 @@ impl Networks {
     /// Whether no network was named, so that every address of both families is meant.
     pub fn is_everywhere(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether an address could be in both.
+    pub fn overlap(&self, other: &Self) -> bool {
+        self.is_everywhere()
+            || other.is_everywhere()
+            || self.0.iter().any(|one| {
+                other.0.iter().any(|two| one.contains(two) || two.contains(one))
+            })
     }
 
     /// The IPv4 networks that were named.

@@ -1,31 +1,25 @@
-//! Flags -> checked settings. What leaves this room is valid; no later room checks it again.
+//! File and flags -> checked settings. What leaves this room is valid; no later room checks it again.
+//!
+//! `file` and the flags become `keys`, which know where each value stood; `settings` checks them.
 
+pub mod choice;
+pub mod file;
+pub mod forward;
 pub mod intercept;
+pub mod keys;
 pub mod mark;
+mod own_profile;
 pub mod profile;
+pub mod settings;
 
+pub use choice::{Engine, Fail, HostTuning, RulesMode, Track};
+pub use file::Contents;
+pub use forward::{Forward, MangledLeg, Target};
 pub use intercept::{Intercept, InterceptError, Interface, Networks, Ports};
+pub use keys::{ConfigError, Keys, Origin};
 pub use mark::{DEFAULT_MARK, Mark};
 pub use profile::{Keepalive, Profile, Strip, UnknownProfile};
-
-use std::time::Duration;
-
-/// How the relay treats its sessions, whatever way they came in.
-#[derive(Debug, Clone)]
-pub struct Sessions {
-    /// What the leg on the mangled side may negotiate.
-    pub mangled: Profile,
-    /// What the leg on the other side may negotiate.
-    pub clean: Profile,
-    /// How long a dial may take before the client is reset.
-    pub connect_timeout: Duration,
-    /// Both legs are probed after this much silence; a leg that stays silent is ended.
-    pub keepalive: Keepalive,
-    /// How many worker threads share the sessions, at least 1.
-    pub workers: usize,
-    /// How many bytes of pipes all workers may hold together; 0 means that every byte is copied.
-    pub pipe_budget: usize,
-}
+pub use settings::{Listener, Mode, Numbers, Process, Settings};
 
 /// On which side of the relay a leg lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,7 +43,7 @@ impl Side {
     }
 }
 
-impl Sessions {
+impl Listener {
     /// What a leg on this side may negotiate.
     pub fn profile(&self, side: Side) -> &Profile {
         match side {

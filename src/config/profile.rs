@@ -1,5 +1,6 @@
 //! Leg profiles: what the leg on the mangled side may negotiate.
 
+use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -157,10 +158,15 @@ const PRESETS: [Preset; 7] = [
     },
 ];
 
-/// No preset has this name.
+/// No profile has this name.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("no profile is called {0:?}; there are: {list}", list = names().join(", "))]
-pub struct UnknownProfile(pub String);
+#[error("no profile is called {name:?}; there are: {known}", known = .known.join(", "))]
+pub struct UnknownProfile {
+    /// The name that was asked for.
+    pub name: String,
+    /// The names that there are.
+    pub known: Vec<String>,
+}
 
 /// The names of every preset.
 pub fn names() -> Vec<&'static str> {
@@ -175,7 +181,10 @@ impl FromStr for Profile {
             .iter()
             .find(|preset| preset.name == name)
             .map(Profile::from)
-            .ok_or_else(|| UnknownProfile(name.to_owned()))
+            .ok_or_else(|| UnknownProfile {
+                name: name.to_owned(),
+                known: names().into_iter().map(str::to_owned).collect(),
+            })
     }
 }
 
@@ -192,6 +201,26 @@ impl From<&Preset> for Profile {
             user_timeout: None,
             notsent_lowat: None,
         }
+    }
+}
+
+impl Default for Profile {
+    fn default() -> Self {
+        Self::clean()
+    }
+}
+
+impl fmt::Display for Strip {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let all = [
+            (self.sack_permitted, "SACK"),
+            (self.window_scale, "window scale"),
+            (self.timestamps, "timestamps"),
+            (self.ecn, "ECN"),
+        ];
+        let stripped: Vec<&str> = all.iter().filter(|(is, _)| *is).map(|(_, name)| *name).collect();
+        f.write_str(if stripped.is_empty() { "nothing" } else { "" })?;
+        f.write_str(&stripped.join(", "))
     }
 }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use crate::config::Target;
+
 /// Who opened the connection: the remote address of the downstream leg.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientAddr(pub SocketAddr);
@@ -20,5 +22,23 @@ impl fmt::Display for ClientAddr {
 impl fmt::Display for OriginalDst {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// Where a session is to be dialled to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// Where the client meant to go; dialled with the client's own address.
+    Original(OriginalDst),
+    /// Where the listener sends everybody; looked up at each dial.
+    Fixed(Target),
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Original(address) => address.fmt(f),
+            Self::Fixed(target) => target.fmt(f),
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! The other leg: to the original destination, from the client's own address and port.
+//! The other leg: to the original destination, from the client's own address and port; or to a fixed
+//! target, from this host.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,9 +8,10 @@ use std::time::Duration;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{Instant, timeout_at};
 
-use super::addr::{ClientAddr, OriginalDst};
-use crate::config::{Profile, Sessions, Side};
+use super::addr::{ClientAddr, Destination, OriginalDst};
+use crate::config::{Listener, Profile, Side, Target};
 use crate::sys::window_clamp::set_window_clamp;
 
 /// A leg that is connected.
@@ -17,6 +19,8 @@ use crate::sys::window_clamp::set_window_clamp;
 pub struct Dialled {
     /// The upstream leg.
     pub leg: TcpStream,
+    /// Which of the destination's addresses answered.
+    pub server: SocketAddr,
     /// Which port the server sees.
     pub port: SourcePort,
 }
@@ -28,6 +32,8 @@ pub enum SourcePort {
     Kept,
     /// Another, because the client's could not be bound.
     Fallback,
+    /// One of this host's, as for every forwarded session.
+    OfThisHost,
 }
 
 /// Why the server was not reached.
@@ -37,7 +43,7 @@ pub enum DialError {
     #[error("dialling {server} for {client}: no answer within {within:?}")]
     Timeout {
         /// Where to.
-        server: OriginalDst,
+        server: Destination,
         /// On whose behalf.
         client: ClientAddr,
         /// How long it was waited.
@@ -47,61 +53,113 @@ pub enum DialError {
     #[error("dialling {server} for {client}: {error}")]
     Failed {
         /// Where to.
-        server: OriginalDst,
+        server: Destination,
         /// On whose behalf.
         client: ClientAddr,
         /// What the kernel said.
         error: io::Error,
     },
+    /// The target's name leads nowhere.
+    #[error("looking up {server} for {client}: {error}")]
+    Unknown {
+        /// The name.
+        server: Destination,
+        /// On whose behalf.
+        client: ClientAddr,
+        /// What the resolver said.
+        error: io::Error,
+    },
 }
 
-/// Dials the original destination; `side` is where the server lies.
+/// Dials a destination; `side` is where the server lies.
 ///
 /// # Errors
 /// [`DialError`] says which server was dialled for whom.
 pub async fn dial(
     client: ClientAddr,
-    server: OriginalDst,
+    destination: &Destination,
     side: Side,
-    settings: &Sessions,
+    settings: &Listener,
 ) -> Result<Dialled, DialError> {
+    let within = settings.connect_timeout;
+    let deadline = Instant::now() + within;
+    let server = || destination.clone();
     let profile = settings.profile(side);
-    let both = async {
-        match connect(client.0, server.0, settings, profile).await {
-            // The port is bound, its last connection to this server is in TIME_WAIT, or it is a
-            // privileged one and this process is not.
-            Err(error) if is_taken(&error) => {
-                let anywhere = SocketAddr::new(client.0.ip(), 0);
-                let leg = connect(anywhere, server.0, settings, profile).await?;
-                Ok(Dialled {
-                    leg,
-                    port: SourcePort::Fallback,
-                })
-            }
-            other => other.map(|leg| Dialled {
-                leg,
-                port: SourcePort::Kept,
-            }),
+    let result = match destination {
+        Destination::Original(original) => {
+            timeout_at(deadline, as_client(client, *original, settings, profile)).await
+        }
+        Destination::Fixed(target) => {
+            let addresses = match timeout_at(deadline, look_up(target)).await {
+                Ok(found) => {
+                    found.map_err(|error| DialError::Unknown { server: server(), client, error })?
+                }
+                Err(_) => return Err(DialError::Timeout { server: server(), client, within }),
+            };
+            timeout_at(deadline, first_of(&addresses, deadline, settings, profile)).await
         }
     };
-    match tokio::time::timeout(settings.connect_timeout, both).await {
-        Ok(result) => result.map_err(|error| DialError::Failed {
-            server,
-            client,
-            error,
-        }),
-        Err(_) => Err(DialError::Timeout {
-            server,
-            client,
-            within: settings.connect_timeout,
-        }),
+    match result {
+        Ok(result) => result.map_err(|error| DialError::Failed { server: server(), client, error }),
+        Err(_) => Err(DialError::Timeout { server: server(), client, within }),
     }
 }
 
+/// Dials with the client's own address, and its port if that can be had.
+async fn as_client(
+    client: ClientAddr,
+    OriginalDst(server): OriginalDst,
+    settings: &Listener,
+    profile: &Profile,
+) -> io::Result<Dialled> {
+    match connect(Some(client.0), server, settings, profile).await {
+        // The port is bound, its last connection to this server is in TIME_WAIT, or it is a privileged
+        // one and this process is not.
+        Err(error) if is_taken(&error) => {
+            let anywhere = SocketAddr::new(client.0.ip(), 0);
+            let leg = connect(Some(anywhere), server, settings, profile).await?;
+            Ok(Dialled { leg, server, port: SourcePort::Fallback })
+        }
+        other => other.map(|leg| Dialled { leg, server, port: SourcePort::Kept }),
+    }
+}
+
+/// The addresses of a target, in the resolver's order.
+async fn look_up(target: &Target) -> io::Result<Vec<SocketAddr>> {
+    let found: Vec<_> = tokio::net::lookup_host((target.host(), target.port())).await?.collect();
+    if found.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+    }
+    Ok(found)
+}
+
+/// Tries one address after the other; each gets its share of the time that is left, so that one that is
+/// silent does not use it all up.
+async fn first_of(
+    addresses: &[SocketAddr],
+    deadline: Instant,
+    settings: &Listener,
+    profile: &Profile,
+) -> io::Result<Dialled> {
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for (tried, server) in addresses.iter().enumerate() {
+        let now = Instant::now();
+        let share = deadline.saturating_duration_since(now) / (addresses.len() - tried) as u32;
+        match timeout_at(now + share, connect(None, *server, settings, profile)).await {
+            Ok(Ok(leg)) => {
+                return Ok(Dialled { leg, server: *server, port: SourcePort::OfThisHost });
+            }
+            Ok(Err(error)) => last = error,
+            Err(_) => last = io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(last)
+}
+
 async fn connect(
-    from: SocketAddr,
+    from: Option<SocketAddr>,
     to: SocketAddr,
-    settings: &Sessions,
+    settings: &Listener,
     profile: &Profile,
 ) -> io::Result<TcpStream> {
     let socket = Socket::new(
@@ -109,10 +167,12 @@ async fn connect(
         Type::STREAM.nonblocking().cloexec(),
         Some(Protocol::TCP),
     )?;
-    make_transparent(&socket, to)?;
-    socket.set_reuse_address(true)?;
     set_options(&socket, settings, profile)?;
-    socket.bind(&SockAddr::from(from))?;
+    if let Some(from) = from {
+        make_transparent(&socket, to)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&SockAddr::from(from))?;
+    }
     TcpSocket::from_std_stream(socket.into()).connect(to).await
 }
 
@@ -126,7 +186,7 @@ pub fn make_transparent(socket: &Socket, address: SocketAddr) -> io::Result<()> 
 
 /// Sets what both legs of a session have, and what the profile asks of this one. Before connect or
 /// listen, because the MSS goes out with the SYN.
-pub fn set_options(socket: &Socket, settings: &Sessions, profile: &Profile) -> io::Result<()> {
+pub fn set_options(socket: &Socket, settings: &Listener, profile: &Profile) -> io::Result<()> {
     let keepalive = profile.keepalive.unwrap_or(settings.keepalive);
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(

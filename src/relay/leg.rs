@@ -93,10 +93,15 @@ impl Leg for TcpStream {
     }
 
     fn finish(&self) -> io::Result<()> {
-        match rustix::net::shutdown(self, rustix::net::Shutdown::Write) {
-            // The peer has reset meanwhile: the other direction will read that.
-            Err(rustix::io::Errno::NOTCONN) | Ok(()) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        finish(self)
+    }
+}
+
+/// Tells the peer that no more bytes come (FIN).
+pub fn finish(leg: &TcpStream) -> io::Result<()> {
+    match rustix::net::shutdown(leg, rustix::net::Shutdown::Write) {
+        // The peer has reset meanwhile: the other direction will read that.
+        Err(rustix::io::Errno::NOTCONN) | Ok(()) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }

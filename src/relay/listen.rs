@@ -1,9 +1,10 @@
-//! The sockets that intercepted connections arrive at, and the loop that accepts them.
+//! The sockets that connections arrive at, and the loop that accepts them.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
@@ -14,27 +15,45 @@ use tokio::time::Instant;
 
 use super::dial;
 use super::worker::{Order, REST, Worker};
-use crate::config::{Profile, Sessions, Side};
+use crate::config::{Forward, Listener, MangledLeg, Mode, Side};
 use crate::sys::watch::watch_listener;
 
 /// The listeners of every worker, bound and not yet served.
 #[derive(Debug)]
 pub struct Listeners {
-    per_worker: Vec<Vec<SideListener>>,
-    ports: [u16; 2],
+    per_worker: Vec<Vec<Bound>>,
+    /// In the order of the settings.
+    ways_in: Vec<WayIn>,
 }
 
-/// A listener that knows on which side its connections were opened.
+/// Where the connections of one [`Listener`] arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WayIn {
+    /// On the loopback address, by the rules: the ports for connections that were opened from the
+    /// mangled side, and from the other.
+    Intercepted {
+        /// From the mangled side.
+        mangled: u16,
+        /// From the other side.
+        clean: u16,
+    },
+    /// At an address that clients know.
+    Listening(SocketAddr),
+}
+
+/// A listening socket, whose it is, and on which side its connections were opened.
 #[derive(Debug)]
-pub struct SideListener {
+pub struct Bound {
     socket: Socket,
     side: Side,
+    settings: Arc<Listener>,
 }
 
-/// A [`SideListener`] that is registered with a worker's runtime.
+/// A [`Bound`] that is registered with a worker's runtime.
 pub struct Registered {
     socket: AsyncFd<Socket>,
     side: Side,
+    settings: Arc<Listener>,
 }
 
 /// A connection that was accepted and not yet served.
@@ -44,13 +63,15 @@ pub struct Accepted {
     pub socket: OwnedFd,
     /// Where it was opened from.
     pub side: Side,
+    /// What is to be done with it.
+    pub settings: Arc<Listener>,
     /// When.
     pub at: Instant,
 }
 
 /// A listener cannot be had.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} for intercepted connections: {error}{hint}")]
+#[error("cannot listen at {address}: {error}{hint}")]
 pub struct BindError {
     address: SocketAddr,
     error: io::Error,
@@ -63,94 +84,142 @@ const BACKLOG: i32 = 4096;
 // === impl Listeners ===
 
 impl Listeners {
-    /// Binds one listener for each worker, side and address family, on loopback ports that the kernel
-    /// chooses.
+    /// Binds what each listener needs, for each worker.
     ///
     /// # Errors
-    /// Without CAP_NET_ADMIN a socket cannot be transparent. A host without IPv6 is served without it.
-    pub fn bind(settings: &Sessions) -> Result<Self, BindError> {
-        let mut per_worker: Vec<Vec<SideListener>> =
-            (0..settings.workers).map(|_| vec![]).collect();
-        let mut ports = [0; 2];
-        for (side, port) in Side::ALL.into_iter().zip(&mut ports) {
-            let profile = settings.profile(side);
-            for listeners in &mut per_worker {
-                let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, *port));
-                let socket = listener(v4, settings, profile)?;
-                *port = local_port(&socket, v4)?;
-                listeners.push(SideListener { socket, side });
-                let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, *port));
-                match listener(v6, settings, profile) {
-                    Ok(socket) => listeners.push(SideListener { socket, side }),
-                    Err(BindError { error, .. }) if lacks_v6(&error) => {
-                        tracing::warn!(%error, "no IPv6 on this host: IPv6 is not relayed");
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
+    /// Without CAP_NET_ADMIN a socket cannot be transparent, so nothing can be intercepted. An address may
+    /// be taken.
+    pub fn bind(listeners: &[Listener], workers: usize) -> Result<Self, BindError> {
+        let mut bound = Self { per_worker: (0..workers).map(|_| vec![]).collect(), ways_in: vec![] };
+        for settings in listeners {
+            let settings = Arc::new(settings.clone());
+            let way_in = match &settings.mode {
+                Mode::Gateway(_) => WayIn::Intercepted {
+                    mangled: bound.bind_loopback(&settings, Side::Mangled)?,
+                    clean: bound.bind_loopback(&settings, Side::Clean)?,
+                },
+                Mode::Forward(forward) => bound.bind_known(&settings, forward)?,
+            };
+            bound.ways_in.push(way_in);
         }
-        Ok(Self { per_worker, ports })
+        Ok(bound)
     }
 
-    /// The port that connections opened from this side are to be sent to.
-    pub fn port(&self, side: Side) -> u16 {
-        match side {
-            Side::Mangled => self.ports[0],
-            Side::Clean => self.ports[1],
+    /// Binds transparent sockets of both families to a loopback port that the kernel chooses. A host
+    /// without IPv6 is served without it.
+    fn bind_loopback(&mut self, settings: &Arc<Listener>, side: Side) -> Result<u16, BindError> {
+        let mut port = 0;
+        for listeners in &mut self.per_worker {
+            let bind = |address| Bound::bind(address, settings, side, dial::make_transparent);
+            let v4 = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+            port = v4.address()?.port();
+            listeners.push(v4);
+            match bind(SocketAddr::from((Ipv6Addr::LOCALHOST, port))) {
+                Ok(v6) => listeners.push(v6),
+                Err(BindError { error, .. }) if lacks_v6(&error) => {
+                    tracing::warn!(%error, "no IPv6 on this host: IPv6 is not relayed");
+                }
+                Err(error) => return Err(error),
+            }
         }
+        Ok(port)
+    }
+
+    /// Binds to the address that clients know.
+    fn bind_known(
+        &mut self,
+        settings: &Arc<Listener>,
+        forward: &Forward,
+    ) -> Result<WayIn, BindError> {
+        let side = match forward.mangled {
+            MangledLeg::Downstream => Side::Mangled,
+            MangledLeg::Upstream => Side::Clean,
+        };
+        // Sockets that share a port would share it with another process of this user, too.
+        let alone = |socket: &Socket, _| socket.set_reuse_port(false);
+        let mut address = Bound::bind(forward.listen, settings, side, alone)?.address()?;
+        for listeners in &mut self.per_worker {
+            let socket = Bound::bind(address, settings, side, |_, _| Ok(()))?;
+            address = socket.address()?;
+            listeners.push(socket);
+        }
+        Ok(WayIn::Listening(address))
+    }
+
+    /// Where connections arrive, listener by listener.
+    pub fn ways_in(&self) -> &[WayIn] {
+        &self.ways_in
+    }
+
+    /// How many workers there are listeners for.
+    pub fn workers(&self) -> usize {
+        self.per_worker.len()
     }
 
     /// The listeners, worker by worker.
-    pub fn into_workers(self) -> impl Iterator<Item = Vec<SideListener>> {
+    pub fn into_workers(self) -> impl Iterator<Item = Vec<Bound>> {
         self.per_worker.into_iter()
     }
 }
 
-fn listener(
-    address: SocketAddr,
-    settings: &Sessions,
-    profile: &Profile,
-) -> Result<Socket, BindError> {
-    let bound = || -> io::Result<Socket> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM.nonblocking().cloexec(),
-            Some(Protocol::TCP),
-        )?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(true)?;
-        if address.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        dial::make_transparent(&socket, address)?;
-        // Accepted sockets inherit all of this, which saves as many calls for each of them.
-        dial::set_options(&socket, settings, profile)?;
-        socket.bind(&SockAddr::from(address))?;
-        socket.listen(BACKLOG)?;
-        Ok(socket)
-    };
-    bound().map_err(|error| BindError {
-        address,
-        hint: hint(&error),
-        error,
-    })
-}
+// === impl Bound ===
 
-fn local_port(socket: &Socket, address: SocketAddr) -> Result<u16, BindError> {
-    socket
-        .local_addr()
-        .map(|bound| bound.as_socket().map_or(0, |bound| bound.port()))
-        .map_err(|error| BindError {
-            address,
-            hint: "",
-            error,
+impl Bound {
+    /// Listens at an address; `prepare` has the last word on the socket's options.
+    fn bind(
+        address: SocketAddr,
+        settings: &Arc<Listener>,
+        side: Side,
+        prepare: impl Fn(&Socket, SocketAddr) -> io::Result<()>,
+    ) -> Result<Self, BindError> {
+        let bound = || -> io::Result<Socket> {
+            let socket = Socket::new(
+                Domain::for_address(address),
+                Type::STREAM.nonblocking().cloexec(),
+                Some(Protocol::TCP),
+            )?;
+            socket.set_reuse_address(true)?;
+            socket.set_reuse_port(true)?;
+            if address.is_ipv6() {
+                socket.set_only_v6(true)?;
+            }
+            // Accepted sockets inherit all of this, which saves as many calls for each of them.
+            dial::set_options(&socket, settings, settings.profile(side))?;
+            prepare(&socket, address)?;
+            socket.bind(&SockAddr::from(address))?;
+            socket.listen(BACKLOG)?;
+            Ok(socket)
+        };
+        match bound() {
+            Ok(socket) => Ok(Self { socket, side, settings: settings.clone() }),
+            Err(error) => Err(BindError { address, hint: hint(&error), error }),
+        }
+    }
+
+    fn address(&self) -> Result<SocketAddr, BindError> {
+        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        match self.socket.local_addr() {
+            Ok(bound) => Ok(bound.as_socket().unwrap_or(address)),
+            Err(error) => Err(BindError { address, error, hint: "" }),
+        }
+    }
+
+    /// Registers it with the runtime of the calling worker.
+    pub fn register(self) -> io::Result<Registered> {
+        Ok(Registered {
+            socket: watch_listener(self.socket)?,
+            side: self.side,
+            settings: self.settings,
         })
+    }
 }
 
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => "; run as root, or with CAP_NET_ADMIN",
-        io::ErrorKind::AddrNotAvailable => "; is the interface lo up?",
+        io::ErrorKind::AddrNotAvailable => "; is it an address of this host, and its interface up?",
+        io::ErrorKind::AddrInUse => "; another process listens there",
+        io::ErrorKind::NotFound => "; the kernel does not know that congestion control",
         _ => "",
     }
 }
@@ -159,18 +228,6 @@ fn lacks_v6(error: &io::Error) -> bool {
     let code = error.raw_os_error();
     code == Some(Errno::AFNOSUPPORT.raw_os_error())
         || code == Some(Errno::ADDRNOTAVAIL.raw_os_error())
-}
-
-// === impl SideListener ===
-
-impl SideListener {
-    /// Registers it with the runtime of the calling worker.
-    pub fn register(self) -> io::Result<Registered> {
-        Ok(Registered {
-            socket: watch_listener(self.socket)?,
-            side: self.side,
-        })
-    }
 }
 
 /// Accepts for as long as the worker lives; a connection goes to the worker with the fewest sessions.
@@ -186,6 +243,7 @@ pub async fn accept_loop(
                 let accepted = Accepted {
                     socket,
                     side: listener.side,
+                    settings: listener.settings.clone(),
                     at: Instant::now(),
                 };
                 let chosen = worker.place();

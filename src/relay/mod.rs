@@ -5,15 +5,17 @@
 //! | `addr` | newtypes for the addresses that must not be mixed up |
 //! | `server` | starts the workers, hands out, drains, gathers what they recorded |
 //! | `worker` | one thread, one current-thread runtime: its sessions, its buffer, its pipes |
-//! | `listen` | the sockets that intercepted connections arrive at, and the accept loop |
-//! | `dial` | the other leg: to the original destination, from the client's own address and port |
+//! | `listen` | the sockets that connections arrive at, and the accept loop |
+//! | `dial` | the other leg: to the original destination as the client, or to a fixed target |
 //! | `session` | one pair of legs, from accept to the line in the log |
 //! | `half` | one direction of a session: a state machine over two legs |
+//! | `foreign` | engines that are not ours, under the same watch |
 //! | `leg` | what a direction needs of a socket |
 //! | `pipes` | the bounded pool of pipes |
 
 mod addr;
 mod dial;
+mod foreign;
 mod half;
 mod leg;
 mod listen;
@@ -22,6 +24,6 @@ mod server;
 mod session;
 mod worker;
 
-pub use addr::{ClientAddr, OriginalDst};
-pub use listen::{BindError, Listeners};
+pub use addr::{ClientAddr, Destination, OriginalDst};
+pub use listen::{BindError, Listeners, WayIn};
 pub use server::{Outcome, Server};

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::listen::Listeners;
 use super::pipes::PipeBudget;
 use super::worker::{self, Abort, Loads, Order, Start};
-use crate::config::Sessions;
+use crate::config::Process;
 use crate::metrics::Recorder;
 
 /// A relay whose workers run.
@@ -38,13 +38,12 @@ const HANDSHAKES_WITHIN: Duration = Duration::from_millis(200);
 const ABORT_WITHIN: Duration = Duration::from_secs(5);
 
 impl Server {
-    /// Starts one thread for each worker.
+    /// Starts one thread for each worker that there are listeners for.
     ///
     /// # Errors
     /// If the system gives no thread, or a worker does not come up.
-    pub fn start(settings: Sessions, listeners: Listeners) -> io::Result<Self> {
-        let workers = settings.workers;
-        let settings = Arc::new(settings);
+    pub fn start(settings: &Process, listeners: Listeners) -> io::Result<Self> {
+        let workers = listeners.workers();
         let budget = PipeBudget::new(settings.pipe_budget);
         let loads = Loads::new(workers);
         let abort = Arc::new(Abort::default());
@@ -59,7 +58,7 @@ impl Server {
                 let start = Start {
                     index,
                     listeners,
-                    settings: settings.clone(),
+                    engine: settings.engine,
                     budget: budget.clone(),
                     loads: loads.clone(),
                     orders: inbox,

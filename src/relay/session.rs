@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -11,18 +12,31 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::addr::{ClientAddr, OriginalDst};
+use super::addr::{ClientAddr, Destination, OriginalDst};
 use super::dial::{self, DialError, Dialled, SourcePort};
+use super::foreign;
 use super::half::{Half, HalfError};
 use super::listen::Accepted;
 use super::worker::Worker;
+use crate::config::{Engine, Listener, Mode};
 use crate::metrics::Direction;
 use crate::sys::tcp_info::{TcpInfo, tcp_info};
 
 /// The two legs of a session.
-struct Legs {
-    downstream: TcpStream,
-    upstream: TcpStream,
+pub struct Legs {
+    /// The client's.
+    pub downstream: TcpStream,
+    /// The server's.
+    pub upstream: TcpStream,
+}
+
+/// Bytes that the receiving side has accepted.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Passed {
+    /// From the client to the server.
+    pub client_to_server: u64,
+    /// From the server to the client.
+    pub server_to_client: u64,
 }
 
 /// The two directions of a session.
@@ -34,19 +48,30 @@ struct Halves {
 
 /// Who ended a session, or its side of it, first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Party {
+pub enum Party {
+    /// The host that opened the connection.
     Client,
+    /// The host that was dialled.
     Server,
+    /// This program.
     Relay,
 }
 
 /// How a session ended.
 #[derive(Debug)]
-enum Close {
+pub enum Close {
     /// Both ends were passed on, and every byte before them.
-    Orderly { first: Party },
+    Orderly {
+        /// Whose end came first.
+        first: Party,
+    },
     /// One leg broke; the other was reset.
-    Broken { by: Party, error: io::Error },
+    Broken {
+        /// Whose leg.
+        by: Party,
+        /// How.
+        error: io::Error,
+    },
     /// The relay had to end it: the drain deadline.
     Aborted,
 }
@@ -71,44 +96,32 @@ enum SessionError {
         client: ClientAddr,
         server: OriginalDst,
     },
-    #[error("{client} gave up while {server} was being dialled")]
+    #[error("{client} gave up while {destination} was being dialled")]
     ClientGone {
         client: ClientAddr,
-        server: OriginalDst,
+        destination: Destination,
     },
 }
 
 async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> {
-    let began = accepted.at;
-    let downstream = TcpStream::from_std(std::net::TcpStream::from(accepted.socket))?;
+    let Accepted { socket, side, settings, at: began } = accepted;
+    let downstream = TcpStream::from_std(std::net::TcpStream::from(socket))?;
     let client = ClientAddr(downstream.peer_addr()?);
-    let server = OriginalDst(downstream.local_addr()?);
-    if server.0.ip().is_loopback() {
-        return Err(SessionError::Own { client, server });
-    }
-    let server_side = accepted.side.other();
-    let dialling = dial::dial(client, server, server_side, &worker.settings);
+    let destination = destination(&downstream, client, &settings)?;
+    let dialling = dial::dial(client, &destination, side.other(), &settings);
     let dialled = tokio::select! {
         biased;
         dialled = dialling => dialled,
         _ = downstream.ready(Interest::ERROR) => {
-            return Err(SessionError::ClientGone { client, server });
+            return Err(SessionError::ClientGone { client, destination });
         }
     };
     let connect_time = began.elapsed();
-    let Dialled {
-        leg: upstream,
-        port,
-    } = match dialled {
+    let Dialled { leg: upstream, server, port } = match dialled {
         Ok(dialled) => dialled,
         Err(error) => {
             // Dropping the downstream leg resets the client at once: it lingers for zero seconds.
-            worker
-                .resources
-                .borrow_mut()
-                .recorder
-                .counters
-                .dial_failures += 1;
+            worker.resources.borrow_mut().recorder.counters.dial_failures += 1;
             return Err(error.into());
         }
     };
@@ -117,30 +130,52 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
         recorder.connect.record(connect_time);
         recorder.counters.port_fallbacks += u64::from(port == SourcePort::Fallback);
     }
-    let legs = Legs {
-        downstream,
-        upstream,
+    let legs = Legs { downstream, upstream };
+    let mut passed = Passed::default();
+    let close = match worker.engine {
+        Engine::Splice => Halves::new().relay(worker, &legs, &mut passed).await,
+        engine => foreign::relay(engine, &worker.abort, &legs, &mut passed).await,
     };
-    let mut halves = Halves::new();
-    let close = halves.relay(worker, &legs).await;
     let infos = (tcp_info(&legs.downstream), tcp_info(&legs.upstream));
     if let Close::Orderly { .. } = close {
         legs.let_go();
     }
     drop(legs);
     let lifetime = began.elapsed();
-    halves.settle(worker, &close, lifetime);
-    tell(&Told {
-        client,
-        server,
-        port,
-        close,
-        halves,
-        connect_time,
-        lifetime,
-        infos,
-    });
+    settle(worker, &close, &passed, lifetime);
+    let listener = &settings.name;
+    tell(&Told { listener, client, server, port, close, passed, connect_time, lifetime, infos });
     Ok(())
+}
+
+/// Where this client is to be passed on to.
+fn destination(
+    downstream: &TcpStream,
+    client: ClientAddr,
+    settings: &Listener,
+) -> Result<Destination, SessionError> {
+    match &settings.mode {
+        Mode::Forward(forward) => Ok(Destination::Fixed(forward.to.clone())),
+        Mode::Gateway(_) => {
+            let server = OriginalDst(downstream.local_addr()?);
+            if server.0.ip().is_loopback() {
+                return Err(SessionError::Own { client, server });
+            }
+            Ok(Destination::Original(server))
+        }
+    }
+}
+
+/// Records what a session came to.
+fn settle(worker: &Worker, close: &Close, passed: &Passed, lifetime: Duration) {
+    let recorder = &mut worker.resources.borrow_mut().recorder;
+    recorder.lifetime.record(lifetime);
+    recorder.counters.bytes_client_to_server += passed.client_to_server;
+    recorder.counters.bytes_server_to_client += passed.server_to_client;
+    match close {
+        Close::Orderly { .. } => recorder.counters.sessions_closed += 1,
+        _ => recorder.counters.sessions_aborted += 1,
+    }
 }
 
 // === impl Legs ===
@@ -168,7 +203,19 @@ impl Halves {
     }
 
     /// Moves bytes both ways until both ends were passed on, or one leg breaks.
-    async fn relay(&mut self, worker: &Worker, legs: &Legs) -> Close {
+    async fn relay(mut self, worker: &Worker, legs: &Legs, passed: &mut Passed) -> Close {
+        let close = self.run(worker, legs).await;
+        let resources = &mut *worker.resources.borrow_mut();
+        self.client_to_server.abandon(resources);
+        self.server_to_client.abandon(resources);
+        *passed = Passed {
+            client_to_server: self.client_to_server.bytes,
+            server_to_client: self.server_to_client.bytes,
+        };
+        close
+    }
+
+    async fn run(&mut self, worker: &Worker, legs: &Legs) -> Close {
         let mut downstream_broken = pin!(legs.downstream.ready(Interest::ERROR));
         let mut upstream_broken = pin!(legs.upstream.ready(Interest::ERROR));
         let mut aborted = pin!(worker.abort.aborted());
@@ -226,20 +273,6 @@ impl Halves {
         }
         Poll::Pending
     }
-
-    fn settle(&mut self, worker: &Worker, close: &Close, lifetime: Duration) {
-        let resources = &mut *worker.resources.borrow_mut();
-        self.client_to_server.abandon(resources);
-        self.server_to_client.abandon(resources);
-        let recorder = &mut resources.recorder;
-        recorder.lifetime.record(lifetime);
-        recorder.counters.bytes_client_to_server += self.client_to_server.bytes;
-        recorder.counters.bytes_server_to_client += self.server_to_client.bytes;
-        match close {
-            Close::Orderly { .. } => recorder.counters.sessions_closed += 1,
-            _ => recorder.counters.sessions_aborted += 1,
-        }
-    }
 }
 
 impl HalfError {
@@ -251,7 +284,8 @@ impl HalfError {
     }
 }
 
-fn broken(by: Party, leg: &TcpStream) -> Close {
+/// What became of a leg that reports an error.
+pub fn broken(by: Party, leg: &TcpStream) -> Close {
     let error = match leg.take_error() {
         Ok(Some(error)) => error,
         // The direction that reads or writes has already taken it.
@@ -263,12 +297,13 @@ fn broken(by: Party, leg: &TcpStream) -> Close {
 
 // === the line in the log ===
 
-struct Told {
+struct Told<'a> {
+    listener: &'a str,
     client: ClientAddr,
-    server: OriginalDst,
+    server: SocketAddr,
     port: SourcePort,
     close: Close,
-    halves: Halves,
+    passed: Passed,
     connect_time: Duration,
     lifetime: Duration,
     infos: (io::Result<TcpInfo>, io::Result<TcpInfo>),
@@ -285,11 +320,12 @@ fn tell(told: &Told) {
     let up = told.infos.1.as_ref().copied().unwrap_or_default();
     tracing::info!(
         target: "unmangle::session",
+        listener = told.listener,
         client = %told.client,
         server = %told.server,
         port_kept = told.port == SourcePort::Kept,
-        client_to_server_bytes = told.halves.client_to_server.bytes,
-        server_to_client_bytes = told.halves.server_to_client.bytes,
+        client_to_server_bytes = told.passed.client_to_server,
+        server_to_client_bytes = told.passed.server_to_client,
         duration_ms = millis(told.lifetime),
         connect_ms = millis(told.connect_time),
         closed_by = closed_by.name(),
@@ -303,6 +339,15 @@ fn tell(told: &Told) {
 }
 
 impl Party {
+    /// The far end of the other leg.
+    pub fn other(self) -> Self {
+        match self {
+            Party::Client => Party::Server,
+            Party::Server => Party::Client,
+            Party::Relay => Party::Relay,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Party::Client => "client",

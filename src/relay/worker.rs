@@ -9,18 +9,18 @@ use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::listen::{self, Accepted, SideListener};
+use super::listen::{self, Accepted, Bound};
 use super::pipes::{PipeBudget, PipePool};
 use super::session;
-use crate::config::Sessions;
+use crate::config::Engine;
 use crate::metrics::Recorder;
 
 /// What the sessions of one worker share. They run on one thread, so a borrow is short and never
 /// crosses an await.
 #[derive(Debug)]
 pub struct Worker {
-    /// How sessions are treated.
-    pub settings: Arc<Sessions>,
+    /// What moves the bytes of its sessions.
+    pub engine: Engine,
     /// What directions need while they move bytes.
     pub resources: RefCell<Resources>,
     /// Set once running sessions are to be aborted.
@@ -76,9 +76,9 @@ pub struct Start {
     /// Its number, from 0.
     pub index: usize,
     /// The listeners of its own, sharing their ports with those of other workers.
-    pub listeners: Vec<SideListener>,
-    /// How sessions are treated.
-    pub settings: Arc<Sessions>,
+    pub listeners: Vec<Bound>,
+    /// What moves the bytes.
+    pub engine: Engine,
     /// Shared by all.
     pub budget: Arc<PipeBudget>,
     /// Shared by all.
@@ -112,7 +112,7 @@ async fn serve(start: Start) -> std::io::Result<()> {
     let Start {
         index,
         listeners,
-        settings,
+        engine,
         budget,
         loads,
         mut orders,
@@ -121,7 +121,7 @@ async fn serve(start: Start) -> std::io::Result<()> {
         ready,
     } = start;
     let worker = Rc::new(Worker {
-        settings,
+        engine,
         resources: RefCell::new(Resources {
             buffer: vec![0; BUFFER],
             pipes: PipePool::new(budget),

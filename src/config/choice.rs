@@ -1,0 +1,121 @@
+//! Settings that are one of a few words.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A word that is none of those that there are.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{given:?} is none of: {choices}", choices = .choices.join(", "))]
+pub struct NoChoice {
+    given: String,
+    choices: &'static [&'static str],
+}
+
+macro_rules! choice {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)+ }
+
+        impl $name {
+            /// Every word, in the order in which they are told.
+            pub const WORDS: &'static [&'static str] = &[$($word),+];
+        }
+
+        impl FromStr for $name {
+            type Err = NoChoice;
+
+            fn from_str(text: &str) -> Result<Self, NoChoice> {
+                match text {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(NoChoice { given: text.to_owned(), choices: Self::WORDS }),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str(match self { $(Self::$variant => $word,)+ })
+            }
+        }
+    };
+}
+
+choice! {
+    /// What moves the bytes.
+    Engine {
+        /// Our own: a shared buffer for short messages, pooled pipes for bulk.
+        #[default]
+        Splice = "splice",
+        /// The `tokio-splice` crate: two pipes a session, for as long as it lives.
+        TokioSplice = "tokio-splice",
+        /// `tokio::io::copy_bidirectional`: two buffers a session, every byte copied.
+        Copy = "copy",
+    }
+}
+
+choice! {
+    /// What becomes of new connections when the relay is gone.
+    Fail {
+        /// They flow unrelayed, as they did before.
+        #[default]
+        Open = "open",
+        /// They are dropped until the relay runs again or the rules are removed.
+        Closed = "closed",
+    }
+}
+
+choice! {
+    /// Who puts the rules in place.
+    RulesMode {
+        /// The relay, and they vanish with it.
+        #[default]
+        Own = "own",
+        /// Somebody else, who is shown them.
+        Print = "print",
+        /// Somebody else, who knows them.
+        Nobody = "none",
+    }
+}
+
+choice! {
+    /// How the two legs of a session are kept apart in conntrack.
+    Track {
+        /// Each leg has a zone of its own.
+        #[default]
+        Zones = "zones",
+        /// They are not tracked.
+        Notrack = "notrack",
+    }
+}
+
+choice! {
+    /// What becomes of the settings of the host that a profile wants changed.
+    HostTuning {
+        /// They are left as they are.
+        #[default]
+        Nothing = "none",
+        /// They are shown.
+        Print = "print",
+        /// They are changed, and changed back at the end.
+        Apply = "apply",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_is_read_and_written_alike() {
+        for word in Engine::WORDS {
+            assert_eq!(word.parse::<Engine>().unwrap().to_string(), *word);
+        }
+    }
+
+    #[test]
+    fn another_word_is_answered_with_those_there_are() {
+        let error = "ajar".parse::<Fail>().unwrap_err().to_string();
+        assert_eq!(error, "\"ajar\" is none of: open, closed");
+    }
+}

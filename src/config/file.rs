@@ -1,0 +1,220 @@
+//! A TOML file as [`Keys`]: which keys there may be, and on which line each stands.
+//!
+//! ```toml
+//! drain = "1m"                     # what a flag of `unmangle run` can say, by the flag's name
+//!
+//! [[listener]]
+//! name = "backups"
+//! mode = "gateway"
+//! intercept = [22, 873]
+//! mangled-side = "eth1"
+//! profile = "narrow"
+//!
+//! [profile.narrow]
+//! base = "cisco-pix"
+//! mss = 900
+//! ```
+
+use std::ops::Range;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::keys::{ConfigError, Given, Keys, Origin};
+
+/// What a file says, before any of it is checked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// What concerns the whole process.
+    pub process: Keys,
+    /// One for each `[[listener]]`, in order.
+    pub listeners: Vec<Keys>,
+    /// One for each `[profile.NAME]`.
+    pub profiles: Vec<(String, Keys)>,
+}
+
+/// Keys at the top of a file.
+pub const PROCESS: &[&str] = &[
+    "workers",
+    "pipe-budget",
+    "drain",
+    "connect-timeout",
+    "keepalive",
+    "engine",
+    "fail",
+    "rules",
+    "track",
+    "host-tuning",
+    "override-forward",
+    "mark",
+    "table",
+    "priority",
+    "zones",
+    "log",
+    "log-format",
+];
+/// Keys of a `[[listener]]`.
+pub const LISTENER: &[&str] = &[
+    "name",
+    "mode",
+    "intercept",
+    "mangled-side",
+    "from",
+    "to",
+    "listen",
+    "mangled-leg",
+    "profile",
+    "clean-profile",
+    "connect-timeout",
+    "keepalive",
+];
+/// Keys of a `[profile.NAME]`.
+pub const PROFILE: &[&str] = &[
+    "base",
+    "summary",
+    "sack",
+    "window-scale",
+    "timestamps",
+    "ecn",
+    "mss",
+    "window-clamp",
+    "congestion-control",
+    "keepalive",
+    "user-timeout",
+    "notsent-lowat",
+];
+
+/// Reads a file's text; `path` is for messages only.
+///
+/// # Errors
+/// The first thing that is no TOML, or a key that is not known, with its line and what would be right.
+pub fn parse(path: &Path, text: &str) -> Result<Contents, ConfigError> {
+    let reader = Reader { path, text };
+    let root = DeTable::parse(text).map_err(|error| {
+        let message = error.message().lines().collect::<Vec<_>>().join("; ");
+        reader.origin(error.span().unwrap_or_default(), "").error(message)
+    })?;
+    let mut contents = Contents::default();
+    for (key, value) in root.get_ref() {
+        let name = key.get_ref().as_ref();
+        match name {
+            "listener" => {
+                let DeValue::Array(listeners) = value.get_ref() else {
+                    return Err(reader.at(key, "").error("write [[listener]], once for each listener"));
+                };
+                for (index, listener) in listeners.iter().enumerate() {
+                    let prefix = format!("listener {}", index + 1);
+                    contents.listeners.push(reader.table(listener, &prefix, LISTENER)?);
+                }
+            }
+            "profile" => {
+                let DeValue::Table(profiles) = value.get_ref() else {
+                    return Err(reader.at(key, "").error("write [profile.NAME], once for each profile"));
+                };
+                for (name, profile) in profiles {
+                    let prefix = format!("profile.{}", name.get_ref());
+                    let keys = reader.table(profile, &prefix, PROFILE)?;
+                    contents.profiles.push((name.get_ref().to_string(), keys));
+                }
+            }
+            _ => {
+                let given = reader.known(key, value, "", PROCESS, "listener, profile")?;
+                contents.process.set(name, given);
+            }
+        }
+    }
+    Ok(contents)
+}
+
+struct Reader<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+type Key<'a> = Spanned<std::borrow::Cow<'a, str>>;
+
+impl Reader<'_> {
+    /// Every key of a table.
+    fn table(
+        &self,
+        table: &Spanned<DeValue>,
+        prefix: &str,
+        known: &[&str],
+    ) -> Result<Keys, ConfigError> {
+        let DeValue::Table(entries) = table.get_ref() else {
+            return Err(self.origin(table.span(), prefix).error("this must be a table of keys"));
+        };
+        let mut keys = Keys::default();
+        for (key, value) in entries {
+            keys.set(key.get_ref(), self.known(key, value, prefix, known, "")?);
+        }
+        Ok(keys)
+    }
+
+    /// The value of a key that must be one of those that are known.
+    fn known(
+        &self,
+        key: &Key,
+        value: &Spanned<DeValue>,
+        prefix: &str,
+        known: &[&str],
+        tables: &str,
+    ) -> Result<Given, ConfigError> {
+        let origin = self.at(key, prefix);
+        if !known.contains(&key.get_ref().as_ref()) {
+            let mut list = known.join(", ");
+            if !tables.is_empty() {
+                list = format!("{list}, and the tables {tables}");
+            }
+            return Err(origin.error(format!("there is no such key; there are: {list}")));
+        }
+        let texts = match value.get_ref() {
+            DeValue::Array(items) => items
+                .iter()
+                .map(|item| scalar(item.get_ref()))
+                .collect::<Option<Vec<_>>>(),
+            single => scalar(single).map(|text| vec![text]),
+        };
+        let texts = texts.ok_or_else(|| {
+            origin.error("this must be a string, a number, true or false, or a list of them")
+        })?;
+        Ok(Given { origin, texts })
+    }
+
+    fn at(&self, key: &Key, prefix: &str) -> Origin {
+        let name = key.get_ref();
+        let full = if prefix.is_empty() {
+            name.to_string()
+        } else {
+            format!("{prefix}: {name}")
+        };
+        self.origin(key.span(), &full)
+    }
+
+    fn origin(&self, span: Range<usize>, key: &str) -> Origin {
+        let before = &self.text.as_bytes()[..span.start.min(self.text.len())];
+        Origin::File {
+            path: self.path.to_owned(),
+            line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
+            key: key.to_owned(),
+        }
+    }
+}
+
+fn scalar(value: &DeValue) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Boolean(truth) => Some(truth.to_string()),
+        DeValue::Integer(number) => {
+            let prefix = match number.radix() {
+                16 => "0x",
+                8 => "0o",
+                2 => "0b",
+                _ => "",
+            };
+            Some(format!("{prefix}{}", number.as_str()))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,360 @@
+//! From what was given to checked settings. Pure: no file is read here, no socket is opened.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::choice::{Engine, Fail, HostTuning, RulesMode, Track};
+use super::file::Contents;
+use super::forward::{Forward, MangledLeg, Target};
+use super::intercept::{Intercept, Networks};
+use super::keys::{ConfigError, Keys, Origin};
+use super::mark::{DEFAULT_MARK, Mark};
+use super::own_profile;
+use super::profile::{Keepalive, Profile};
+
+/// Everything that is settled before anything runs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What concerns the whole process.
+    pub process: Process,
+    /// At least one, each with a name of its own.
+    pub listeners: Vec<Listener>,
+}
+
+/// What concerns the whole process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// How many worker threads share the sessions; one for each core if `None`.
+    pub workers: Option<usize>,
+    /// How many bytes of pipes all workers may hold together; 0 means that every byte is copied.
+    pub pipe_budget: usize,
+    /// How long running sessions may go on after SIGTERM or SIGINT.
+    pub drain: Duration,
+    /// What moves the bytes.
+    pub engine: Engine,
+    /// What becomes of new connections when the relay is gone.
+    pub fail: Fail,
+    /// Who puts the rules in place.
+    pub rules: RulesMode,
+    /// How the two legs are kept apart in conntrack.
+    pub track: Track,
+    /// What becomes of the host's settings.
+    pub host_tuning: HostTuning,
+    /// Whether what FORWARD drops may be relayed all the same.
+    pub override_forward: bool,
+    /// The numbers that the rules use.
+    pub numbers: Numbers,
+}
+
+/// The numbers that the rules use; they can be changed where they collide with another program's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Numbers {
+    /// The bits that lead a packet to the relay.
+    pub mark: Mark,
+    /// Routing table that makes every destination local, for marked packets.
+    pub table: u32,
+    /// Priority of the `ip rule` that leads there.
+    pub priority: u32,
+    /// Conntrack zones of the mangled and of the clean leg.
+    pub zones: (u16, u16),
+}
+
+/// One way in, and what is done with what comes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// What it is called in logs and errors.
+    pub name: String,
+    /// How connections come.
+    pub mode: Mode,
+    /// What the leg that crosses the firewall may negotiate.
+    pub mangled: Profile,
+    /// What the other leg may negotiate.
+    pub clean: Profile,
+    /// How long a dial may take before the client is reset.
+    pub connect_timeout: Duration,
+    /// When silent peers are probed, unless a profile says otherwise.
+    pub keepalive: Keepalive,
+}
+
+/// How connections come to a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mode {
+    /// They pass through this router and are intercepted.
+    Gateway(Intercept),
+    /// They are made to it.
+    Forward(Forward),
+}
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self {
+            mark: DEFAULT_MARK,
+            // "UM" in ASCII, as are the zones.
+            table: 0x554d,
+            // Before `local` (0) would be too early, after `main` (32766) too late.
+            priority: 21_069,
+            zones: (0x554d, 0x554e),
+        }
+    }
+}
+
+impl Settings {
+    /// Checks what was given; `flags` are those of a listener on the command line, if any.
+    ///
+    /// With one listener in the file, the flags change that one; with none they make one; with several
+    /// it would not be clear which is meant.
+    ///
+    /// # Errors
+    /// The first value that is wrong, where it stood and what would be right.
+    pub fn resolve(mut given: Contents, process_flags: Keys, flags: Keys) -> Result<Self, ConfigError> {
+        given.process.override_with(process_flags);
+        if !flags.is_empty() {
+            match given.listeners.as_mut_slice() {
+                [] => given.listeners.push(flags),
+                [only] => only.override_with(flags),
+                several => {
+                    let (_, flag) = flags.iter().next().expect("not empty");
+                    return Err(flag.origin.error(format!(
+                        "the file has {} listeners: say in the file which one is meant",
+                        several.len()
+                    )));
+                }
+            }
+        }
+        let process = process(&given.process)?;
+        let profiles = own_profile::all(&given.profiles)?;
+        let mut listeners: Vec<Listener> = Vec::new();
+        for (index, keys) in given.listeners.iter().enumerate() {
+            let listener = listener(index, keys, &given.process, &profiles)?;
+            if let Some(other) = listeners.iter().find(|other| other.collides(&listener)) {
+                let origin = origin(keys);
+                return Err(origin.error(format!(
+                    "{} collides with {}: {}",
+                    listener.name,
+                    other.name,
+                    other.collision(&listener)
+                )));
+            }
+            listeners.push(listener);
+        }
+        if listeners.is_empty() {
+            let nothing = Origin::Flag("unmangle run".to_owned());
+            return Err(nothing.error(
+                "there is no listener; give --intercept PORTS --mangled-side IFACE --profile NAME, or \
+                 --listen ADDR --to HOST:PORT, or --config FILE",
+            ));
+        }
+        Ok(Self { process, listeners })
+    }
+}
+
+fn process(keys: &Keys) -> Result<Process, ConfigError> {
+    let numbers = Numbers::default();
+    let zones = keys
+        .parse("zones", |text| {
+            let pair: Vec<u16> = text.split(',').filter_map(|zone| number(zone, 1, 65535).ok()).collect();
+            match pair[..] {
+                [mangled, clean] if mangled != clean => Ok((mangled, clean)),
+                _ => Err(format!("{text:?} are no zones; give two different numbers from 1 to 65535")),
+            }
+        })?
+        .unwrap_or(numbers.zones);
+    Ok(Process {
+        workers: keys.parse("workers", |text| number(text, 1, 1024))?,
+        pipe_budget: keys.parse("pipe-budget", |text| number(text, 0, 65536))?.unwrap_or(48_usize) << 20,
+        drain: keys.parse("drain", duration)?.unwrap_or(Duration::from_secs(30)),
+        engine: keys.parse("engine", str::parse)?.unwrap_or_default(),
+        fail: keys.parse("fail", str::parse)?.unwrap_or_default(),
+        rules: keys.parse("rules", str::parse)?.unwrap_or_default(),
+        track: keys.parse("track", str::parse)?.unwrap_or_default(),
+        host_tuning: keys.parse("host-tuning", str::parse)?.unwrap_or_default(),
+        override_forward: keys.parse("override-forward", truth)?.unwrap_or_default(),
+        numbers: Numbers {
+            mark: keys
+                .parse("mark", |text| number(text, 1, u32::MAX.into()))?
+                .map_or(numbers.mark, Mark),
+            table: keys
+                .parse("table", |text| number(text, 256, u32::MAX.into()))?
+                .unwrap_or(numbers.table),
+            priority: keys
+                .parse("priority", |text| number(text, 1, 32765))?
+                .unwrap_or(numbers.priority),
+            zones,
+        },
+    })
+}
+
+fn listener(
+    index: usize,
+    keys: &Keys,
+    process: &Keys,
+    profiles: &BTreeMap<String, Profile>,
+) -> Result<Listener, ConfigError> {
+    let origin = origin(keys);
+    let profile = |key: &str| {
+        keys.parse(key, |name| own_profile::find(name, profiles)).map(Option::unwrap_or_default)
+    };
+    let own_or_process = |key: &str| keys.given(key).or(process.given(key));
+    let mode = mode(keys, &origin)?;
+    let (mangled, clean) = (profile("profile")?, profile("clean-profile")?);
+    if matches!(mode, Mode::Gateway(_)) && keys.given("profile").is_none() {
+        return Err(origin.error("profile is missing: which firewall is it? `clean` changes nothing"));
+    }
+    if clean.needs_the_wire() {
+        let given = keys.given("clean-profile").map_or(&origin, |given| &given.origin);
+        return Err(given.error(format!(
+            "{} strips {}, and the rules strip on the mangled side only",
+            clean.name, clean.strip
+        )));
+    }
+    if let Mode::Forward(forward) = &mode
+        && mangled.needs_the_wire()
+    {
+        let given = keys.given("profile").map_or(&origin, |given| &given.origin);
+        return Err(given.error(format!(
+            "{} strips {} from the wire, which no socket can; choose a profile that a socket can carry \
+             (such as blackhole), or run `unmangle normalise --profile {} --mangled-side IFACE` beside {}",
+            mangled.name, mangled.strip, mangled.name, forward.listen
+        )));
+    }
+    let keepalive = match own_or_process("keepalive") {
+        Some(given) => Keepalive {
+            idle: given.parse(duration)?,
+            ..Keepalive::default()
+        },
+        None => Keepalive::default(),
+    };
+    let connect_timeout = match own_or_process("connect-timeout") {
+        Some(given) => given.parse(duration)?,
+        None => Duration::from_secs(30),
+    };
+    let name = keys
+        .given("name")
+        .map_or_else(|| format!("listener {}", index + 1), |given| given.text());
+    Ok(Listener {
+        name,
+        mode,
+        mangled,
+        clean,
+        connect_timeout,
+        keepalive,
+    })
+}
+
+fn mode(keys: &Keys, origin: &Origin) -> Result<Mode, ConfigError> {
+    let forward = match keys.parse("mode", |text| match text {
+        "gateway" => Ok(false),
+        "forward" => Ok(true),
+        _ => Err(format!("{text:?} is none of: gateway, forward")),
+    })? {
+        Some(forward) => forward,
+        None => keys.given("listen").is_some(),
+    };
+    let needed = |key: &str, why: &str| {
+        keys.given(key).ok_or_else(|| origin.error(format!("{key} is missing: {why}")))
+    };
+    let foreign = |key: &str, mode: &str| match keys.given(key) {
+        Some(given) => Err(given.origin.error(format!("this is of no use to a {mode} listener"))),
+        None => Ok(()),
+    };
+    if forward {
+        for key in ["intercept", "mangled-side", "from"] {
+            foreign(key, "forward")?;
+        }
+        return Ok(Mode::Forward(Forward {
+            listen: needed("listen", "where do clients connect to?")?.parse(Forward::parse_listen)?,
+            to: needed("to", "where do their connections go? HOST:PORT")?.parse(str::parse::<Target>)?,
+            mangled: match keys.given("mangled-leg") {
+                Some(given) => given.parse(str::parse)?,
+                None if keys.given("profile").is_none() => MangledLeg::Upstream,
+                None => {
+                    return Err(origin.error(
+                        "mangled-leg is missing: is the profile for the downstream or the upstream leg?",
+                    ));
+                }
+            },
+        }));
+    }
+    for key in ["listen", "mangled-leg"] {
+        foreign(key, "gateway")?;
+    }
+    let networks = |key: &str| match keys.given(key) {
+        Some(given) => Networks::parse(given.texts.iter().map(String::as_str))
+            .map_err(|error| given.origin.error(error)),
+        None => Ok(Networks::default()),
+    };
+    Ok(Mode::Gateway(Intercept {
+        ports: needed("intercept", "which destination ports? 22, for ssh")?.parse(str::parse)?,
+        mangled_side: needed("mangled-side", "which interface faces the firewall?")?
+            .parse(str::parse)?,
+        from: networks("from")?,
+        to: networks("to")?,
+    }))
+}
+
+/// Where a listener stands, for errors that concern it as a whole.
+fn origin(keys: &Keys) -> Origin {
+    let stands = keys.iter().map(|(_, given)| &given.origin);
+    let first = stands.min_by_key(|origin| match origin {
+        Origin::Flag(_) => usize::MAX,
+        Origin::File { line, .. } => *line,
+    });
+    match first {
+        Some(Origin::File { path, line, key }) => Origin::File {
+            path: path.clone(),
+            line: *line,
+            key: key.split(':').next().unwrap_or_default().to_owned(),
+        },
+        _ => Origin::Flag("the command line".to_owned()),
+    }
+}
+
+impl Listener {
+    fn collides(&self, other: &Self) -> bool {
+        self.name == other.name
+            || match (&self.mode, &other.mode) {
+                (Mode::Gateway(one), Mode::Gateway(two)) => one.overlaps(two),
+                (Mode::Forward(one), Mode::Forward(two)) => {
+                    one.listen == two.listen && one.listen.port() != 0
+                }
+                _ => false,
+            }
+    }
+
+    fn collision(&self, other: &Self) -> &'static str {
+        match (&self.mode, &other.mode) {
+            _ if self.name == other.name => "two listeners need two names",
+            (Mode::Gateway(_), _) => {
+                "on one interface a port belongs to one of them; tell them apart by port, from or to"
+            }
+            _ => "both listen at the same address",
+        }
+    }
+}
+
+/// Reads a whole number, decimal or 0x hexadecimal.
+pub(super) fn number<T: TryFrom<u64>>(text: &str, least: u64, most: u64) -> Result<T, String> {
+    let value = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.trim().parse::<u64>(),
+    };
+    value
+        .ok()
+        .filter(|value| (least..=most).contains(value))
+        .and_then(|value| T::try_from(value).ok())
+        .ok_or_else(|| format!("{text:?} is not a number from {least} to {most}"))
+}
+
+/// Reads a time such as `30s`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time.is_zero() => Err("the time must be above zero".to_owned()),
+        Ok(time) => Ok(time),
+        Err(_) => Err(format!("{text:?} is not a time; give one such as 500ms, 30s or 2m")),
+    }
+}
+
+/// Reads `true` or `false`.
+pub(super) fn truth(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| format!("{text:?} is neither true nor false"))
+}

@@ -1,0 +1,155 @@
+//! Engines that are not ours: `tokio::io::copy_bidirectional` and the `tokio-splice` crate, under the
+//! same watch for broken legs and for the end of a drain.
+//!
+//! What they lack: the crate opens two pipes (four descriptors) for a session as long as it lives, idle
+//! or not; neither tells how many bytes it had passed on when a leg breaks, records latency, or switches
+//! between copying and splicing.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::session::{Close, Legs, Party, Passed, broken};
+use super::worker::Abort;
+use crate::config::Engine;
+
+/// Moves bytes both ways until both ends were passed on, or one leg breaks.
+pub async fn relay(engine: Engine, abort: &Abort, legs: &Legs, passed: &mut Passed) -> Close {
+    let first = Cell::new(None);
+    let shared = |leg, party| Shared { leg, party, first: &first, failed: Cell::new(false) };
+    let mut downstream = shared(&legs.downstream, Party::Client);
+    let mut upstream = shared(&legs.upstream, Party::Server);
+    let moved = async {
+        match engine {
+            Engine::TokioSplice => {
+                tokio_splice::zero_copy_bidirectional(&mut downstream, &mut upstream).await
+            }
+            Engine::Copy | Engine::Splice => {
+                tokio::io::copy_bidirectional(&mut downstream, &mut upstream).await
+            }
+        }
+    };
+    let moved = tokio::select! {
+        biased;
+        moved = moved => moved,
+        _ = legs.downstream.ready(Interest::ERROR) => {
+            return broken(Party::Client, &legs.downstream);
+        }
+        _ = legs.upstream.ready(Interest::ERROR) => {
+            return broken(Party::Server, &legs.upstream);
+        }
+        () = abort.aborted() => return Close::Aborted,
+    };
+    match moved {
+        Ok((client_to_server, server_to_client)) => {
+            *passed = Passed { client_to_server, server_to_client };
+            Close::Orderly { first: first.get().unwrap_or(Party::Relay) }
+        }
+        Err(error) => {
+            let by = match (downstream.failed.get(), upstream.failed.get()) {
+                (true, _) => Party::Client,
+                (_, true) => Party::Server,
+                // Its own pipes.
+                _ => Party::Relay,
+            };
+            Close::Broken { by, error }
+        }
+    }
+}
+
+/// A leg that is lent to an engine which wants it for itself.
+struct Shared<'a> {
+    leg: &'a TcpStream,
+    /// Who is at the far end of it.
+    party: Party,
+    /// Whose end of the stream was passed on first.
+    first: &'a Cell<Option<Party>>,
+    failed: Cell<bool>,
+}
+
+impl Shared<'_> {
+    /// Repeats `attempt` until it does not have to wait.
+    fn poll<R>(
+        &self,
+        cx: &mut Context,
+        ready: impl Fn(&TcpStream, &mut Context) -> Poll<io::Result<()>>,
+        mut attempt: impl FnMut(&TcpStream) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        loop {
+            let result = match ready!(ready(self.leg, cx)) {
+                Ok(()) => attempt(self.leg),
+                Err(error) => Err(error),
+            };
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                other => return Poll::Ready(self.watch(other)),
+            }
+        }
+    }
+
+    fn watch<R>(&self, result: io::Result<R>) -> io::Result<R> {
+        if let Err(error) = &result
+            && error.kind() != io::ErrorKind::WouldBlock
+        {
+            self.failed.set(true);
+        }
+        result
+    }
+}
+
+impl AsyncRead for Shared<'_> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context,
+        buffer: &mut ReadBuf,
+    ) -> Poll<io::Result<()>> {
+        let read = |leg: &TcpStream| leg.try_read_buf(buffer).map(|_| ());
+        self.poll(cx, TcpStream::poll_read_ready, read)
+    }
+}
+
+impl AsyncWrite for Shared<'_> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll(cx, TcpStream::poll_write_ready, |leg| leg.try_write(bytes))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context) -> Poll<io::Result<()>> {
+        if self.first.get().is_none() {
+            self.first.set(Some(self.party.other()));
+        }
+        Poll::Ready(super::leg::finish(self.leg))
+    }
+}
+
+impl AsRawFd for Shared<'_> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.leg.as_raw_fd()
+    }
+}
+
+impl tokio_splice::Stream for Shared<'_> {
+    fn poll_read_ready_n(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.leg.poll_read_ready(cx)
+    }
+
+    fn poll_write_ready_n(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.leg.poll_write_ready(cx)
+    }
+
+    fn try_io_n<R>(
+        &self,
+        interest: Interest,
+        attempt: impl FnOnce() -> io::Result<R>,
+    ) -> io::Result<R> {
+        self.watch(self.leg.try_io(interest, attempt))
+    }
+}
