@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Usage, logging, plan};
@@ -113,6 +114,7 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
     for doubt in survey::survey(&trial, forward).map_err(|error| Usage(error.to_string()))? {
         tracing::warn!("{doubt}");
     }
+    raise_descriptor_limit();
     let listeners = Listeners::bind(&sessions).map_err(|error| Usage(error.to_string()))?;
     let ports = ListenPorts {
         mangled: listeners.port(Side::Mangled),
@@ -123,6 +125,15 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()?
         .block_on(relay(plan, sessions, listeners, args.drain))
+}
+
+/// A session takes two descriptors, and the usual limit of 1024 is meant for programs that use select(2).
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open descriptors stays as it is");
+    }
 }
 
 async fn relay(
