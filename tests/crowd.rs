@@ -62,10 +62,7 @@ fn a_thousand_stalled_readers_leave_pipes_for_a_healthy_flow_and_lose_nothing() 
     let Some(site) = Site::put_up() else { return };
     raise_own_limit();
     // Sockets that hold little, so that each reader stalls with the relay's hands full.
-    let small = "4096 16384 65536";
-    let buffers = [("net/ipv4/tcp_wmem", small), ("net/ipv4/tcp_rmem", small)];
-    site.lab.relay().set(&buffers).unwrap();
-    site.lab.client().set(&buffers).unwrap();
+    site.hold_little();
     site.lab
         .server()
         .set(&[("net/ipv4/tcp_wmem", "4096 1048576 4194304")])

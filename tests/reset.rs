@@ -13,7 +13,7 @@ use unmangle::lab::{Family, OpenedFrom};
 use site::{OPENED, Pair, Site, expect_reset, pattern, reset, talk, until, write_until_stalled};
 
 /// More than a stalled path holds.
-const TOO_MUCH: usize = 32_000_000;
+const TOO_MUCH: usize = 8_000_000;
 /// A reset that waits for a retransmission or a probe takes longer.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
@@ -60,16 +60,17 @@ fn a_reset_by_either_end_reaches_the_other() {
 #[test]
 fn a_sender_that_resets_is_noticed_while_its_reader_does_not_read() {
     let Some(site) = Site::put_up() else { return };
+    site.hold_little();
     let relay = site.relay(&[]);
     let before = relay.descriptors();
     for opened in OPENED {
         let Pair { client, server } = alive(&site, opened, Family::V4);
-        write_until_stalled(&client, &pattern(1, TOO_MUCH));
+        stall(&client);
         reset(client);
         until_reset(&server);
 
         let Pair { client, server } = alive(&site, opened, Family::V6);
-        write_until_stalled(&server, &pattern(2, TOO_MUCH));
+        stall(&server);
         reset(server);
         until_reset(&client);
     }
@@ -80,15 +81,16 @@ fn a_sender_that_resets_is_noticed_while_its_reader_does_not_read() {
 #[test]
 fn a_reader_that_resets_is_noticed_by_a_sender_that_it_has_stalled() {
     let Some(site) = Site::put_up() else { return };
+    site.hold_little();
     let relay = site.relay(&[]);
     let before = relay.descriptors();
     let Pair { client, server } = alive(&site, OpenedFrom::Client, Family::V4);
-    write_until_stalled(&client, &pattern(1, TOO_MUCH));
+    stall(&client);
     reset(server);
     until_reset(&client);
 
     let Pair { client, server } = alive(&site, OpenedFrom::Client, Family::V4);
-    write_until_stalled(&server, &pattern(2, TOO_MUCH));
+    stall(&server);
     reset(client);
     until_reset(&server);
     relay.ended(2);
@@ -112,6 +114,12 @@ fn a_reset_after_a_half_close_is_passed_on() {
     reset(client);
     until_reset(&server);
     relay.ended(2);
+}
+
+/// Writes until the path takes no more.
+fn stall(from: &TcpStream) {
+    let taken = write_until_stalled(from, &pattern(1, TOO_MUCH));
+    assert!(taken < TOO_MUCH, "the path took everything");
 }
 
 fn alive(site: &Site, opened: OpenedFrom, family: Family) -> Pair {

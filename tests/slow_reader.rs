@@ -45,8 +45,9 @@ fn a_reader_a_hundred_times_slower_than_the_writer_gets_every_byte_and_memory_st
 
 #[test]
 fn a_relay_whose_every_receiver_has_stalled_sleeps() {
-    const MOST: usize = 64 * MIB;
+    const MOST: usize = 8 * MIB;
     let Some(site) = Site::put_up() else { return };
+    site.hold_little();
     let relay = site.relay(&["--pipe-budget", "2"]);
     let before = relay.descriptors();
     let pairs: Vec<_> = (0..4)

@@ -7,6 +7,7 @@
 #![allow(dead_code)]
 
 pub mod relay;
+pub mod rules;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -59,6 +60,15 @@ impl Site {
             let lab = lab.firewall(firewall).long_leg(long_leg).start().unwrap();
             Self { lab }
         })
+    }
+
+    /// Sockets on every host hold little, so that a direction stalls after few bytes.
+    pub fn hold_little(&self) {
+        let little = "4096 16384 65536";
+        for host in Role::ALL.map(|role| self.lab.host(role)) {
+            host.set(&[("net/ipv4/tcp_wmem", little), ("net/ipv4/tcp_rmem", little)])
+                .unwrap();
+        }
     }
 
     /// Starts a relay for port 22 with the profile of the story, and waits until it relays.
