@@ -73,6 +73,9 @@ Signals:
   SIGTERM, SIGINT   take no new connection, let running ones end (--drain), exit 0; twice: at once
   SIGUSR1           print latency percentiles and counters on stdout";
 
+/// Pause between attempts to put lost rules in place again.
+const RESTORE_EVERY: Duration = Duration::from_secs(1);
+
 /// Runs the relay until it is told to end.
 pub fn main(args: Args) -> anyhow::Result<ExitCode> {
     logging::start(args.log_format, &args.log)?;
@@ -159,7 +162,11 @@ async fn relay(
             _ = tell.recv() => print(&server).await,
             () = owned.lost() => {
                 tracing::error!("the rules' owner ended: putting the rules in place again");
-                owned.restore().await.context("restoring the rules")?;
+                // Sessions wait for their rules; ending the relay would reset them.
+                if let Err(error) = owned.restore().await {
+                    tracing::error!(%error, "the rules are not in place, trying again");
+                    tokio::time::sleep(RESTORE_EVERY).await;
+                }
             }
         }
     }

@@ -150,11 +150,19 @@ impl Owned {
     /// Puts the table in place again after [`Owned::lost`].
     ///
     /// # Errors
-    /// As for [`Owned::apply`].
+    /// As for [`Owned::apply`]; the owner is then lost again, so that this can be tried again.
     pub async fn restore(&mut self) -> Result<(), OwnError> {
         self.nft = Nft::start()?;
-        add_routes(&self.plan)?;
-        self.nft.load(&self.plan).await
+        let restored = async {
+            add_routes(&self.plan)?;
+            self.nft.load(&self.plan).await
+        };
+        let restored = restored.await;
+        if restored.is_err() {
+            // One that is gone needs no killing.
+            let _ = self.nft.child.kill().await;
+        }
+        restored
     }
 
     /// Takes everything away and waits until it is gone.
@@ -194,12 +202,15 @@ impl Nft {
         loop {
             match listed() {
                 Ok(table) => return verify(&table),
-                Err(error) if tokio::time::Instant::now() > deadline => {
-                    return Err(OwnError::Refused(
-                        self.complaint().await.unwrap_or(error.to_string()),
-                    ));
+                Err(error) => {
+                    let ended = matches!(self.child.try_wait(), Ok(Some(_)));
+                    if ended || tokio::time::Instant::now() > deadline {
+                        return Err(OwnError::Refused(
+                            self.complaint().await.unwrap_or(error.to_string()),
+                        ));
+                    }
+                    tokio::time::sleep(LOOK_EVERY).await;
                 }
-                Err(_) => tokio::time::sleep(LOOK_EVERY).await,
             }
         }
     }
