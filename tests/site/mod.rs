@@ -147,7 +147,12 @@ pub fn possible() -> bool {
 
 /// Does something on a host: in a thread that has entered its namespace.
 pub fn inside<T: Send>(host: &Host, act: impl FnOnce() -> T + Send) -> T {
-    let namespace = File::open(Path::new("/run/netns").join(host.netns())).unwrap();
+    inside_namespace(host.netns(), act)
+}
+
+/// The same, by the namespace's name.
+pub fn inside_namespace<T: Send>(name: &str, act: impl FnOnce() -> T + Send) -> T {
+    let namespace = File::open(Path::new("/run/netns").join(name)).unwrap();
     std::thread::scope(|scope| {
         let there = scope.spawn(|| {
             use rustix::fd::AsFd;

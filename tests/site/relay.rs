@@ -48,8 +48,9 @@ impl Relay {
         let line = [starter, &[UNMANGLE, "run"]].concat();
         let mut command = lab.relay().command(line[0]);
         command.args(&line[1..]);
-        command.args(["--mangled-side", "fw0", "--workers", "2"]);
+        command.args(["--workers", "2"]);
         for (flag, value) in [
+            ("--mangled-side", "fw0"),
             ("--intercept", "22"),
             ("--profile", "cisco-pix"),
             ("--log-format", "json"),
@@ -63,6 +64,16 @@ impl Relay {
         let log = lab.directory().join(format!("relay-{number:08x}.log"));
         let process = Process::start("relay", command.args(more), &log).unwrap();
         Self { process }
+    }
+
+    /// Starts one that must refuse: exit code 2 and one line, which is returned.
+    pub fn refusal(lab: &Lab, starter: &[&str], more: &[&str]) -> String {
+        let mut relay = Self::launch(lab, starter, more);
+        let code = relay.exit_code();
+        let log = relay.log();
+        assert_eq!(code, Some(2), "{more:?}: {log}");
+        assert_eq!(log.lines().count(), 1, "{more:?}: {log}");
+        log.trim_end().to_owned()
     }
 
     pub fn id(&self) -> u32 {
