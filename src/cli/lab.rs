@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::cli::Usage;
+use crate::cli::{Usage, logging};
 use crate::lab::matrix::label;
 use crate::lab::runner::Terms;
 use crate::lab::{
@@ -23,6 +23,16 @@ use crate::lab::{
 /// Prove it: hosts in network namespaces around an emulated firewall.
 #[derive(clap::Args)]
 pub struct Args {
+    /// What is logged on stderr: error, warn, info, debug or trace, or a filter.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        default_value = "warn",
+        env = "UNMANGLE_LOG"
+    )]
+    log: String,
+
     #[command(subcommand)]
     command: Command,
 }
@@ -70,17 +80,20 @@ struct RunArgs {
     #[arg(long, default_value = "both")]
     strict: Strict,
     /// Round-trip time of the long leg.
-    #[arg(long, default_value = "0ms", value_parser = values::duration, value_name = "TIME")]
+    #[arg(long, default_value = "0ms", value_parser = humantime::parse_duration, value_name = "TIME")]
     long_rtt: Duration,
     /// How much to carry.
     #[arg(long, default_value = "30M", value_parser = values::size, value_name = "BYTES")]
     size: u64,
     /// When a transfer is given up as stalled.
-    #[arg(long, default_value = "40s", value_parser = values::duration, value_name = "TIME")]
+    #[arg(long, default_value = "40s", value_parser = humantime::parse_duration, value_name = "TIME")]
     timeout: Duration,
     /// How often to repeat each.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
+    /// What the wires draw their chances from: the same seed loses the same packets.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    seed: u64,
     /// Print an array of rows in JSON.
     #[arg(long)]
     json: bool,
@@ -104,6 +117,7 @@ enum Families {
 
 /// Runs the subcommand.
 pub fn main(args: Args) -> anyhow::Result<ExitCode> {
+    logging::start(logging::Format::Human, &args.log)?;
     let result = match args.command {
         Command::Run(args) => run(args),
         Command::List => list(),
@@ -142,6 +156,7 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         bytes: args.size,
         timeout: args.timeout,
         long_rtt: args.long_rtt,
+        seed: args.seed,
         unmangle: None,
     };
     let title = format!(

@@ -10,7 +10,8 @@ use crate::lab::process::{PATIENCE, Process};
 use crate::lab::requirements::find;
 use crate::lab::scenario::Between;
 use crate::lab::topology::MTU;
-use crate::lab::wire::{End, WireSpec};
+use crate::lab::wire::counters::Counters;
+use crate::lab::wire::{End, PerHeading, WireSpec};
 use crate::sys::child::die_with_parent;
 
 /// What joins two hosts.
@@ -33,6 +34,9 @@ impl Joined {
         Self::Wire(Box::new(between))
     }
 }
+
+/// What a wire says it did, each way; end `a` is the one nearer to the client.
+pub type WireReport = PerHeading<Counters>;
 
 /// Two hosts to be joined, by devices of one name.
 pub(crate) struct Span<'a> {
@@ -100,4 +104,27 @@ impl Span<'_> {
             mtu: MTU,
         }
     }
+}
+
+/// Takes a wire up and returns what it says it did.
+pub(crate) fn take_up(wire: Process) -> Result<WireReport> {
+    let log = wire.log_path().to_owned();
+    if wire.stop(PATIENCE)?.is_none() {
+        tracing::warn!("a wire did not stop when asked and was killed");
+    }
+    let text = fs::read_to_string(&log).map_err(Error::file(&log))?;
+    let last = text.lines().last().unwrap_or_default();
+    serde_json::from_str(last).map_err(|_| Error::Answer {
+        what: "a wire at its end",
+        answer: last.to_owned(),
+    })
+}
+
+/// Packets that a wire lost although it was not told to: a measurement with any is worth nothing.
+pub fn lost_by_accident(report: &WireReport) -> u64 {
+    [report.a_to_b, report.b_to_a]
+        .map(|counters| counters.overrun)
+        .map(|overrun| overrun.device + overrun.held + overrun.refused)
+        .iter()
+        .sum()
 }

@@ -157,9 +157,10 @@ impl Case {
         }
     }
 
-    /// The wires of this transfer draw from this; the same transfer gets the same seed.
-    pub fn seed(&self) -> u64 {
-        let tag = format!("{self}");
+    /// The wires of this transfer draw from this; the same transfer gets the same seed, and with
+    /// another `base` it gets another.
+    pub fn seed(&self, base: u64) -> u64 {
+        let tag = format!("{base} {self}");
         tag.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         })
@@ -282,8 +283,9 @@ mod tests {
     #[test]
     fn seeds_repeat_and_differ_between_transfers() {
         let cases = matrix().cases();
-        assert_eq!(cases[0].seed(), matrix().cases()[0].seed());
-        assert_ne!(cases[0].seed(), cases[1].seed());
+        assert_eq!(cases[0].seed(1), matrix().cases()[0].seed(1));
+        assert_ne!(cases[0].seed(1), cases[0].seed(2));
+        assert_ne!(cases[0].seed(1), cases[1].seed(1));
     }
 
     #[test]

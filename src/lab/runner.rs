@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::lab::error::Result;
 use crate::lab::interrupt::Interrupt;
-use crate::lab::joined::Joined;
+use crate::lab::joined::{Joined, WireReport, lost_by_accident};
 use crate::lab::matrix::{Case, OpenedFrom, Path, Strict};
 use crate::lab::process::Process;
 use crate::lab::row::{Ended, Outcome, Row};
@@ -27,6 +27,8 @@ pub struct Terms {
     pub timeout: Duration,
     /// Round-trip time of the long leg.
     pub long_rtt: Duration,
+    /// What the seeds of all wires are made from.
+    pub seed: u64,
     /// The program under test; this very program if `None`.
     pub unmangle: Option<PathBuf>,
 }
@@ -51,8 +53,8 @@ pub struct Evidence {
     pub sshd: String,
     /// By the relay; empty without one.
     pub relay: String,
-    /// By the wires: one JSON line of counts each.
-    pub wires: Vec<String>,
+    /// By the wires: the firewall, and the long leg.
+    pub wires: Vec<WireReport>,
 }
 
 impl Runner {
@@ -88,13 +90,13 @@ impl Runner {
         if let Some((had, mut lab)) = self.lab.take()
             && had == key(case)
         {
-            lab.join(&firewall, &long_leg, case.seed())?;
+            lab.join(&firewall, &long_leg, case.seed(self.terms.seed))?;
             return Ok(lab);
         }
         let mut builder = Lab::builder()
             .firewall(firewall)
             .long_leg(long_leg)
-            .seed(case.seed())
+            .seed(case.seed(self.terms.seed))
             .strict(case.strict)
             .sshd_on(case.opened_from.listener())
             .payload(self.terms.bytes);
@@ -132,6 +134,10 @@ impl Runner {
             evidence.sshd = sshd.log().split_off(sshd_said);
         }
         evidence.wires = lab.part()?;
+        let accidents: u64 = evidence.wires.iter().map(lost_by_accident).sum();
+        if accidents > 0 {
+            tracing::warn!(%case, accidents, "a wire lost packets it was not told to lose");
+        }
         Ok((Row::new(case, self.terms.bytes, &ended, invalid), evidence))
     }
 

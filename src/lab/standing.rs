@@ -1,16 +1,15 @@
 //! A lab that stands: three hosts, joined, filtered, with an sshd and a payload if asked for.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::lab::builder::Builder;
-use crate::lab::error::{Error, Result};
+use crate::lab::error::Result;
 use crate::lab::firewall::{Counts, TABLE, conntrack_invalid, ruleset};
 use crate::lab::ground::Ground;
 use crate::lab::host::{Host, output};
-use crate::lab::joined::{Joined, Span};
+use crate::lab::joined::{Joined, Span, WireReport, take_up};
 use crate::lab::matrix::{Family, FlowDirection, OpenedFrom, Strict};
 use crate::lab::payload::Payload;
 use crate::lab::process::{GLANCE, PATIENCE, Process};
@@ -153,26 +152,17 @@ impl Lab {
         Ok(())
     }
 
-    /// Takes away what joins the hosts. Returns each wire's own count of what it did, as JSON.
-    pub fn part(&mut self) -> Result<Vec<String>> {
-        let mut counts = Vec::new();
+    /// Takes away what joins the hosts. Returns what each wire says it did, the firewall's first.
+    pub fn part(&mut self) -> Result<Vec<WireReport>> {
+        let mut reports = Vec::new();
         for wire in self.wires.drain(..) {
-            let log = wire.log_path().to_owned();
-            if wire.stop(PATIENCE)?.is_none() {
-                tracing::warn!("a wire did not stop when asked and was killed");
-            }
-            let text = fs::read_to_string(&log).map_err(Error::file(&log))?;
-            counts.extend(
-                text.lines()
-                    .rfind(|line| line.starts_with('{'))
-                    .map(str::to_owned),
-            );
+            reports.push(take_up(wire)?);
         }
         for (role, device) in [(Role::Client, FIREWALL_DEVICE), (Role::Server, LONG_DEVICE)] {
             // There is one only where a veth pair joined them: a wire takes its devices with it.
             let _ = self.host(role).run("ip", &["link", "delete", device]);
         }
-        Ok(counts)
+        Ok(reports)
     }
 
     /// A command that runs `unmangle` on the relay host.
@@ -218,7 +208,14 @@ impl Lab {
                 "--mangled-side",
                 FIREWALL_DEVICE,
             ])
-            .args(["--profile", profile, "--log-format", "json"]);
+            .args([
+                "--profile",
+                profile,
+                "--log",
+                "info",
+                "--log-format",
+                "json",
+            ]);
         let mut relay = Process::start("relay", &mut command, &self.directory().join("relay.log"))?;
         relay.ready("\"relaying\"", PATIENCE)?;
         Ok(relay)

@@ -67,8 +67,9 @@ pub async fn dial(
     let profile = settings.profile(side);
     let both = async {
         match connect(client.0, server.0, settings, profile).await {
-            // The port is bound, or its last connection to this server is in TIME_WAIT.
-            Err(error) if in_use(&error) => {
+            // The port is bound, its last connection to this server is in TIME_WAIT, or it is a
+            // privileged one and this process is not.
+            Err(error) if is_taken(&error) => {
                 let anywhere = SocketAddr::new(client.0.ip(), 0);
                 let leg = connect(anywhere, server.0, settings, profile).await?;
                 Ok(Dialled {
@@ -142,8 +143,8 @@ pub fn set_options(socket: &Socket, settings: &Sessions, profile: &Profile) -> i
     Ok(())
 }
 
-fn in_use(error: &io::Error) -> bool {
-    let code = error.raw_os_error();
-    code == Some(Errno::ADDRINUSE.raw_os_error())
-        || code == Some(Errno::ADDRNOTAVAIL.raw_os_error())
+fn is_taken(error: &io::Error) -> bool {
+    [Errno::ADDRINUSE, Errno::ADDRNOTAVAIL, Errno::ACCESS]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }

@@ -88,6 +88,11 @@ impl Half {
         }
     }
 
+    /// Whether it waits for bytes, and would notice if the leg it reads from broke.
+    pub fn reads(&self) -> bool {
+        self.end == End::Open && matches!(self.held, Held::Nothing)
+    }
+
     /// Whether the end of the stream was read, passed on or not.
     pub fn saw_end(&self) -> bool {
         self.end != End::Open

@@ -3,13 +3,13 @@
 use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use super::listen::Listeners;
 use super::pipes::PipeBudget;
-use super::worker::{self, Loads, Order, Start};
+use super::worker::{self, Abort, Loads, Order, Start};
 use crate::config::Sessions;
 use crate::metrics::Recorder;
 
@@ -19,7 +19,7 @@ pub struct Server {
     threads: Vec<JoinHandle<io::Result<()>>>,
     orders: Vec<mpsc::UnboundedSender<Order>>,
     loads: Arc<Loads>,
-    abort: watch::Sender<bool>,
+    abort: Arc<Abort>,
 }
 
 /// How a drain ended.
@@ -32,6 +32,8 @@ pub enum Outcome {
 }
 
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// A handshake that was under way when the rules went is given this long to reach its accept.
+const HANDSHAKES_WITHIN: Duration = Duration::from_millis(200);
 /// Aborting a session takes one wake-up; a worker that needs longer than this is stuck.
 const ABORT_WITHIN: Duration = Duration::from_secs(5);
 
@@ -39,13 +41,14 @@ impl Server {
     /// Starts one thread for each worker.
     ///
     /// # Errors
-    /// If the system gives no thread.
+    /// If the system gives no thread, or a worker does not come up.
     pub fn start(settings: Sessions, listeners: Listeners) -> io::Result<Self> {
         let workers = settings.workers;
         let settings = Arc::new(settings);
         let budget = PipeBudget::new(settings.pipe_budget);
         let loads = Loads::new(workers);
-        let (abort, aborted) = watch::channel(false);
+        let abort = Arc::new(Abort::default());
+        let (ready, came_up) = std::sync::mpsc::channel();
         let (orders, inboxes): (Vec<_>, Vec<_>) =
             (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
         let threads = listeners
@@ -61,19 +64,26 @@ impl Server {
                     loads: loads.clone(),
                     orders: inbox,
                     peers: orders.clone(),
-                    abort: aborted.clone(),
+                    abort: abort.clone(),
+                    ready: ready.clone(),
                 };
                 std::thread::Builder::new()
                     .name(format!("worker-{index}"))
                     .spawn(move || worker::run(start))
             })
             .collect::<io::Result<_>>()?;
-        Ok(Self {
+        drop(ready);
+        let server = Self {
             threads,
             orders,
             loads,
             abort,
-        })
+        };
+        if came_up.into_iter().take(workers).count() < workers {
+            server.stop()?;
+            return Err(io::Error::other("a worker did not come up"));
+        }
+        Ok(server)
     }
 
     /// Sessions that run now.
@@ -102,7 +112,7 @@ impl Server {
             return Outcome::Drained;
         }
         let left = self.sessions();
-        self.abort.send_replace(true);
+        self.abort.set();
         if tokio::time::timeout(ABORT_WITHIN, self.idle())
             .await
             .is_err()
@@ -115,9 +125,14 @@ impl Server {
         Outcome::Aborted(left)
     }
 
+    /// Waits until no session is left, and none has begun for a while.
     async fn idle(&self) {
-        while self.sessions() > 0 {
+        let mut idle_since = Instant::now();
+        while idle_since.elapsed() < HANDSHAKES_WITHIN {
             tokio::time::sleep(LOOK_EVERY).await;
+            if self.sessions() > 0 {
+                idle_since = Instant::now();
+            }
         }
     }
 

@@ -1,7 +1,8 @@
 //! One session: a pair of legs, from accept to the line in the log.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -52,10 +53,10 @@ enum Close {
 
 /// Serves one connection from accept to its end.
 pub async fn run(worker: Rc<Worker>, accepted: Accepted) {
+    let _counted = worker.counted();
     if let Err(error) = serve(&worker, accepted).await {
         tracing::warn!(target: "unmangle::session", %error, "session failed");
     }
-    worker.leave();
 }
 
 /// A session that never came to relaying.
@@ -77,7 +78,7 @@ enum SessionError {
     },
 }
 
-async fn serve(worker: &Rc<Worker>, accepted: Accepted) -> Result<(), SessionError> {
+async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> {
     let began = accepted.at;
     let downstream = TcpStream::from_std(std::net::TcpStream::from(accepted.socket))?;
     let client = ClientAddr(downstream.peer_addr()?);
@@ -167,19 +168,30 @@ impl Halves {
     }
 
     /// Moves bytes both ways until both ends were passed on, or one leg breaks.
-    async fn relay(&mut self, worker: &Rc<Worker>, legs: &Legs) -> Close {
-        let mut abort = worker.abort.clone();
-        // A direction that waits for its receiver does not read, and would not notice that its sender
-        // has reset; these do.
-        let downstream_broken = legs.downstream.ready(Interest::ERROR);
-        let upstream_broken = legs.upstream.ready(Interest::ERROR);
-        tokio::select! {
-            biased;
-            close = poll_fn(|cx| self.poll(cx, worker, legs)) => close,
-            _ = downstream_broken => broken(Party::Client, &legs.downstream),
-            _ = upstream_broken => broken(Party::Server, &legs.upstream),
-            _ = abort.wait_for(|abort| *abort) => Close::Aborted,
-        }
+    async fn relay(&mut self, worker: &Worker, legs: &Legs) -> Close {
+        let mut downstream_broken = pin!(legs.downstream.ready(Interest::ERROR));
+        let mut upstream_broken = pin!(legs.upstream.ready(Interest::ERROR));
+        let mut aborted = pin!(worker.abort.aborted());
+        let mut registered = false;
+        poll_fn(|cx| {
+            if let Poll::Ready(close) = self.poll(cx, worker, legs) {
+                return Poll::Ready(close);
+            }
+            // A direction that does not read would not notice that its sender has reset; these do.
+            if !self.client_to_server.reads() && downstream_broken.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(broken(Party::Client, &legs.downstream));
+            }
+            if !self.server_to_client.reads() && upstream_broken.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(broken(Party::Server, &legs.upstream));
+            }
+            // Once it is registered, its wake-up comes by itself: a look at the flag is enough.
+            if (!registered || worker.abort.is_set()) && aborted.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Close::Aborted);
+            }
+            registered = true;
+            Poll::Pending
+        })
+        .await
     }
 
     fn poll(&mut self, cx: &mut Context, worker: &Worker, legs: &Legs) -> Poll<Close> {

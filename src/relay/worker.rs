@@ -3,11 +3,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::listen::{self, Accepted, SideListener};
 use super::pipes::{PipeBudget, PipePool};
@@ -24,7 +24,7 @@ pub struct Worker {
     /// What directions need while they move bytes.
     pub resources: RefCell<Resources>,
     /// Set once running sessions are to be aborted.
-    pub abort: watch::Receiver<bool>,
+    pub abort: Arc<Abort>,
     loads: Arc<Loads>,
     index: usize,
 }
@@ -48,6 +48,17 @@ pub struct Loads(Vec<Load>);
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Load(AtomicUsize);
+
+/// Whether running sessions are to be aborted; it is set once, by the drain deadline.
+#[derive(Debug, Default)]
+pub struct Abort {
+    set: AtomicBool,
+    told: Notify,
+}
+
+/// One of the sessions that [`Worker::place`] counts, until it is dropped.
+#[derive(Debug)]
+pub struct Counted<'a>(&'a Worker);
 
 /// What can be said to a worker.
 #[derive(Debug)]
@@ -77,7 +88,9 @@ pub struct Start {
     /// What can be said to every worker, by number.
     pub peers: Vec<mpsc::UnboundedSender<Order>>,
     /// Set once running sessions are to be aborted.
-    pub abort: watch::Receiver<bool>,
+    pub abort: Arc<Abort>,
+    /// Told when it accepts connections; dropped untold if it never does.
+    pub ready: std::sync::mpsc::Sender<()>,
 }
 
 /// Size of the buffer for short messages; a read that fills it is bulk.
@@ -91,7 +104,6 @@ pub fn run(start: Start) -> std::io::Result<()> {
     let runtime = Builder::new_current_thread()
         .enable_io()
         .enable_time()
-        .event_interval(61)
         .build_local(LocalOptions::default())?;
     runtime.block_on(serve(start))
 }
@@ -106,6 +118,7 @@ async fn serve(start: Start) -> std::io::Result<()> {
         mut orders,
         peers,
         abort,
+        ready,
     } = start;
     let worker = Rc::new(Worker {
         settings,
@@ -124,6 +137,8 @@ async fn serve(start: Start) -> std::io::Result<()> {
         let listener = listener.register()?;
         tokio::task::spawn_local(listen::accept_loop(listener, worker, peers));
     }
+    // Whoever waits for it may have given up because another worker failed.
+    let _ = ready.send(());
     while let Some(order) = orders.recv().await {
         match order {
             Order::Serve(accepted) => worker.clone().begin(accepted),
@@ -157,9 +172,9 @@ impl Worker {
         self.index
     }
 
-    /// A session that [`Worker::place`] counted is over.
-    pub fn leave(&self) {
-        self.loads.0[self.index].0.fetch_sub(1, Ordering::Relaxed);
+    /// Takes over the count of a session that [`Worker::place`] gave to this worker.
+    pub fn counted(&self) -> Counted<'_> {
+        Counted(self)
     }
 
     fn recorded(&self) -> Recorder {
@@ -168,6 +183,40 @@ impl Worker {
         recorder.counters.pipes_refused = resources.pipes.refused;
         recorder.counters.pipes_evicted = resources.pipes.evicted;
         recorder
+    }
+}
+
+// === impl Counted ===
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.loads.0[self.0.index]
+            .0
+            .fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+// === impl Abort ===
+
+impl Abort {
+    /// Aborts every session that runs or is still to come.
+    pub fn set(&self) {
+        self.set.store(true, Ordering::Relaxed);
+        self.told.notify_waiters();
+    }
+
+    /// Whether it was set.
+    pub fn is_set(&self) -> bool {
+        self.set.load(Ordering::Relaxed)
+    }
+
+    /// Ready once it was set.
+    pub async fn aborted(&self) {
+        let told = self.told.notified();
+        // Who is told after this look is told by the notification.
+        if !self.is_set() {
+            told.await;
+        }
     }
 }
 

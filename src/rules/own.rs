@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
+use tokio::time::Instant;
 
 use crate::config::Mark;
 
@@ -137,9 +138,14 @@ impl Owned {
     /// Takes no new connection from now on; the packets of running sessions keep their rules.
     ///
     /// # Errors
-    /// [`OwnError::Refused`] if `nft` is gone.
+    /// If `nft` is gone or did not do it.
     pub async fn drain(&mut self) -> Result<(), OwnError> {
-        self.nft.send(&nft::drain()).await
+        self.nft.send(&nft::drain()).await?;
+        self.nft
+            .await_listing(|table| !table.contains("tproxy"))
+            .await?;
+        tracing::info!("new connections are no longer taken");
+        Ok(())
     }
 
     /// Waits until the table has lost its owner, which nobody should have made happen.
@@ -183,6 +189,8 @@ impl Nft {
     fn start() -> Result<Self, OwnError> {
         let mut child = Command::new("nft")
             .arg("-i")
+            // It keeps a history of what it is told, in a file there, which cannot be.
+            .env("HOME", "/dev/null")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -198,19 +206,29 @@ impl Nft {
     async fn load(&mut self, plan: &Plan) -> Result<(), OwnError> {
         self.send(&nft::one_line(&nft::table(plan, Ownership::Process)))
             .await?;
-        let deadline = tokio::time::Instant::now() + APPLY_WITHIN;
+        let table = self.await_listing(|_| true).await?;
+        verify(&table)
+    }
+
+    /// Waits until the kernel shows the table as it is wanted.
+    async fn await_listing(&mut self, wanted: impl Fn(&str) -> bool) -> Result<String, OwnError> {
+        let deadline = Instant::now() + APPLY_WITHIN;
         loop {
-            match listed() {
-                Ok(table) => return verify(&table),
-                Err(error) => {
-                    let ended = matches!(self.child.try_wait(), Ok(Some(_)));
-                    if ended || tokio::time::Instant::now() > deadline {
-                        return Err(OwnError::Refused(
-                            self.complaint().await.unwrap_or(error.to_string()),
-                        ));
-                    }
-                    tokio::time::sleep(LOOK_EVERY).await;
+            let listing = listed();
+            // Without its owner a table is gone for good.
+            let ended = matches!(self.child.try_wait(), Ok(Some(_)));
+            match listing {
+                Ok(table) if wanted(&table) => return Ok(table),
+                _ if ended || Instant::now() > deadline => {
+                    let otherwise = match listing {
+                        Ok(_) => "the table did not change".to_owned(),
+                        Err(error) => error.to_string(),
+                    };
+                    return Err(OwnError::Refused(
+                        self.complaint().await.unwrap_or(otherwise),
+                    ));
                 }
+                _ => tokio::time::sleep(LOOK_EVERY).await,
             }
         }
     }

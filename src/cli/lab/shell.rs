@@ -23,7 +23,7 @@ pub struct Args {
     #[arg(long, default_value = "both")]
     strict: Strict,
     /// Round-trip time of the long leg.
-    #[arg(long, default_value = "0ms", value_parser = super::values::duration, value_name = "TIME")]
+    #[arg(long, default_value = "0ms", value_parser = humantime::parse_duration, value_name = "TIME")]
     long_rtt: Duration,
 }
 

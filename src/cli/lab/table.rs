@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, Table, presets};
 
 use crate::lab::matrix::label;
 use crate::lab::{Outcome, Row};
@@ -28,10 +28,7 @@ pub(super) fn render(rows: &[Row]) -> String {
 
 fn draw(rows: &[Row], color: bool) -> Table {
     let mut table = Table::new();
-    table
-        .load_style(presets::ASCII_MARKDOWN)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(HEADER);
+    table.load_style(presets::ASCII_MARKDOWN).set_header(HEADER);
     if color {
         table.enforce_styling();
     } else {

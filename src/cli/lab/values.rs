@@ -1,6 +1,4 @@
-//! Sizes and times as people write them.
-
-use std::time::Duration;
+//! Sizes as people write them.
 
 /// `30M` is 30,000,000 bytes and `30Mi` is 30 times 2^20.
 pub(super) fn size(text: &str) -> Result<u64, String> {
@@ -23,21 +21,6 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(wrong)
 }
 
-/// `20ms`, `1.5s`, `2m`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no time: write for example 20ms, 40s or 2m");
-    let (number, unit) = split(text);
-    let factor = match unit {
-        "us" => 1e-6,
-        "ms" => 1e-3,
-        "s" => 1.0,
-        "m" | "min" => 60.0,
-        _ => return Err(wrong()),
-    };
-    let number: f64 = number.parse().map_err(|_| wrong())?;
-    Duration::try_from_secs_f64(number * factor).map_err(|_| wrong())
-}
-
 fn split(text: &str) -> (&str, &str) {
     let end = text
         .find(|c: char| c.is_ascii_alphabetic())
@@ -56,15 +39,6 @@ mod tests {
         assert_eq!(size("1Mi"), Ok(1 << 20));
         for wrong in ["", "M", "0", "-1M", "30 M", "3T", "99999999999G"] {
             assert!(size(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn times_need_a_unit() {
-        assert_eq!(duration("20ms"), Ok(Duration::from_millis(20)));
-        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
-        for wrong in ["", "20", "-1s", "ms", "1h"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
         }
     }
 }
