@@ -43,6 +43,7 @@ fn transfer(cases: &[Case]) -> Vec<(Row, Evidence)> {
         bytes: 10_000_000,
         timeout: Duration::from_secs(10),
         long_rtt: Duration::ZERO,
+        seed: 1,
         unmangle: Some(UNMANGLE.into()),
     };
     let mut runner = Runner::new(terms, Interrupt::never());

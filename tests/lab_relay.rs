@@ -39,6 +39,7 @@ fn relayed(scenario: &str, opened_from: OpenedFrom) -> Vec<(Row, Evidence)> {
         bytes: 10_000_000,
         timeout: Duration::from_secs(20),
         long_rtt: Duration::ZERO,
+        seed: 1,
         unmangle: Some(UNMANGLE.into()),
     };
     let mut runner = Runner::new(terms, Interrupt::never());
