@@ -40,6 +40,8 @@ pub fn restore(plan: &Plan, family: Family) -> String {
     let mut line = |line: String| writeln!(text, "{line}").expect("a String takes every write");
     let syn = "-p tcp --tcp-flags FIN,SYN,RST,ACK SYN";
 
+    // nftables asks the routing table (`fib daddr oifname`); iptables cannot.
+    line("# Name what lies beyond the mangled side with --to, or flows that never cross it are taken too.".into());
     line("*raw".into());
     for chain in ["UNMANGLE_TAKE", "UNMANGLE_OPEN", "UNMANGLE_SEND"] {
         line(format!(":{chain} - [0:0]"));

@@ -361,3 +361,6 @@ fn is_passing(error: &io::Error) -> bool {
 fn would_block(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
+
+#[cfg(test)]
+mod tests;

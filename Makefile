@@ -1,0 +1,49 @@
+# `make` says what there is. Everything works on a fresh Debian or Ubuntu.
+
+CARGO := deploy/cargo.sh
+INSTALL := deploy/install-packages.sh
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help demo test acceptance bench check build clean root
+
+## demo: the story in a table: four firewalls, without and with the relay
+demo: root
+	@$(INSTALL) lab rust
+	@$(CARGO) build --release --locked
+	@$(CARGO) run --release --locked --quiet -- lab run
+
+## test: every test, those in network namespaces too; nothing is skipped
+test: root
+	@$(INSTALL) lab rust
+	CI=true $(CARGO) test --locked
+
+## acceptance: the full matrix, one verdict a requirement; up to an hour
+acceptance: root
+	@$(INSTALL) lab rust
+	$(CARGO) test --release --locked --test acceptance
+
+## bench: one figure of speed: the relay beside direct and HAProxy, bulk, one flow
+bench: root
+	@$(INSTALL) lab bench rust
+	$(CARGO) bench --locked --bench bulk
+
+## check: formatting and lints
+check:
+	@$(INSTALL) rust lint
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+## build: the release binary, target/release/unmangle
+build:
+	@$(INSTALL) rust
+	$(CARGO) build --release --locked
+
+## clean: removes what was built
+clean:
+	$(CARGO) clean
+
+help:
+	@sed -n 's/^## \([a-z]*\): /  make \1\t/p' Makefile | expand -t 20
+
+root:
+	@[ "$$(id -u)" -eq 0 ] || { echo "make $(MAKECMDGOALS): network namespaces (and missing packages) need root: sudo make $(MAKECMDGOALS)" >&2; exit 1; }

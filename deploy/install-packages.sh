@@ -1,0 +1,180 @@
+#!/bin/sh
+# Installs what is missing on Debian or Ubuntu; what is there already is left alone.
+#
+#   deploy/install-packages.sh [lab] [bench] [rust] [lint]
+#
+#   lab    what the lab and the tests call: nftables, iproute2, OpenSSH, conntrack, ping
+#   bench  what the benchmarks compare with and measure by: HAProxy, iperf3
+#   rust   a C linker, and a Rust toolchain where there is none or where it is too old
+#   lint   rustfmt and clippy
+#
+# Without root it installs nothing and says in one line what is missing.
+set -eu
+
+here=$(dirname "$0")
+
+# PROGRAM PACKAGE, one a line.
+lab_tools='ip iproute2
+ss iproute2
+nft nftables
+conntrack conntrack
+sshd openssh-server
+scp openssh-client
+ssh-keygen openssh-client
+ping iputils-ping
+ethtool ethtool'
+bench_tools='haproxy haproxy
+iperf3 iperf3'
+
+have() {
+    command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ]
+}
+
+die() {
+    echo "install-packages: $*" >&2
+    exit 1
+}
+
+# The packages of the tools listed that are not there, each once.
+missing_tools() {
+    {
+        echo "$1" | while read -r program package; do
+            have "$program" || echo "$package"
+        done
+        # nft looks up the names of protocols there.
+        [ -e /etc/protocols ] || echo netbase
+    } | sort -u
+}
+
+# What cargo needs beside itself: a linker, and certificates to fetch crates by HTTPS.
+missing_build() {
+    have cc || printf '%s\n' gcc libc6-dev
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
+}
+
+require_root() {
+    [ "$(id -u)" -eq 0 ] || die "missing: $*; run the same command with sudo to install"
+    have apt-get || die "missing: $*; this script knows only apt, please install by hand"
+}
+
+updated=
+update() {
+    [ -n "$updated" ] || apt_get update
+    updated=yes
+}
+
+# apt-get without questions, and silent unless it fails.
+apt_get() {
+    log=$(mktemp)
+    if ! DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 "$@" \
+        </dev/null >"$log" 2>&1; then
+        cat "$log" >&2
+        rm -f "$log"
+        die "apt-get $* failed"
+    fi
+    rm -f "$log"
+}
+
+apt_install() {
+    require_root "$*"
+    update
+    echo "installing: $*"
+    hold_services
+    apt_get install --no-install-recommends "$@"
+    release_services
+}
+
+# The lab runs servers of its own: installing one is no reason to open a port on this machine.
+policy=/usr/sbin/policy-rc.d
+held=
+hold_services() {
+    [ ! -e "$policy" ] || return 0
+    held=yes
+    trap release_services EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+}
+release_services() {
+    [ -n "$held" ] || return 0
+    held=
+    rm -f "$policy"
+}
+
+install_tools() {
+    # shellcheck disable=SC2046 # one word a package
+    set -- $(missing_tools "$1")
+    [ $# -gt 0 ] || return 0
+    apt_install "$@"
+    for package in "$@"; do
+        case $package in
+            openssh-server) disable ssh.service ssh.socket ;;
+            haproxy) disable haproxy.service ;;
+        esac
+    done
+}
+
+# Nor after the next boot.
+disable() {
+    [ ! -d /run/systemd/system ] || systemctl disable --now "$@" >/dev/null 2>&1 || true
+}
+
+# The packages of apt that bring the newest Rust that is new enough: Debian 12 has rustc-web beside
+# its old rustc, Ubuntu has rustc-1.NN beside its own.
+rust_packages() {
+    for rustc in rustc rustc-web $(apt-cache pkgnames rustc-1.); do
+        version=$(apt-cache policy "$rustc" | sed -n 's/^ *Candidate: //p')
+        case $version in
+            [0-9]*) "$here/cargo.sh" --at-least "$version" && echo "$version $rustc" ;;
+        esac
+    done | sort -V | sed -n '$s/^[^ ]* //p'
+}
+
+install_rust() {
+    # shellcheck disable=SC2046 # one word a package
+    set -- $(missing_build)
+    [ $# -eq 0 ] || apt_install "$@"
+    "$here/cargo.sh" --found && return 0
+    require_root "Rust $("$here/cargo.sh" --wanted) or newer"
+    update
+    rustc=$(rust_packages)
+    if [ -n "$rustc" ]; then
+        apt_install "$rustc" "cargo${rustc#rustc}"
+    elif apt-cache show rustup >/dev/null 2>&1; then
+        apt_install rustup
+        rustup -q toolchain install --profile minimal stable
+        rustup -q default stable
+    fi
+    "$here/cargo.sh" --found ||
+        die "no package here has Rust $("$here/cargo.sh" --wanted) or newer; install it from https://rustup.rs"
+}
+
+have_lint() {
+    "$here/cargo.sh" fmt --version >/dev/null 2>&1 && "$here/cargo.sh" clippy --version >/dev/null 2>&1
+}
+
+install_lint() {
+    if have_lint; then return 0; fi
+    case $(readlink -f "$("$here/cargo.sh" --found-at)/cargo") in
+        *rustup*)
+            rustup -q component add rustfmt clippy
+            ;;
+        *)
+            if dpkg-query -W rustc-web >/dev/null 2>&1; then
+                apt_install rustfmt-web rust-web-clippy
+            else
+                apt_install rustfmt rust-clippy
+            fi
+            ;;
+    esac
+    have_lint || die "rustfmt and clippy for this toolchain are missing; please install them by hand"
+}
+
+for group in "$@"; do
+    case $group in
+        lab) install_tools "$lab_tools" ;;
+        bench) install_tools "$bench_tools" ;;
+        rust) install_rust ;;
+        lint) install_lint ;;
+        *) die "unknown group $group: there are lab, bench, rust and lint" ;;
+    esac
+done
