@@ -13,6 +13,7 @@ use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::{Usage, logging};
+use crate::config::{Log, LogFormat};
 use crate::lab::matrix::label;
 use crate::lab::runner::Terms;
 use crate::lab::{
@@ -117,7 +118,10 @@ enum Families {
 
 /// Runs the subcommand.
 pub fn main(args: Args) -> anyhow::Result<ExitCode> {
-    logging::start(logging::Format::Human, &args.log)?;
+    logging::start(&Log {
+        format: LogFormat::Human,
+        filter: args.log.clone(),
+    })?;
     let result = match args.command {
         Command::Run(args) => run(args),
         Command::List => list(),

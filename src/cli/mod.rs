@@ -3,7 +3,9 @@
 //! Exit codes: 0 it worked; 1 it ran and failed; 2 it was asked for something that cannot be done
 //! (bad arguments, missing privilege, a kernel without a feature), and nothing was changed.
 
+mod effective;
 mod lab;
+mod listener;
 mod logging;
 mod plan;
 mod rules;
@@ -23,7 +25,7 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    Run(run::Args),
+    Run(Box<run::Args>),
     Rules(rules::Args),
     Lab(lab::Args),
 }
@@ -36,7 +38,7 @@ pub struct Usage(pub String);
 /// Parses the arguments, runs the subcommand and reports its error in one line on stderr.
 pub fn main() -> ExitCode {
     let result = match Args::parse().command {
-        Command::Run(args) => run::main(args),
+        Command::Run(args) => run::main(*args),
         Command::Rules(args) => rules::main(args),
         Command::Lab(args) => lab::main(args),
     };

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Usage, effective, listener, logging};
@@ -91,6 +92,9 @@ Signals:
   SIGTERM, SIGINT   take no new connection, let running ones end (--drain), exit 0; twice: at once
   SIGUSR1           print latency percentiles and counters on stdout";
 
+/// Pause between attempts to put lost rules in place again.
+const RESTORE_EVERY: Duration = Duration::from_secs(1);
+
 impl ProcessFlags {
     fn keys(&self) -> Keys {
         let mut keys = Keys::default();
@@ -119,31 +123,176 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     logging::start(&settings.process.log)?;
-    raise_descriptor_limit();
     let workers = match settings.process.workers {
         Some(workers) => workers,
-        None => std::thread::available_parallelism().context("counting the cores")?.get(),
+        None => std::thread::available_parallelism()
+            .context("counting the cores")?
+            .get(),
     };
     look_first(&settings)?;
-    let listeners = Listeners::bind(&settings.listeners, workers)
-        .map_err(|error| Usage(error.to_string()))?;
+    raise_descriptor_limit();
+    let listeners =
+        Listeners::bind(&settings.listeners, workers).map_err(|error| Usage(error.to_string()))?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
-        .block_on(relay(settings, listeners))
+        .block_on(relay(&settings, listeners))
 }
 
 /// File and flags, checked.
 fn settings(args: &Args) -> Result<Settings, Usage> {
-    let usage = |error: &dyn std::fmt::Display| Usage(error.to_string());
     let contents = match &args.config {
         Some(path) => {
             let text = std::fs::read_to_string(path)
-                .map_err(|error| Usage(format!("--config: {}: {error}", path.display())))?;
-            file::parse(path, &text).map_err(|error| usage(&error))?
+                .map_err(|error| Usage(format!("--config {}: {error}", path.display())))?;
+            file::parse(path, &text).map_err(|error| Usage(error.to_string()))?
         }
         None => Contents::default(),
     };
     Settings::resolve(contents, args.process.keys(), args.listener.keys())
-        .map_err(|error| usage(&error))
+        .map_err(|error| Usage(error.to_string()))
+}
+
+/// Whether this host can do it and its other rules leave room for it, before anything is changed.
+fn look_first(settings: &Settings) -> Result<(), Usage> {
+    let somewhere = WayIn::Intercepted {
+        mangled: 1,
+        clean: 2,
+    };
+    let ways_in = vec![somewhere; settings.listeners.len()];
+    let Some(plan) = plan(settings, &ways_in) else {
+        return Ok(());
+    };
+    let warnings = rules::preflight::check(&plan).map_err(|error| Usage(error.to_string()))?;
+    let forward = if settings.process.override_forward {
+        Forward::Override
+    } else {
+        Forward::Respect
+    };
+    let doubts = survey::survey(&plan, forward).map_err(|error| Usage(error.to_string()))?;
+    for warning in warnings.into_iter().chain(doubts) {
+        tracing::warn!("{warning}");
+    }
+    Ok(())
+}
+
+/// The rules that lead connections to the listeners that intercept; none if none does.
+fn plan(settings: &Settings, ways_in: &[WayIn]) -> Option<Plan> {
+    let mut plans = Vec::new();
+    for (listener, way_in) in settings.listeners.iter().zip(ways_in) {
+        if let (Mode::Gateway(intercept), WayIn::Intercepted { mangled, clean }) =
+            (&listener.mode, *way_in)
+        {
+            let ports = ListenPorts { mangled, clean };
+            plans.push(Plan::new(intercept.clone(), &listener.mangled, ports));
+        }
+    }
+    plans.pop()
+}
+
+/// A session takes two descriptors, and the usual limit of 1024 is meant for programs that use select(2).
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open descriptors stays as it is");
+    }
+}
+
+async fn relay(settings: &Settings, listeners: Listeners) -> anyhow::Result<ExitCode> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut tell = signal(SignalKind::user_defined1())?;
+    let ways_in = listeners.ways_in().to_vec();
+    let server = Server::start(&settings.process, listeners).context("starting the workers")?;
+    let mut rules = Rules(match plan(settings, &ways_in) {
+        Some(plan) => Some(Owned::apply(plan).await?),
+        None => None,
+    });
+    for (listener, way_in) in settings.listeners.iter().zip(&ways_in) {
+        tracing::info!(
+            listener = listener.name,
+            way = way(listener, way_in),
+            "relaying"
+        );
+    }
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = tell.recv() => print(&server).await,
+            () = rules.kept() => {}
+        }
+    }
+    let within = settings.process.drain;
+    tracing::info!(sessions = server.sessions(), ?within, "draining");
+    if let Some(owned) = &mut rules.0
+        && let Err(error) = owned.drain().await
+    {
+        tracing::warn!(%error, "the rules were gone already");
+    }
+    tokio::select! {
+        outcome = server.drain(within) => told(outcome),
+        _ = terminate.recv() => told(server.drain(Duration::ZERO).await),
+        _ = interrupt.recv() => told(server.drain(Duration::ZERO).await),
+    }
+    if let Some(owned) = rules.0 {
+        owned.remove().await;
+    }
+    print(&server).await;
+    server.stop().context("a worker failed")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The rules, if any listener needs them.
+struct Rules(Option<Owned>);
+
+impl Rules {
+    /// Waits until the rules are lost, and tries once to put them in place again.
+    async fn kept(&mut self) {
+        let Some(owned) = &mut self.0 else {
+            return std::future::pending().await;
+        };
+        owned.lost().await;
+        tracing::error!("the rules' owner ended: putting the rules in place again");
+        // Sessions wait for their rules; ending the relay would reset them.
+        if let Err(error) = owned.restore().await {
+            tracing::error!(%error, "the rules are not in place, trying again");
+            tokio::time::sleep(RESTORE_EVERY).await;
+        }
+    }
+}
+
+/// What comes to a listener, in a few words.
+fn way(listener: &Listener, way_in: &WayIn) -> String {
+    let profile = &listener.mangled.name;
+    match (&listener.mode, way_in) {
+        (Mode::Forward(forward), WayIn::Listening(address)) => {
+            format!("{address} to {} with profile {profile}", forward.to)
+        }
+        (Mode::Forward(forward), WayIn::Intercepted { .. }) => forward.to.to_string(),
+        (Mode::Gateway(intercept), _) => {
+            format!(
+                "{} on {} with profile {profile}",
+                intercept.ports, intercept.mangled_side
+            )
+        }
+    }
+}
+
+fn told(outcome: Outcome) {
+    match outcome {
+        Outcome::Drained => tracing::info!("drained"),
+        Outcome::Aborted(sessions) => {
+            tracing::warn!(sessions, "the drain deadline is over: sessions were reset");
+        }
+    }
+}
+
+/// Latency percentiles and counters, on stdout.
+async fn print(server: &Server) {
+    let recorded = server.recorded().await;
+    let mut out = std::io::stdout().lock();
+    // A closed stdout must not end the relay.
+    let _ = writeln!(out, "{recorded}").and_then(|()| out.flush());
 }

@@ -102,6 +102,17 @@ choice! {
     }
 }
 
+choice! {
+    /// How the log is written.
+    LogFormat {
+        /// One line for people.
+        #[default]
+        Human = "human",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -93,7 +93,9 @@ pub fn parse(path: &Path, text: &str) -> Result<Contents, ConfigError> {
     let reader = Reader { path, text };
     let root = DeTable::parse(text).map_err(|error| {
         let message = error.message().lines().collect::<Vec<_>>().join("; ");
-        reader.origin(error.span().unwrap_or_default(), "").error(message)
+        reader
+            .origin(error.span().unwrap_or_default(), "")
+            .error(message)
     })?;
     let mut contents = Contents::default();
     for (key, value) in root.get_ref() {
@@ -101,16 +103,22 @@ pub fn parse(path: &Path, text: &str) -> Result<Contents, ConfigError> {
         match name {
             "listener" => {
                 let DeValue::Array(listeners) = value.get_ref() else {
-                    return Err(reader.at(key, "").error("write [[listener]], once for each listener"));
+                    return Err(reader
+                        .at(key, "")
+                        .error("write [[listener]], once for each listener"));
                 };
                 for (index, listener) in listeners.iter().enumerate() {
                     let prefix = format!("listener {}", index + 1);
-                    contents.listeners.push(reader.table(listener, &prefix, LISTENER)?);
+                    contents
+                        .listeners
+                        .push(reader.table(listener, &prefix, LISTENER)?);
                 }
             }
             "profile" => {
                 let DeValue::Table(profiles) = value.get_ref() else {
-                    return Err(reader.at(key, "").error("write [profile.NAME], once for each profile"));
+                    return Err(reader
+                        .at(key, "")
+                        .error("write [profile.NAME], once for each profile"));
                 };
                 for (name, profile) in profiles {
                     let prefix = format!("profile.{}", name.get_ref());
@@ -143,7 +151,9 @@ impl Reader<'_> {
         known: &[&str],
     ) -> Result<Keys, ConfigError> {
         let DeValue::Table(entries) = table.get_ref() else {
-            return Err(self.origin(table.span(), prefix).error("this must be a table of keys"));
+            return Err(self
+                .origin(table.span(), prefix)
+                .error("this must be a table of keys"));
         };
         let mut keys = Keys::default();
         for (key, value) in entries {

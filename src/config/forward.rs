@@ -35,10 +35,14 @@ pub enum MangledLeg {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ForwardError {
     /// Not an address to listen at.
-    #[error("{0:?} is not an address to listen at; give one such as 127.0.0.1:2222, 0.0.0.0:2222 or [::]:2222")]
+    #[error(
+        "{0:?} is not an address to listen at; give one such as 127.0.0.1:2222, 0.0.0.0:2222 or [::]:2222"
+    )]
     Listen(String),
     /// Not a target.
-    #[error("{0:?} is not a target; give HOST:PORT such as backup.example:22, 192.0.2.7:22 or [2001:db8::1]:22")]
+    #[error(
+        "{0:?} is not a target; give HOST:PORT such as backup.example:22, 192.0.2.7:22 or [2001:db8::1]:22"
+    )]
     Target(String),
     /// Not a leg.
     #[error("{0:?} is not a leg; give downstream (the client's) or upstream (the server's)")]
@@ -51,7 +55,8 @@ impl Forward {
     /// # Errors
     /// [`ForwardError::Listen`].
     pub fn parse_listen(text: &str) -> Result<SocketAddr, ForwardError> {
-        text.parse().map_err(|_| ForwardError::Listen(text.to_owned()))
+        text.parse()
+            .map_err(|_| ForwardError::Listen(text.to_owned()))
     }
 }
 
@@ -73,17 +78,29 @@ impl FromStr for Target {
     fn from_str(text: &str) -> Result<Self, ForwardError> {
         let refuse = || ForwardError::Target(text.to_owned());
         let (host, port) = text.rsplit_once(':').ok_or_else(refuse)?;
-        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(refuse)?;
-        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let port = port
+            .parse()
+            .ok()
+            .filter(|port| *port != 0)
+            .ok_or_else(refuse)?;
+        let bracketed = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
         let fits = match bracketed {
             Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
             None => {
                 !host.is_empty()
-                    && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+                    && host
+                        .bytes()
+                        .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
             }
         };
         let host = bracketed.unwrap_or(host).to_owned();
-        if fits { Ok(Self { host, port }) } else { Err(refuse()) }
+        if fits {
+            Ok(Self { host, port })
+        } else {
+            Err(refuse())
+        }
     }
 }
 
@@ -131,8 +148,20 @@ mod tests {
 
     #[test]
     fn what_is_no_target_is_refused_by_name() {
-        for text in ["", "host", "host:0", "host:ssh", ":22", "2001:db8::1:22", "[host]:22", "a b:22"] {
-            assert_eq!(text.parse::<Target>(), Err(ForwardError::Target(text.to_owned())));
+        for text in [
+            "",
+            "host",
+            "host:0",
+            "host:ssh",
+            ":22",
+            "2001:db8::1:22",
+            "[host]:22",
+            "a b:22",
+        ] {
+            assert_eq!(
+                text.parse::<Target>(),
+                Err(ForwardError::Target(text.to_owned()))
+            );
         }
     }
 }

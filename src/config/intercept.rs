@@ -55,7 +55,10 @@ impl Intercept {
     /// Whether a connection could be meant for both.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.mangled_side == other.mangled_side
-            && self.ports.iter().any(|port| other.ports.iter().any(|their| their == port))
+            && self
+                .ports
+                .iter()
+                .any(|port| other.ports.iter().any(|their| their == port))
             && self.from.overlap(&other.from)
             && self.to.overlap(&other.to)
     }
@@ -116,7 +119,10 @@ impl Networks {
         self.is_everywhere()
             || other.is_everywhere()
             || self.0.iter().any(|one| {
-                other.0.iter().any(|two| one.contains(two) || two.contains(one))
+                other
+                    .0
+                    .iter()
+                    .any(|two| one.contains(two) || two.contains(one))
             })
     }
 

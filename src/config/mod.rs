@@ -12,14 +12,14 @@ mod own_profile;
 pub mod profile;
 pub mod settings;
 
-pub use choice::{Engine, Fail, HostTuning, RulesMode, Track};
+pub use choice::{Engine, Fail, HostTuning, LogFormat, RulesMode, Track};
 pub use file::Contents;
 pub use forward::{Forward, MangledLeg, Target};
 pub use intercept::{Intercept, InterceptError, Interface, Networks, Ports};
 pub use keys::{ConfigError, Keys, Origin};
 pub use mark::{DEFAULT_MARK, Mark};
 pub use profile::{Keepalive, Profile, Strip, UnknownProfile};
-pub use settings::{Listener, Mode, Numbers, Process, Settings};
+pub use settings::{Listener, Log, Mode, Numbers, Process, Settings};
 
 /// On which side of the relay a leg lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -45,10 +45,13 @@ pub fn find(name: &str, own: &BTreeMap<String, Profile>) -> Result<Profile, Unkn
 }
 
 fn one(name: &str, keys: &Keys) -> Result<Profile, ConfigError> {
-    let mut profile = keys.parse("base", str::parse::<Profile>)?.unwrap_or_default();
+    let mut profile = keys
+        .parse("base", str::parse::<Profile>)?
+        .unwrap_or_default();
     profile.name = name.to_owned();
-    profile.summary =
-        keys.given("summary").map_or_else(|| "of your own".to_owned(), |given| given.text());
+    profile.summary = keys
+        .given("summary")
+        .map_or_else(|| "of your own".to_owned(), |given| given.text());
     let allowed = |key: &str| keys.parse(key, truth);
     for (key, stripped) in [
         ("sack", &mut profile.strip.sack_permitted),
@@ -92,7 +95,9 @@ fn whole_seconds(text: &str) -> Result<Duration, String> {
         if time >= Duration::from_secs(1) && time.subsec_nanos() == 0 {
             Ok(time)
         } else {
-            Err(format!("{text:?} is not a whole number of seconds, 1s or more"))
+            Err(format!(
+                "{text:?} is not a whole number of seconds, 1s or more"
+            ))
         }
     })
 }

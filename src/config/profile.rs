@@ -218,7 +218,11 @@ impl fmt::Display for Strip {
             (self.timestamps, "timestamps"),
             (self.ecn, "ECN"),
         ];
-        let stripped: Vec<&str> = all.iter().filter(|(is, _)| *is).map(|(_, name)| *name).collect();
+        let stripped: Vec<&str> = all
+            .iter()
+            .filter(|(is, _)| *is)
+            .map(|(_, name)| *name)
+            .collect();
         f.write_str(if stripped.is_empty() { "nothing" } else { "" })?;
         f.write_str(&stripped.join(", "))
     }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::choice::{Engine, Fail, HostTuning, RulesMode, Track};
+use super::choice::{Engine, Fail, HostTuning, LogFormat, RulesMode, Track};
 use super::file::Contents;
 use super::forward::{Forward, MangledLeg, Target};
 use super::intercept::{Intercept, Networks};
-use super::keys::{ConfigError, Keys, Origin};
+use super::keys::{ConfigError, Given, Keys, Origin};
 use super::mark::{DEFAULT_MARK, Mark};
 use super::own_profile;
 use super::profile::{Keepalive, Profile};
@@ -44,6 +44,17 @@ pub struct Process {
     pub override_forward: bool,
     /// The numbers that the rules use.
     pub numbers: Numbers,
+    /// How and what is logged.
+    pub log: Log,
+}
+
+/// How and what is logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// A level, or a filter as `tracing-subscriber` reads it.
+    pub filter: String,
 }
 
 /// The numbers that the rules use; they can be changed where they collide with another program's.
@@ -106,7 +117,11 @@ impl Settings {
     ///
     /// # Errors
     /// The first value that is wrong, where it stood and what would be right.
-    pub fn resolve(mut given: Contents, process_flags: Keys, flags: Keys) -> Result<Self, ConfigError> {
+    pub fn resolve(
+        mut given: Contents,
+        process_flags: Keys,
+        flags: Keys,
+    ) -> Result<Self, ConfigError> {
         given.process.override_with(process_flags);
         if !flags.is_empty() {
             match given.listeners.as_mut_slice() {
@@ -152,17 +167,27 @@ fn process(keys: &Keys) -> Result<Process, ConfigError> {
     let numbers = Numbers::default();
     let zones = keys
         .parse("zones", |text| {
-            let pair: Vec<u16> = text.split(',').filter_map(|zone| number(zone, 1, 65535).ok()).collect();
+            let pair: Vec<u16> = text
+                .split(',')
+                .filter_map(|zone| number(zone, 1, 65535).ok())
+                .collect();
             match pair[..] {
                 [mangled, clean] if mangled != clean => Ok((mangled, clean)),
-                _ => Err(format!("{text:?} are no zones; give two different numbers from 1 to 65535")),
+                _ => Err(format!(
+                    "{text:?} are no zones; give two different numbers from 1 to 65535"
+                )),
             }
         })?
         .unwrap_or(numbers.zones);
     Ok(Process {
         workers: keys.parse("workers", |text| number(text, 1, 1024))?,
-        pipe_budget: keys.parse("pipe-budget", |text| number(text, 0, 65536))?.unwrap_or(48_usize) << 20,
-        drain: keys.parse("drain", duration)?.unwrap_or(Duration::from_secs(30)),
+        pipe_budget: keys
+            .parse("pipe-budget", |text| number(text, 0, 65536))?
+            .unwrap_or(48_usize)
+            << 20,
+        drain: keys
+            .parse("drain", duration)?
+            .unwrap_or(Duration::from_secs(30)),
         engine: keys.parse("engine", str::parse)?.unwrap_or_default(),
         fail: keys.parse("fail", str::parse)?.unwrap_or_default(),
         rules: keys.parse("rules", str::parse)?.unwrap_or_default(),
@@ -181,6 +206,12 @@ fn process(keys: &Keys) -> Result<Process, ConfigError> {
                 .unwrap_or(numbers.priority),
             zones,
         },
+        log: Log {
+            format: keys.parse("log-format", str::parse)?.unwrap_or_default(),
+            filter: keys
+                .given("log")
+                .map_or_else(|| "info".to_owned(), Given::text),
+        },
     })
 }
 
@@ -192,16 +223,21 @@ fn listener(
 ) -> Result<Listener, ConfigError> {
     let origin = origin(keys);
     let profile = |key: &str| {
-        keys.parse(key, |name| own_profile::find(name, profiles)).map(Option::unwrap_or_default)
+        keys.parse(key, |name| own_profile::find(name, profiles))
+            .map(Option::unwrap_or_default)
     };
     let own_or_process = |key: &str| keys.given(key).or(process.given(key));
     let mode = mode(keys, &origin)?;
     let (mangled, clean) = (profile("profile")?, profile("clean-profile")?);
     if matches!(mode, Mode::Gateway(_)) && keys.given("profile").is_none() {
-        return Err(origin.error("profile is missing: which firewall is it? `clean` changes nothing"));
+        return Err(
+            origin.error("profile is missing: which firewall is it? `clean` changes nothing")
+        );
     }
     if clean.needs_the_wire() {
-        let given = keys.given("clean-profile").map_or(&origin, |given| &given.origin);
+        let given = keys
+            .given("clean-profile")
+            .map_or(&origin, |given| &given.origin);
         return Err(given.error(format!(
             "{} strips {}, and the rules strip on the mangled side only",
             clean.name, clean.strip
@@ -251,10 +287,13 @@ fn mode(keys: &Keys, origin: &Origin) -> Result<Mode, ConfigError> {
         None => keys.given("listen").is_some(),
     };
     let needed = |key: &str, why: &str| {
-        keys.given(key).ok_or_else(|| origin.error(format!("{key} is missing: {why}")))
+        keys.given(key)
+            .ok_or_else(|| origin.error(format!("{key} is missing: {why}")))
     };
     let foreign = |key: &str, mode: &str| match keys.given(key) {
-        Some(given) => Err(given.origin.error(format!("this is of no use to a {mode} listener"))),
+        Some(given) => Err(given
+            .origin
+            .error(format!("this is of no use to a {mode} listener"))),
         None => Ok(()),
     };
     if forward {
@@ -262,8 +301,10 @@ fn mode(keys: &Keys, origin: &Origin) -> Result<Mode, ConfigError> {
             foreign(key, "forward")?;
         }
         return Ok(Mode::Forward(Forward {
-            listen: needed("listen", "where do clients connect to?")?.parse(Forward::parse_listen)?,
-            to: needed("to", "where do their connections go? HOST:PORT")?.parse(str::parse::<Target>)?,
+            listen: needed("listen", "where do clients connect to?")?
+                .parse(Forward::parse_listen)?,
+            to: needed("to", "where do their connections go? HOST:PORT")?
+                .parse(str::parse::<Target>)?,
             mangled: match keys.given("mangled-leg") {
                 Some(given) => given.parse(str::parse)?,
                 None if keys.given("profile").is_none() => MangledLeg::Upstream,
@@ -350,11 +391,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(time) if time.is_zero() => Err("the time must be above zero".to_owned()),
         Ok(time) => Ok(time),
-        Err(_) => Err(format!("{text:?} is not a time; give one such as 500ms, 30s or 2m")),
+        Err(_) => Err(format!(
+            "{text:?} is not a time; give one such as 500ms, 30s or 2m"
+        )),
     }
 }
 
 /// Reads `true` or `false`.
 pub(super) fn truth(text: &str) -> Result<bool, String> {
-    text.parse().map_err(|_| format!("{text:?} is neither true nor false"))
+    text.parse()
+        .map_err(|_| format!("{text:?} is neither true nor false"))
 }

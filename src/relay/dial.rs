@@ -91,17 +91,33 @@ pub async fn dial(
         }
         Destination::Fixed(target) => {
             let addresses = match timeout_at(deadline, look_up(target)).await {
-                Ok(found) => {
-                    found.map_err(|error| DialError::Unknown { server: server(), client, error })?
+                Ok(found) => found.map_err(|error| DialError::Unknown {
+                    server: server(),
+                    client,
+                    error,
+                })?,
+                Err(_) => {
+                    return Err(DialError::Timeout {
+                        server: server(),
+                        client,
+                        within,
+                    });
                 }
-                Err(_) => return Err(DialError::Timeout { server: server(), client, within }),
             };
             timeout_at(deadline, first_of(&addresses, deadline, settings, profile)).await
         }
     };
     match result {
-        Ok(result) => result.map_err(|error| DialError::Failed { server: server(), client, error }),
-        Err(_) => Err(DialError::Timeout { server: server(), client, within }),
+        Ok(result) => result.map_err(|error| DialError::Failed {
+            server: server(),
+            client,
+            error,
+        }),
+        Err(_) => Err(DialError::Timeout {
+            server: server(),
+            client,
+            within,
+        }),
     }
 }
 
@@ -118,17 +134,30 @@ async fn as_client(
         Err(error) if is_taken(&error) => {
             let anywhere = SocketAddr::new(client.0.ip(), 0);
             let leg = connect(Some(anywhere), server, settings, profile).await?;
-            Ok(Dialled { leg, server, port: SourcePort::Fallback })
+            Ok(Dialled {
+                leg,
+                server,
+                port: SourcePort::Fallback,
+            })
         }
-        other => other.map(|leg| Dialled { leg, server, port: SourcePort::Kept }),
+        other => other.map(|leg| Dialled {
+            leg,
+            server,
+            port: SourcePort::Kept,
+        }),
     }
 }
 
 /// The addresses of a target, in the resolver's order.
 async fn look_up(target: &Target) -> io::Result<Vec<SocketAddr>> {
-    let found: Vec<_> = tokio::net::lookup_host((target.host(), target.port())).await?.collect();
+    let found: Vec<_> = tokio::net::lookup_host((target.host(), target.port()))
+        .await?
+        .collect();
     if found.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "the name has no address",
+        ));
     }
     Ok(found)
 }
@@ -147,7 +176,11 @@ async fn first_of(
         let share = deadline.saturating_duration_since(now) / (addresses.len() - tried) as u32;
         match timeout_at(now + share, connect(None, *server, settings, profile)).await {
             Ok(Ok(leg)) => {
-                return Ok(Dialled { leg, server: *server, port: SourcePort::OfThisHost });
+                return Ok(Dialled {
+                    leg,
+                    server: *server,
+                    port: SourcePort::OfThisHost,
+                });
             }
             Ok(Err(error)) => last = error,
             Err(_) => last = io::ErrorKind::TimedOut.into(),

@@ -14,14 +14,19 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::session::{Close, Legs, Party, Passed, broken};
+use super::legs::{Close, Legs, Party, Passed, broken};
 use super::worker::Abort;
 use crate::config::Engine;
 
 /// Moves bytes both ways until both ends were passed on, or one leg breaks.
 pub async fn relay(engine: Engine, abort: &Abort, legs: &Legs, passed: &mut Passed) -> Close {
     let first = Cell::new(None);
-    let shared = |leg, party| Shared { leg, party, first: &first, failed: Cell::new(false) };
+    let shared = |leg, party| Shared {
+        leg,
+        party,
+        first: &first,
+        failed: Cell::new(false),
+    };
     let mut downstream = shared(&legs.downstream, Party::Client);
     let mut upstream = shared(&legs.upstream, Party::Server);
     let moved = async {
@@ -47,8 +52,13 @@ pub async fn relay(engine: Engine, abort: &Abort, legs: &Legs, passed: &mut Pass
     };
     match moved {
         Ok((client_to_server, server_to_client)) => {
-            *passed = Passed { client_to_server, server_to_client };
-            Close::Orderly { first: first.get().unwrap_or(Party::Relay) }
+            *passed = Passed {
+                client_to_server,
+                server_to_client,
+            };
+            Close::Orderly {
+                first: first.get().unwrap_or(Party::Relay),
+            }
         }
         Err(error) => {
             let by = match (downstream.failed.get(), upstream.failed.get()) {

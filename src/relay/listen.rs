@@ -90,7 +90,10 @@ impl Listeners {
     /// Without CAP_NET_ADMIN a socket cannot be transparent, so nothing can be intercepted. An address may
     /// be taken.
     pub fn bind(listeners: &[Listener], workers: usize) -> Result<Self, BindError> {
-        let mut bound = Self { per_worker: (0..workers).map(|_| vec![]).collect(), ways_in: vec![] };
+        let mut bound = Self {
+            per_worker: (0..workers).map(|_| vec![]).collect(),
+            ways_in: vec![],
+        };
         for settings in listeners {
             let settings = Arc::new(settings.clone());
             let way_in = match &settings.mode {
@@ -191,8 +194,16 @@ impl Bound {
             Ok(socket)
         };
         match bound() {
-            Ok(socket) => Ok(Self { socket, side, settings: settings.clone() }),
-            Err(error) => Err(BindError { address, hint: hint(&error), error }),
+            Ok(socket) => Ok(Self {
+                socket,
+                side,
+                settings: settings.clone(),
+            }),
+            Err(error) => Err(BindError {
+                address,
+                hint: hint(&error),
+                error,
+            }),
         }
     }
 
@@ -200,7 +211,11 @@ impl Bound {
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         match self.socket.local_addr() {
             Ok(bound) => Ok(bound.as_socket().unwrap_or(address)),
-            Err(error) => Err(BindError { address, error, hint: "" }),
+            Err(error) => Err(BindError {
+                address,
+                error,
+                hint: "",
+            }),
         }
     }
 

@@ -7,8 +7,9 @@
 //! | `worker` | one thread, one current-thread runtime: its sessions, its buffer, its pipes |
 //! | `listen` | the sockets that connections arrive at, and the accept loop |
 //! | `dial` | the other leg: to the original destination as the client, or to a fixed target |
-//! | `session` | one pair of legs, from accept to the line in the log |
-//! | `half` | one direction of a session: a state machine over two legs |
+//! | `session` | one pair of legs, from accept to the line in the log (`told`) |
+//! | `legs` | the two legs, and how they come to their end |
+//! | `halves`, `half` | our engine: two directions, each a state machine over two legs |
 //! | `foreign` | engines that are not ours, under the same watch |
 //! | `leg` | what a direction needs of a socket |
 //! | `pipes` | the bounded pool of pipes |
@@ -17,11 +18,14 @@ mod addr;
 mod dial;
 mod foreign;
 mod half;
+mod halves;
 mod leg;
+mod legs;
 mod listen;
 mod pipes;
 mod server;
 mod session;
+mod told;
 mod worker;
 
 pub use addr::{ClientAddr, Destination, OriginalDst};

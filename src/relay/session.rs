@@ -1,80 +1,22 @@
 //! One session: a pair of legs, from accept to the line in the log.
 
-use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::addr::{ClientAddr, Destination, OriginalDst};
 use super::dial::{self, DialError, Dialled, SourcePort};
 use super::foreign;
-use super::half::{Half, HalfError};
+use super::halves::Halves;
+use super::legs::{Close, Legs, Passed};
 use super::listen::Accepted;
+use super::told::{Told, tell};
 use super::worker::Worker;
 use crate::config::{Engine, Listener, Mode};
-use crate::metrics::Direction;
-use crate::sys::tcp_info::{TcpInfo, tcp_info};
-
-/// The two legs of a session.
-pub struct Legs {
-    /// The client's.
-    pub downstream: TcpStream,
-    /// The server's.
-    pub upstream: TcpStream,
-}
-
-/// Bytes that the receiving side has accepted.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Passed {
-    /// From the client to the server.
-    pub client_to_server: u64,
-    /// From the server to the client.
-    pub server_to_client: u64,
-}
-
-/// The two directions of a session.
-struct Halves {
-    client_to_server: Half,
-    server_to_client: Half,
-    first: Option<Party>,
-}
-
-/// Who ended a session, or its side of it, first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Party {
-    /// The host that opened the connection.
-    Client,
-    /// The host that was dialled.
-    Server,
-    /// This program.
-    Relay,
-}
-
-/// How a session ended.
-#[derive(Debug)]
-pub enum Close {
-    /// Both ends were passed on, and every byte before them.
-    Orderly {
-        /// Whose end came first.
-        first: Party,
-    },
-    /// One leg broke; the other was reset.
-    Broken {
-        /// Whose leg.
-        by: Party,
-        /// How.
-        error: io::Error,
-    },
-    /// The relay had to end it: the drain deadline.
-    Aborted,
-}
+use crate::sys::tcp_info::tcp_info;
 
 /// Serves one connection from accept to its end.
 pub async fn run(worker: Rc<Worker>, accepted: Accepted) {
@@ -96,6 +38,11 @@ enum SessionError {
         client: ClientAddr,
         server: OriginalDst,
     },
+    #[error("{client} was reset while {destination} was being dialled: the drain deadline")]
+    Aborted {
+        client: ClientAddr,
+        destination: Destination,
+    },
     #[error("{client} gave up while {destination} was being dialled")]
     ClientGone {
         client: ClientAddr,
@@ -104,7 +51,12 @@ enum SessionError {
 }
 
 async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> {
-    let Accepted { socket, side, settings, at: began } = accepted;
+    let Accepted {
+        socket,
+        side,
+        settings,
+        at: began,
+    } = accepted;
     let downstream = TcpStream::from_std(std::net::TcpStream::from(socket))?;
     let client = ClientAddr(downstream.peer_addr()?);
     let destination = destination(&downstream, client, &settings)?;
@@ -115,13 +67,25 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
         _ = downstream.ready(Interest::ERROR) => {
             return Err(SessionError::ClientGone { client, destination });
         }
+        () = worker.abort.aborted() => {
+            return Err(SessionError::Aborted { client, destination });
+        }
     };
     let connect_time = began.elapsed();
-    let Dialled { leg: upstream, server, port } = match dialled {
+    let Dialled {
+        leg: upstream,
+        server,
+        port,
+    } = match dialled {
         Ok(dialled) => dialled,
         Err(error) => {
             // Dropping the downstream leg resets the client at once: it lingers for zero seconds.
-            worker.resources.borrow_mut().recorder.counters.dial_failures += 1;
+            worker
+                .resources
+                .borrow_mut()
+                .recorder
+                .counters
+                .dial_failures += 1;
             return Err(error.into());
         }
     };
@@ -130,12 +94,20 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
         recorder.connect.record(connect_time);
         recorder.counters.port_fallbacks += u64::from(port == SourcePort::Fallback);
     }
-    let legs = Legs { downstream, upstream };
+    let legs = Legs {
+        downstream,
+        upstream,
+    };
     let mut passed = Passed::default();
-    let close = match worker.engine {
+    let mut close = match worker.engine {
         Engine::Splice => Halves::new().relay(worker, &legs, &mut passed).await,
         engine => foreign::relay(engine, &worker.abort, &legs, &mut passed).await,
     };
+    if let Close::Orderly { .. } = close
+        && !legs.deliver(&worker.abort).await
+    {
+        close = Close::Aborted;
+    }
     let infos = (tcp_info(&legs.downstream), tcp_info(&legs.upstream));
     if let Close::Orderly { .. } = close {
         legs.let_go();
@@ -144,7 +116,17 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
     let lifetime = began.elapsed();
     settle(worker, &close, &passed, lifetime);
     let listener = &settings.name;
-    tell(&Told { listener, client, server, port, close, passed, connect_time, lifetime, infos });
+    tell(&Told {
+        listener,
+        client,
+        server,
+        port,
+        close,
+        passed,
+        connect_time,
+        lifetime,
+        infos,
+    });
     Ok(())
 }
 
@@ -176,197 +158,4 @@ fn settle(worker: &Worker, close: &Close, passed: &Passed, lifetime: Duration) {
         Close::Orderly { .. } => recorder.counters.sessions_closed += 1,
         _ => recorder.counters.sessions_aborted += 1,
     }
-}
-
-// === impl Legs ===
-
-impl Legs {
-    /// After an orderly end: what the kernel still holds is delivered, not thrown away.
-    fn let_go(&self) {
-        for leg in [&self.downstream, &self.upstream] {
-            if let Err(error) = SockRef::from(leg).set_linger(None) {
-                tracing::warn!(%error, "a leg keeps its linger: its last bytes may be reset");
-            }
-        }
-    }
-}
-
-// === impl Halves ===
-
-impl Halves {
-    fn new() -> Self {
-        Self {
-            client_to_server: Half::new(Direction::ClientToServer),
-            server_to_client: Half::new(Direction::ServerToClient),
-            first: None,
-        }
-    }
-
-    /// Moves bytes both ways until both ends were passed on, or one leg breaks.
-    async fn relay(mut self, worker: &Worker, legs: &Legs, passed: &mut Passed) -> Close {
-        let close = self.run(worker, legs).await;
-        let resources = &mut *worker.resources.borrow_mut();
-        self.client_to_server.abandon(resources);
-        self.server_to_client.abandon(resources);
-        *passed = Passed {
-            client_to_server: self.client_to_server.bytes,
-            server_to_client: self.server_to_client.bytes,
-        };
-        close
-    }
-
-    async fn run(&mut self, worker: &Worker, legs: &Legs) -> Close {
-        let mut downstream_broken = pin!(legs.downstream.ready(Interest::ERROR));
-        let mut upstream_broken = pin!(legs.upstream.ready(Interest::ERROR));
-        let mut aborted = pin!(worker.abort.aborted());
-        let mut registered = false;
-        poll_fn(|cx| {
-            if let Poll::Ready(close) = self.poll(cx, worker, legs) {
-                return Poll::Ready(close);
-            }
-            // A direction that does not read would not notice that its sender has reset; these do.
-            if !self.client_to_server.reads() && downstream_broken.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(broken(Party::Client, &legs.downstream));
-            }
-            if !self.server_to_client.reads() && upstream_broken.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(broken(Party::Server, &legs.upstream));
-            }
-            // Once it is registered, its wake-up comes by itself: a look at the flag is enough.
-            if (!registered || worker.abort.is_set()) && aborted.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Close::Aborted);
-            }
-            registered = true;
-            Poll::Pending
-        })
-        .await
-    }
-
-    fn poll(&mut self, cx: &mut Context, worker: &Worker, legs: &Legs) -> Poll<Close> {
-        let resources = &mut *worker.resources.borrow_mut();
-        let Legs {
-            downstream,
-            upstream,
-        } = legs;
-        if !self.client_to_server.is_done()
-            && let Poll::Ready(Err(error)) = self
-                .client_to_server
-                .poll(cx, downstream, upstream, resources)
-        {
-            return Poll::Ready(error.into_close(Party::Client, Party::Server));
-        }
-        if self.client_to_server.saw_end() {
-            self.first.get_or_insert(Party::Client);
-        }
-        if !self.server_to_client.is_done()
-            && let Poll::Ready(Err(error)) = self
-                .server_to_client
-                .poll(cx, upstream, downstream, resources)
-        {
-            return Poll::Ready(error.into_close(Party::Server, Party::Client));
-        }
-        if self.server_to_client.saw_end() {
-            self.first.get_or_insert(Party::Server);
-        }
-        if self.client_to_server.is_done() && self.server_to_client.is_done() {
-            let first = self.first.unwrap_or(Party::Relay);
-            return Poll::Ready(Close::Orderly { first });
-        }
-        Poll::Pending
-    }
-}
-
-impl HalfError {
-    fn into_close(self, reader: Party, writer: Party) -> Close {
-        match self {
-            HalfError::Read(error) => Close::Broken { by: reader, error },
-            HalfError::Write(error) => Close::Broken { by: writer, error },
-        }
-    }
-}
-
-/// What became of a leg that reports an error.
-pub fn broken(by: Party, leg: &TcpStream) -> Close {
-    let error = match leg.take_error() {
-        Ok(Some(error)) => error,
-        // The direction that reads or writes has already taken it.
-        Ok(None) => io::ErrorKind::ConnectionReset.into(),
-        Err(error) => error,
-    };
-    Close::Broken { by, error }
-}
-
-// === the line in the log ===
-
-struct Told<'a> {
-    listener: &'a str,
-    client: ClientAddr,
-    server: SocketAddr,
-    port: SourcePort,
-    close: Close,
-    passed: Passed,
-    connect_time: Duration,
-    lifetime: Duration,
-    infos: (io::Result<TcpInfo>, io::Result<TcpInfo>),
-}
-
-/// One line at the end of each session.
-fn tell(told: &Told) {
-    let (closed_by, how) = match &told.close {
-        Close::Orderly { first } => (*first, "fin"),
-        Close::Broken { by, error } => (*by, how(error)),
-        Close::Aborted => (Party::Relay, "drain"),
-    };
-    let down = told.infos.0.as_ref().copied().unwrap_or_default();
-    let up = told.infos.1.as_ref().copied().unwrap_or_default();
-    tracing::info!(
-        target: "unmangle::session",
-        listener = told.listener,
-        client = %told.client,
-        server = %told.server,
-        port_kept = told.port == SourcePort::Kept,
-        client_to_server_bytes = told.passed.client_to_server,
-        server_to_client_bytes = told.passed.server_to_client,
-        duration_ms = millis(told.lifetime),
-        connect_ms = millis(told.connect_time),
-        closed_by = closed_by.name(),
-        how,
-        downstream_rtt_ms = millis(down.rtt),
-        downstream_retransmits = down.retransmits,
-        upstream_rtt_ms = millis(up.rtt),
-        upstream_retransmits = up.retransmits,
-        "session ended"
-    );
-}
-
-impl Party {
-    /// The far end of the other leg.
-    pub fn other(self) -> Self {
-        match self {
-            Party::Client => Party::Server,
-            Party::Server => Party::Client,
-            Party::Relay => Party::Relay,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Party::Client => "client",
-            Party::Server => "server",
-            Party::Relay => "relay",
-        }
-    }
-}
-
-fn how(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => "rst",
-        io::ErrorKind::TimedOut => "timeout",
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "unreachable",
-        _ => "error",
-    }
-}
-
-/// Milliseconds to the microsecond, as a number that a script can read.
-fn millis(time: Duration) -> f64 {
-    time.as_micros() as f64 / 1000.0
 }

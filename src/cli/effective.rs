@@ -1,0 +1,134 @@
+//! What `unmangle run --check` prints: the settings that would be in force, as a file that says the same.
+
+use std::fmt;
+
+use humantime::format_duration;
+
+use crate::config::{Listener, Mode, Profile, Settings};
+
+/// Settings as a TOML file.
+pub struct Effective<'a>(pub &'a Settings);
+
+impl fmt::Display for Effective<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let process = &self.0.process;
+        if let Some(workers) = process.workers {
+            writeln!(f, "workers = {workers}")?;
+        }
+        writeln!(f, "pipe-budget = {}", process.pipe_budget >> 20)?;
+        writeln!(f, "drain = \"{}\"", format_duration(process.drain))?;
+        writeln!(f, "engine = \"{}\"", process.engine)?;
+        writeln!(f, "override-forward = {}", process.override_forward)?;
+        writeln!(f, "log = \"{}\"", process.log.filter)?;
+        writeln!(f, "log-format = \"{}\"", process.log.format)?;
+        for listener in &self.0.listeners {
+            writeln!(f)?;
+            write_listener(f, listener)?;
+        }
+        let mut profiles: Vec<&Profile> = Vec::new();
+        for profile in self
+            .0
+            .listeners
+            .iter()
+            .flat_map(|each| [&each.mangled, &each.clean])
+        {
+            if !profiles.contains(&profile) {
+                profiles.push(profile);
+            }
+        }
+        for profile in profiles {
+            writeln!(f)?;
+            write_profile(f, profile)?;
+        }
+        Ok(())
+    }
+}
+
+fn write_listener(f: &mut fmt::Formatter, listener: &Listener) -> fmt::Result {
+    writeln!(f, "[[listener]]\nname = {:?}", listener.name)?;
+    match &listener.mode {
+        Mode::Gateway(intercept) => {
+            writeln!(f, "mode = \"gateway\"\nintercept = [{}]", intercept.ports)?;
+            writeln!(f, "mangled-side = \"{}\"", intercept.mangled_side)?;
+            for (key, networks) in [("from", &intercept.from), ("to", &intercept.to)] {
+                if networks.is_everywhere() {
+                    writeln!(f, "# {key}: everywhere")?;
+                } else {
+                    let quoted: Vec<String> = networks
+                        .to_string()
+                        .split(", ")
+                        .map(|net| format!("\"{net}\""))
+                        .collect();
+                    writeln!(f, "{key} = [{}]", quoted.join(", "))?;
+                }
+            }
+        }
+        Mode::Forward(forward) => {
+            writeln!(
+                f,
+                "mode = \"forward\"\nlisten = \"{}\"\nto = \"{}\"",
+                forward.listen, forward.to
+            )?;
+            writeln!(f, "mangled-leg = \"{}\"", forward.mangled)?;
+        }
+    }
+    writeln!(f, "profile = {:?}", listener.mangled.name)?;
+    writeln!(f, "clean-profile = {:?}", listener.clean.name)?;
+    writeln!(
+        f,
+        "connect-timeout = \"{}\"",
+        format_duration(listener.connect_timeout)
+    )?;
+    writeln!(
+        f,
+        "keepalive = \"{}\"",
+        format_duration(listener.keepalive.idle)
+    )
+}
+
+/// Presets are told as comments: a file may not define them again.
+fn write_profile(f: &mut fmt::Formatter, profile: &Profile) -> fmt::Result {
+    let preset = profile.name.parse::<Profile>().is_ok();
+    let mark = if preset { "# " } else { "" };
+    if preset {
+        writeln!(f, "# the preset {}: {}", profile.name, profile.summary)?;
+    } else {
+        writeln!(
+            f,
+            "[profile.{:?}]\nsummary = {:?}",
+            profile.name, profile.summary
+        )?;
+    }
+    let strip = profile.strip;
+    for (key, stripped) in [
+        ("sack", strip.sack_permitted),
+        ("window-scale", strip.window_scale),
+        ("timestamps", strip.timestamps),
+        ("ecn", strip.ecn),
+    ] {
+        writeln!(f, "{mark}{key} = {}", !stripped)?;
+    }
+    if let Some(mss) = profile.mss {
+        writeln!(f, "{mark}mss = {mss}")?;
+    }
+    if let Some(bytes) = profile.window_clamp {
+        writeln!(f, "{mark}window-clamp = {bytes}")?;
+    }
+    if let Some(name) = &profile.congestion_control {
+        writeln!(f, "{mark}congestion-control = {name:?}")?;
+    }
+    if let Some(keepalive) = profile.keepalive {
+        writeln!(
+            f,
+            "{mark}keepalive = \"{}\"",
+            format_duration(keepalive.idle)
+        )?;
+    }
+    if let Some(time) = profile.user_timeout {
+        writeln!(f, "{mark}user-timeout = \"{}\"", format_duration(time))?;
+    }
+    if let Some(bytes) = profile.notsent_lowat {
+        writeln!(f, "{mark}notsent-lowat = {bytes}")?;
+    }
+    Ok(())
+}

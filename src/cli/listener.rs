@@ -1,0 +1,56 @@
+//! The arguments that make a listener: where connections come from, and what their legs may negotiate.
+
+use crate::config::Keys;
+
+/// One listener; a file can have several.
+#[derive(clap::Args)]
+pub struct Flags {
+    /// Destination ports to intercept, separated by commas.
+    #[arg(long, value_name = "PORTS")]
+    intercept: Option<String>,
+
+    /// The interface that faces the firewall.
+    #[arg(long, value_name = "IFACE")]
+    mangled_side: Option<String>,
+
+    /// Intercept only what comes from this network; may be given more than once [default: everywhere]
+    #[arg(long, value_name = "NET")]
+    from: Vec<String>,
+
+    /// Intercept only what goes to this network (more than once if need be) [default: everywhere];
+    /// with --listen the one target
+    #[arg(long, value_name = "NET|HOST:PORT")]
+    to: Vec<String>,
+
+    /// Listen for clients at this address instead, and pass them on to --to.
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<String>,
+
+    /// With --listen: the leg that --profile is for, downstream (the client's) or upstream.
+    #[arg(long, value_name = "LEG")]
+    mangled_leg: Option<String>,
+
+    /// What the leg that crosses the firewall may negotiate: clean, isn-rewrite, cisco-pix,
+    /// wscale-strip, blackhole, idle-drop, asa, or one from the file.
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+}
+
+impl Flags {
+    /// What was given.
+    pub fn keys(&self) -> Keys {
+        let mut keys = Keys::default();
+        for (key, value) in [
+            ("intercept", &self.intercept),
+            ("mangled-side", &self.mangled_side),
+            ("listen", &self.listen),
+            ("mangled-leg", &self.mangled_leg),
+            ("profile", &self.profile),
+        ] {
+            keys.set_flag(key, value);
+        }
+        keys.set_flag("from", &self.from);
+        keys.set_flag("to", &self.to);
+        keys
+    }
+}

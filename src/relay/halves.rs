@@ -1,0 +1,113 @@
+//! Our own engine: the two directions of a session, polled by one future.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::{Context, Poll};
+
+use tokio::io::Interest;
+
+use super::half::{Half, HalfError};
+use super::legs::{Close, Legs, Party, Passed, broken};
+use super::worker::Worker;
+use crate::metrics::Direction;
+
+/// The two directions of a session.
+pub struct Halves {
+    client_to_server: Half,
+    server_to_client: Half,
+    first: Option<Party>,
+}
+
+// === impl Halves ===
+
+impl Halves {
+    /// Both, before their first byte.
+    pub fn new() -> Self {
+        Self {
+            client_to_server: Half::new(Direction::ClientToServer),
+            server_to_client: Half::new(Direction::ServerToClient),
+            first: None,
+        }
+    }
+
+    /// Moves bytes both ways until both ends were passed on, or one leg breaks.
+    pub async fn relay(mut self, worker: &Worker, legs: &Legs, passed: &mut Passed) -> Close {
+        let close = self.run(worker, legs).await;
+        let resources = &mut *worker.resources.borrow_mut();
+        self.client_to_server.abandon(resources);
+        self.server_to_client.abandon(resources);
+        *passed = Passed {
+            client_to_server: self.client_to_server.bytes,
+            server_to_client: self.server_to_client.bytes,
+        };
+        close
+    }
+
+    async fn run(&mut self, worker: &Worker, legs: &Legs) -> Close {
+        let mut downstream_broken = pin!(legs.downstream.ready(Interest::ERROR));
+        let mut upstream_broken = pin!(legs.upstream.ready(Interest::ERROR));
+        let mut aborted = pin!(worker.abort.aborted());
+        let mut registered = false;
+        poll_fn(|cx| {
+            if let Poll::Ready(close) = self.poll(cx, worker, legs) {
+                return Poll::Ready(close);
+            }
+            // A direction that does not read would not notice that its sender has reset; these do.
+            if !self.client_to_server.reads() && downstream_broken.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(broken(Party::Client, &legs.downstream));
+            }
+            if !self.server_to_client.reads() && upstream_broken.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(broken(Party::Server, &legs.upstream));
+            }
+            // Once it is registered, its wake-up comes by itself: a look at the flag is enough.
+            if (!registered || worker.abort.is_set()) && aborted.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Close::Aborted);
+            }
+            registered = true;
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn poll(&mut self, cx: &mut Context, worker: &Worker, legs: &Legs) -> Poll<Close> {
+        let resources = &mut *worker.resources.borrow_mut();
+        let Legs {
+            downstream,
+            upstream,
+        } = legs;
+        if !self.client_to_server.is_done()
+            && let Poll::Ready(Err(error)) = self
+                .client_to_server
+                .poll(cx, downstream, upstream, resources)
+        {
+            return Poll::Ready(error.into_close(Party::Client, Party::Server));
+        }
+        if self.client_to_server.saw_end() {
+            self.first.get_or_insert(Party::Client);
+        }
+        if !self.server_to_client.is_done()
+            && let Poll::Ready(Err(error)) = self
+                .server_to_client
+                .poll(cx, upstream, downstream, resources)
+        {
+            return Poll::Ready(error.into_close(Party::Server, Party::Client));
+        }
+        if self.server_to_client.saw_end() {
+            self.first.get_or_insert(Party::Server);
+        }
+        if self.client_to_server.is_done() && self.server_to_client.is_done() {
+            let first = self.first.unwrap_or(Party::Relay);
+            return Poll::Ready(Close::Orderly { first });
+        }
+        Poll::Pending
+    }
+}
+
+impl HalfError {
+    fn into_close(self, reader: Party, writer: Party) -> Close {
+        match self {
+            HalfError::Read(error) => Close::Broken { by: reader, error },
+            HalfError::Write(error) => Close::Broken { by: writer, error },
+        }
+    }
+}

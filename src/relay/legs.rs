@@ -1,0 +1,128 @@
+//! The two legs of a session, and how they come to their end.
+
+use std::io;
+use std::ops::Range;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use super::worker::Abort;
+use crate::sys::tcp_info::{tcp_info, unacknowledged};
+
+/// The two legs of a session.
+pub struct Legs {
+    /// The client's.
+    pub downstream: TcpStream,
+    /// The server's.
+    pub upstream: TcpStream,
+}
+
+/// Bytes that the receiving side has accepted.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Passed {
+    /// From the client to the server.
+    pub client_to_server: u64,
+    /// From the server to the client.
+    pub server_to_client: u64,
+}
+
+/// Who ended a session, or its side of it, first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Party {
+    /// The host that opened the connection.
+    Client,
+    /// The host that was dialled.
+    Server,
+    /// This program.
+    Relay,
+}
+
+/// How a session ended.
+#[derive(Debug)]
+pub enum Close {
+    /// Both ends were passed on, and every byte before them.
+    Orderly {
+        /// Whose end came first.
+        first: Party,
+    },
+    /// One leg broke; the other was reset.
+    Broken {
+        /// Whose leg.
+        by: Party,
+        /// How.
+        error: io::Error,
+    },
+    /// The relay had to end it: the drain deadline.
+    Aborted,
+}
+
+/// The first and the longest pause before a leg is looked at again whose last bytes are under way.
+const LOOK_AGAIN: Range<Duration> = Duration::from_millis(1)..Duration::from_millis(100);
+
+// === impl Legs ===
+
+impl Legs {
+    /// Waits until the peers have taken the last bytes: until then the session needs its rules, and a
+    /// killed relay must reset it. False if the drain deadline came first.
+    pub async fn deliver(&self, abort: &Abort) -> bool {
+        let mut pause = LOOK_AGAIN.start;
+        while self.is_undelivered() {
+            tokio::select! {
+                () = abort.aborted() => return false,
+                () = tokio::time::sleep(pause) => pause = LOOK_AGAIN.end.min(2 * pause),
+            }
+        }
+        true
+    }
+
+    /// Whether more than its end is under way on a leg that still lives.
+    fn is_undelivered(&self) -> bool {
+        [&self.downstream, &self.upstream].into_iter().any(|leg| {
+            unacknowledged(leg).is_ok_and(|bytes| bytes > 1)
+                && tcp_info(leg).is_ok_and(|info| info.closing)
+        })
+    }
+
+    /// After an orderly end: what the kernel still holds is delivered, not thrown away.
+    pub fn let_go(&self) {
+        for leg in [&self.downstream, &self.upstream] {
+            if let Err(error) = SockRef::from(leg).set_linger(None) {
+                tracing::warn!(%error, "a leg keeps its linger: its last bytes may be reset");
+            }
+        }
+    }
+}
+
+// === impl Party ===
+
+impl Party {
+    /// The far end of the other leg.
+    pub fn other(self) -> Self {
+        match self {
+            Party::Client => Party::Server,
+            Party::Server => Party::Client,
+            Party::Relay => Party::Relay,
+        }
+    }
+
+    /// The name in logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Party::Client => "client",
+            Party::Server => "server",
+            Party::Relay => "relay",
+        }
+    }
+}
+
+/// What became of a leg that reports an error.
+pub fn broken(by: Party, leg: &TcpStream) -> Close {
+    let error = match leg.take_error() {
+        Ok(Some(error)) => error,
+        // The direction that reads or writes has already taken it.
+        Ok(None) => io::ErrorKind::ConnectionReset.into(),
+        Err(error) => error,
+    };
+    Close::Broken { by, error }
+}

@@ -1,0 +1,75 @@
+//! What is told of a session: one line in the log at its end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::addr::ClientAddr;
+use super::dial::SourcePort;
+use super::legs::{Close, Party, Passed};
+use crate::sys::tcp_info::TcpInfo;
+
+/// What a session came to.
+pub struct Told<'a> {
+    /// The listener's name.
+    pub listener: &'a str,
+    /// Who opened it.
+    pub client: ClientAddr,
+    /// Who was dialled.
+    pub server: SocketAddr,
+    /// Which port the server saw.
+    pub port: SourcePort,
+    /// How it ended.
+    pub close: Close,
+    /// What was passed on.
+    pub passed: Passed,
+    /// How long the dial took.
+    pub connect_time: Duration,
+    /// From accept to the end.
+    pub lifetime: Duration,
+    /// What the kernel knows of the downstream and of the upstream leg.
+    pub infos: (io::Result<TcpInfo>, io::Result<TcpInfo>),
+}
+
+/// One line at the end of each session.
+pub fn tell(told: &Told) {
+    let (closed_by, how) = match &told.close {
+        Close::Orderly { first } => (*first, "fin"),
+        Close::Broken { by, error } => (*by, how(error)),
+        Close::Aborted => (Party::Relay, "drain"),
+    };
+    let down = told.infos.0.as_ref().copied().unwrap_or_default();
+    let up = told.infos.1.as_ref().copied().unwrap_or_default();
+    tracing::info!(
+        target: "unmangle::session",
+        listener = told.listener,
+        client = %told.client,
+        server = %told.server,
+        port_kept = told.port == SourcePort::Kept,
+        client_to_server_bytes = told.passed.client_to_server,
+        server_to_client_bytes = told.passed.server_to_client,
+        duration_ms = millis(told.lifetime),
+        connect_ms = millis(told.connect_time),
+        closed_by = closed_by.name(),
+        how,
+        downstream_rtt_ms = millis(down.rtt),
+        downstream_retransmits = down.retransmits,
+        upstream_rtt_ms = millis(up.rtt),
+        upstream_retransmits = up.retransmits,
+        "session ended"
+    );
+}
+
+fn how(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => "rst",
+        io::ErrorKind::TimedOut => "timeout",
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "unreachable",
+        _ => "error",
+    }
+}
+
+/// Milliseconds to the microsecond, as a number that a script can read.
+fn millis(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1000.0
+}
