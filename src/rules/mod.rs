@@ -6,10 +6,14 @@
 pub mod check;
 pub mod iptables;
 pub mod nft;
+pub mod normalise;
 pub mod own;
+mod owner;
 pub mod plan;
 pub mod preflight;
 pub mod routes;
+mod select;
+mod strip;
 pub mod survey;
 mod tool;
 

@@ -27,16 +27,23 @@ pub enum Ownership {
     Nobody,
 }
 
+impl Ownership {
+    /// The line that says so in a table.
+    pub(super) fn flags(self) -> &'static str {
+        match self {
+            Ownership::Process => "\tflags owner\n\n",
+            Ownership::Nobody => "",
+        }
+    }
+}
+
 /// The whole table, ready for `nft -f`.
 pub fn table(plan: &Plan, ownership: Ownership) -> String {
     let mark = plan.mark;
     let interface = &plan.intercept.mangled_side;
     let (mangled_zone, clean_zone) = (plan.zones.mangled, plan.zones.clean);
     let (mangled_port, clean_port) = (plan.listen.mangled, plan.listen.clean);
-    let owner = match ownership {
-        Ownership::Process => "\tflags owner\n\n",
-        Ownership::Nobody => "",
-    };
+    let owner = ownership.flags();
     let open = open_rules(plan);
     let strip = strip_rules(plan);
     format!(

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use rustix::thread::CapabilitySet;
 
+use crate::config::Interface;
+
 use super::own::OwnError;
 use super::plan::Plan;
 use super::tool::{self, ToolError};
@@ -43,16 +45,24 @@ pub enum PreflightError {
 /// # Errors
 /// The first thing that does.
 pub fn check(plan: &Plan) -> Result<Vec<String>, PreflightError> {
+    host(&[&plan.intercept.mangled_side])?;
+    tool::run("ip", &["-V"])?;
+    super::own::check(plan)?;
+    Ok(settings())
+}
+
+/// Looks at what every kind of rules needs: privileges, interfaces, kernel, nft.
+pub(super) fn host(interfaces: &[&Interface]) -> Result<(), PreflightError> {
     let held = rustix::thread::capabilities(None).map(|sets| sets.effective);
     if !held.is_ok_and(|held| held.contains(CapabilitySet::NET_ADMIN)) {
         return Err(PreflightError::Capability("CAP_NET_ADMIN"));
     }
-    interface(plan.intercept.mangled_side.as_str())?;
+    for name in interfaces {
+        interface(name.as_str())?;
+    }
     kernel(&rustix::system::uname().release().to_string_lossy())?;
     tool::run("nft", &["--version"])?;
-    tool::run("ip", &["-V"])?;
-    super::own::check(plan)?;
-    Ok(settings())
+    Ok(())
 }
 
 fn interface(name: &str) -> Result<(), PreflightError> {
