@@ -18,4 +18,4 @@ pub mod survey;
 mod tool;
 
 pub use own::{OwnError, Owned};
-pub use plan::{ListenPorts, Plan, Zones};
+pub use plan::{Conflict, Interception, ListenPorts, Plan, Tracking, Zones};

@@ -2,7 +2,7 @@
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use crate::config::{Networks, Ports};
+use crate::config::{Intercept, Networks, Ports};
 
 use super::routes::{FAMILIES, Family};
 
@@ -34,6 +34,16 @@ pub(super) struct Selection<'a> {
 }
 
 // === impl Selection ===
+
+impl<'a> From<&'a Intercept> for Selection<'a> {
+    fn from(intercept: &'a Intercept) -> Self {
+        Self {
+            ports: Some(&intercept.ports),
+            from: &intercept.from,
+            to: &intercept.to,
+        }
+    }
+}
 
 impl Selection<'_> {
     /// The matches for SYNs or SYN-ACKs, flags included; none if no packet can match.
