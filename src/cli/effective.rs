@@ -18,6 +18,12 @@ impl fmt::Display for Effective<'_> {
         writeln!(f, "pipe-budget = {}", process.pipe_budget >> 20)?;
         writeln!(f, "drain = \"{}\"", format_duration(process.drain))?;
         writeln!(f, "engine = \"{}\"", process.engine)?;
+        writeln!(f, "track = \"{}\"", process.track)?;
+        let numbers = process.numbers;
+        writeln!(f, "mark = \"{}\"", numbers.mark)?;
+        writeln!(f, "table = {}", numbers.table)?;
+        writeln!(f, "priority = {}", numbers.priority)?;
+        writeln!(f, "zones = [{}, {}]", numbers.zones.0, numbers.zones.1)?;
         writeln!(f, "override-forward = {}", process.override_forward)?;
         writeln!(f, "log = \"{}\"", process.log.filter)?;
         writeln!(f, "log-format = \"{}\"", process.log.format)?;

@@ -7,6 +7,7 @@ mod effective;
 mod lab;
 mod listener;
 mod logging;
+mod normalise;
 mod plan;
 mod rules;
 mod run;
@@ -27,6 +28,7 @@ struct Args {
 enum Command {
     Run(Box<run::Args>),
     Rules(rules::Args),
+    Normalise(normalise::Args),
     Lab(lab::Args),
 }
 
@@ -40,6 +42,7 @@ pub fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Run(args) => run::main(*args),
         Command::Rules(args) => rules::main(args),
+        Command::Normalise(args) => normalise::main(args),
         Command::Lab(args) => lab::main(args),
     };
     match result {

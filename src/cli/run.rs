@@ -10,10 +10,11 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Usage, effective, listener, logging};
-use crate::config::{Contents, Keys, Listener, Mode, Settings, file};
+use crate::config::{Contents, Keys, Listener, Mode, Numbers, Settings, Track, file};
 use crate::relay::{Listeners, Outcome, Server, WayIn};
+use crate::rules::plan::{Interception, ListenPorts, Plan, Tracking, Zones};
 use crate::rules::survey::{self, Forward};
-use crate::rules::{self, ListenPorts, Owned, Plan};
+use crate::rules::{self, Owned};
 
 /// Relay connections, and normalise the leg that crosses the firewall.
 ///
@@ -62,6 +63,27 @@ struct ProcessFlags {
     #[arg(long, value_name = "ENGINE")]
     engine: Option<String>,
 
+    /// How the two legs of a session are kept apart in conntrack: zones, or notrack for odd hosts
+    /// [default: zones]
+    #[arg(long, value_name = "HOW")]
+    track: Option<String>,
+
+    /// Bits of the packet mark that are the relay's own [default: 0x02000000]
+    #[arg(long, value_name = "BITS", hide_short_help = true)]
+    mark: Option<String>,
+
+    /// Routing table that is the relay's own [default: 21837]
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    table: Option<String>,
+
+    /// Priority of the ip rule that leads there [default: 21069]
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    priority: Option<String>,
+
+    /// Conntrack zones of the mangled and of the clean leg [default: 21837,21838]
+    #[arg(long, value_name = "N,N", hide_short_help = true)]
+    zones: Option<String>,
+
     /// Worker threads [default: one for each core]
     #[arg(long, value_name = "N")]
     workers: Option<String>,
@@ -104,6 +126,11 @@ impl ProcessFlags {
             ("connect-timeout", &self.connect_timeout),
             ("keepalive", &self.keepalive),
             ("engine", &self.engine),
+            ("track", &self.track),
+            ("mark", &self.mark),
+            ("table", &self.table),
+            ("priority", &self.priority),
+            ("zones", &self.zones),
             ("workers", &self.workers),
             ("pipe-budget", &self.pipe_budget),
             ("log-format", &self.log_format),
@@ -178,16 +205,42 @@ fn look_first(settings: &Settings) -> Result<(), Usage> {
 
 /// The rules that lead connections to the listeners that intercept; none if none does.
 fn plan(settings: &Settings, ways_in: &[WayIn]) -> Option<Plan> {
-    let mut plans = Vec::new();
-    for (listener, way_in) in settings.listeners.iter().zip(ways_in) {
-        if let (Mode::Gateway(intercept), WayIn::Intercepted { mangled, clean }) =
-            (&listener.mode, *way_in)
-        {
-            let ports = ListenPorts { mangled, clean };
-            plans.push(Plan::new(intercept.clone(), &listener.mangled, ports));
-        }
+    let interceptions: Vec<Interception> = settings
+        .listeners
+        .iter()
+        .zip(ways_in)
+        .filter_map(|(listener, way_in)| match (&listener.mode, *way_in) {
+            (Mode::Gateway(intercept), WayIn::Intercepted { mangled, clean }) => {
+                let ports = ListenPorts { mangled, clean };
+                Some(Interception::new(
+                    intercept.clone(),
+                    &listener.mangled,
+                    ports,
+                ))
+            }
+            _ => None,
+        })
+        .collect();
+    if interceptions.is_empty() {
+        return None;
     }
-    plans.pop()
+    let Numbers {
+        mark,
+        table,
+        priority,
+        zones: (mangled, clean),
+    } = settings.process.numbers;
+    let tracking = match settings.process.track {
+        Track::Zones => Tracking::Zones(Zones { mangled, clean }),
+        Track::Notrack => Tracking::Notrack,
+    };
+    Some(Plan {
+        interceptions,
+        mark,
+        table,
+        priority,
+        tracking,
+    })
 }
 
 /// A session takes two descriptors, and the usual limit of 1024 is meant for programs that use select(2).
