@@ -1,11 +1,12 @@
-//! `unmangle rules`: prints the plan and touches nothing.
+//! `unmangle rules`: prints the plan and touches nothing, or removes what a killed relay left.
 
 use std::process::ExitCode;
 
-use super::plan;
+use super::{Usage, plan};
 use crate::rules::nft::{self, Ownership};
+use crate::rules::preflight::PreflightError;
 use crate::rules::routes::{self, FAMILIES, Family};
-use crate::rules::{ListenPorts, Plan, iptables};
+use crate::rules::{ListenPorts, Plan, iptables, leftovers};
 
 /// Print the rules and routes that `unmangle run` would put in place, and touch nothing.
 ///
@@ -14,7 +15,11 @@ use crate::rules::{ListenPorts, Plan, iptables};
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     #[command(flatten)]
-    plan: plan::Wanted,
+    plan: Option<plan::Wanted>,
+
+    /// Remove what a killed relay may have left: the table that fails closed, ip rules, routes, host tuning.
+    #[arg(long, exclusive = true)]
+    remove: bool,
 
     /// The language to print them in.
     #[arg(long, value_enum, default_value_t = Format::Nft)]
@@ -32,11 +37,12 @@ pub struct Args {
 const EXAMPLES: &str = "\
 Examples:
   unmangle rules --intercept 22 --mangled-side eth1 --profile cisco-pix
-  unmangle rules --intercept 22 --mangled-side eth1 --profile cisco-pix --format iptables";
+  unmangle rules --intercept 22 --mangled-side eth1 --profile cisco-pix --format iptables
+  unmangle rules --remove   # after a relay was killed";
 
 /// The language rules are printed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// For `nft -f`.
     Nft,
     /// For `iptables-restore --noflush` and `ip6tables-restore --noflush`.
@@ -45,34 +51,55 @@ enum Format {
 
 /// Prints the plan.
 pub fn main(args: Args) -> anyhow::Result<ExitCode> {
-    let (intercept, profile) = args.plan.parse()?;
+    let wanted = match (args.remove, args.plan) {
+        (true, _) => return remove(),
+        (false, Some(wanted)) => wanted,
+        (false, None) => return Err(Usage("say what is wanted, or --remove".to_owned()).into()),
+    };
+    let (intercept, profile) = wanted.parse()?;
     let listen = ListenPorts {
         mangled: args.mangled_port,
         clean: args.clean_port,
     };
-    let plan = Plan::new(intercept, &profile, listen);
-    match args.format {
-        Format::Nft => print!("{}", nft::table(&plan, Ownership::Nobody)),
+    print(&Plan::new(intercept, &profile, listen), args.format);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Removes what a killed relay has left, and says what it was.
+fn remove() -> anyhow::Result<ExitCode> {
+    let removed = leftovers::remove().map_err(|error| match error {
+        PreflightError::Tool(_) => anyhow::Error::from(error),
+        _ => Usage(error.to_string()).into(),
+    })?;
+    for what in &removed {
+        println!("removed {what}");
+    }
+    if removed.is_empty() {
+        println!("nothing was left");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The plan, and what else is needed, on stdout.
+pub(super) fn print(plan: &Plan, format: Format) {
+    match format {
+        Format::Nft => print!("{}", nft::table(plan, Ownership::Nobody)),
         Format::Iptables => {
             for family in FAMILIES {
                 let program = match family {
                     Family::V4 => "iptables-restore",
                     Family::V6 => "ip6tables-restore",
                 };
-                print!(
-                    "# {program} --noflush\n{}",
-                    iptables::restore(&plan, family)
-                );
+                print!("# {program} --noflush\n{}", iptables::restore(plan, family));
             }
         }
     }
     println!("\n# What leads marked packets to the relay:");
-    for command in routes::commands(&plan).lines() {
+    for command in routes::commands(plan).lines() {
         println!("# {command}");
     }
-    if args.format == Format::Nft {
+    if format == Format::Nft {
         println!("\n# A host whose INPUT drops by default needs one line there:");
-        println!("# {} accept", nft::input_match(&plan));
+        println!("# {} accept", nft::input_match(plan));
     }
-    Ok(ExitCode::SUCCESS)
 }

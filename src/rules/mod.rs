@@ -1,10 +1,23 @@
 //! How connections come to the relay: a pure plan, its text, and a process that owns it.
 //!
-//! `plan` says what is wanted; `preflight` and `check` look at the host, and at what its other rules would do; `nft` and `iptables` write it down; `routes` writes what leads marked
-//! packets to this host; `own` applies it for as long as the relay lives, and takes it away.
+//! | file | what it does |
+//! | --- | --- |
+//! | `plan` | says what is wanted: a pure value |
+//! | `select`, `strip` | which packets are meant, and what they lose, as statements of nft |
+//! | `nft`, `iptables` | write the plan down |
+//! | `routes` | what leads marked packets to this host |
+//! | `preflight`, `survey`, `check` | look at the host, and at what its other rules would do |
+//! | `own`, `owner` | apply the plan for as long as the relay lives, and take it away |
+//! | `fail_closed`, `mode` | what becomes of new connections when it is killed; whose the rules are |
+//! | `leftovers` | finds and removes what a killed relay left |
+//! | `normalise` | rules without a relay |
+//! | `tuning` | settings of the host, applied and restored |
 
 pub mod check;
+pub mod fail_closed;
 pub mod iptables;
+pub mod leftovers;
+pub mod mode;
 pub mod nft;
 pub mod normalise;
 pub mod own;
@@ -16,6 +29,8 @@ mod select;
 mod strip;
 pub mod survey;
 mod tool;
+pub mod tuning;
 
+pub use mode::{Fail, InPlace, RulesMode};
 pub use own::{OwnError, Owned};
 pub use plan::{Conflict, Interception, ListenPorts, Plan, Tracking, Zones};

@@ -87,7 +87,7 @@ pub fn check(plan: &Plan) -> Result<(), OwnError> {
             &["-N", family.flag(), "route", "show", "table", &table],
         )
         .unwrap_or_default();
-        if let Some(route) = routes.lines().find(|route| !is_ours(route, "proto")) {
+        if let Some(route) = routes.lines().find(|route| !routes::is_ours(route)) {
             return Err(OwnError::TableTaken {
                 table: plan.table,
                 route: route.trim().to_owned(),
@@ -174,7 +174,7 @@ fn add_routes(plan: &Plan) -> Result<(), OwnError> {
         ip(family, &["rule", "add"], &rule)?;
         ip(family, &["route", "replace"], &routes::route(plan))?;
         let shown = tool::run("ip", &["-N", family.flag(), "rule", "show"])?;
-        if !shown.lines().any(|line| is_ours(line, "proto")) {
+        if !shown.lines().any(routes::is_ours) {
             return Err(OwnError::Unverified {
                 what: format!("ip {} rule", family.flag()),
             });
@@ -191,7 +191,7 @@ fn add_routes(plan: &Plan) -> Result<(), OwnError> {
 fn remove_routes(plan: &Plan) {
     for family in FAMILIES {
         let shown = tool::run("ip", &["-N", family.flag(), "rule", "show"]).unwrap_or_default();
-        for line in shown.lines().filter(|line| is_ours(line, "proto")) {
+        for line in shown.lines().filter(|line| routes::is_ours(line)) {
             if let Some((pref, _)) = line.split_once(':') {
                 let _ = tool::run(
                     "ip",
@@ -218,16 +218,10 @@ fn ip(family: Family, verb: &[&str], object: &[String]) -> Result<String, ToolEr
     tool::run("ip", &args)
 }
 
-/// Whether a line of `ip -N rule show` or `ip -N route show` bears our protocol number.
-fn is_ours(line: &str, word: &str) -> bool {
-    let mut words = line.split_whitespace();
-    words.any(|w| w == word) && words.next() == Some(routes::PROTOCOL)
-}
-
 /// Whether a line of `ip rule show` matches on bits of `mark` and is not ours.
 fn conflicts(line: &str, mark: u32) -> bool {
     let mut words = line.split_whitespace();
-    if is_ours(line, "proto") || !words.any(|word| word == "fwmark") {
+    if routes::is_ours(line) || !words.any(|word| word == "fwmark") {
         return false;
     }
     let Some(value) = words.next() else {
@@ -247,7 +241,7 @@ mod tests {
     #[test]
     fn our_own_left_over_rule_is_no_conflict() {
         let line = "21069:\tfrom all fwmark 0x2000000/0x2000000 lookup 21837 proto 85";
-        assert!(is_ours(line, "proto"));
+        assert!(routes::is_ours(line));
         assert!(!conflicts(line, 0x0200_0000));
     }
 

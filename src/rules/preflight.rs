@@ -67,16 +67,23 @@ pub fn check(plan: &Plan) -> Result<Vec<String>, PreflightError> {
 
 /// Looks at what every kind of rules needs: privileges, interfaces, kernel, nft.
 pub(super) fn host(interfaces: &[&Interface]) -> Result<(), PreflightError> {
-    let held = rustix::thread::capabilities(None).map(|sets| sets.effective);
-    if !held.is_ok_and(|held| held.contains(CapabilitySet::NET_ADMIN)) {
-        return Err(PreflightError::Capability("CAP_NET_ADMIN"));
-    }
+    privilege()?;
     for name in interfaces {
         interface(name.as_str())?;
     }
     kernel(&rustix::system::uname().release().to_string_lossy())?;
     tool::run("nft", &["--version"])?;
     Ok(())
+}
+
+/// Whether rules can be seen and changed at all.
+pub(super) fn privilege() -> Result<(), PreflightError> {
+    let held = rustix::thread::capabilities(None).map(|sets| sets.effective);
+    if held.is_ok_and(|held| held.contains(CapabilitySet::NET_ADMIN)) {
+        Ok(())
+    } else {
+        Err(PreflightError::Capability("CAP_NET_ADMIN"))
+    }
 }
 
 fn interface(name: &str) -> Result<(), PreflightError> {

@@ -55,6 +55,12 @@ pub fn commands(plan: &Plan) -> String {
     text
 }
 
+/// Whether a line of `ip -N rule show` or `ip -N route show` bears our protocol number.
+pub(super) fn is_ours(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    words.any(|word| word == "proto") && words.next() == Some(PROTOCOL)
+}
+
 fn words(text: &str) -> Vec<String> {
     text.split(' ').map(str::to_owned).collect()
 }

@@ -264,4 +264,29 @@ mod tests {
             "{error}"
         );
     }
+
+    #[test]
+    fn an_input_that_lets_new_connections_in_drops_what_is_not_tracked() {
+        let admits = |state: &str| {
+            let json = format!(
+                r#"{{"nftables": [
+                    {{"table": {{"family": "inet", "name": "filter", "handle": 1}}}},
+                    {{"chain": {{"family": "inet", "table": "filter", "name": "input", "handle": 1,
+                                "type": "filter", "hook": "input", "prio": 0, "policy": "drop"}}}},
+                    {{"rule": {{"family": "inet", "table": "filter", "chain": "input", "handle": 2,
+                        "expr": [{{"match": {{"op": "in", "left": {{"ct": {{"key": "state"}}}},
+                                             "right": "{state}"}}}}, {{"accept": null}}]}}}}]}}"#
+            );
+            let ruleset = Ruleset::parse(&json).unwrap();
+            let zones = plan();
+            let notrack = Plan {
+                tracking: Tracking::Notrack,
+                ..plan()
+            };
+            [zones, notrack]
+                .map(|plan| judge(&ruleset, &plan, &["long0".to_owned()], Forward::Respect).is_ok())
+        };
+        assert_eq!(admits("new"), [true, false]);
+        assert_eq!(admits("untracked"), [false, true]);
+    }
 }

@@ -26,7 +26,9 @@ impl Site {
     /// Whether the relay's table is there.
     pub fn has_table(&self) -> bool {
         let tables = self.lab.relay().run("nft", &["list", "tables"]).unwrap();
-        tables.contains("table inet unmangle")
+        tables
+            .lines()
+            .any(|table| table.trim() == "table inet unmangle")
     }
 
     /// Whether new connections are taken.

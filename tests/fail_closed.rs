@@ -1,0 +1,187 @@
+//! A relay that fails closed: while it lives nothing is dropped, and once it was killed nothing that it
+//! would have taken passes until somebody says so.
+//!
+//! These tests need root, and without it are skipped except in CI.
+
+mod site;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use unmangle::config::{Intercept, Networks, Profile};
+use unmangle::lab::{Family, OpenedFrom, Role};
+use unmangle::rules::{Fail, InPlace, ListenPorts, Plan, fail_closed};
+
+use site::rules::Rules;
+use site::{FAMILIES, OPENED, PATIENCE, Site, UNMANGLE, inside, is_unvisited, talk, until};
+
+/// Long enough for a SYN that is let through, and its first repetition.
+const A_WHILE: Duration = Duration::from_millis(1500);
+
+fn plan() -> Plan {
+    let intercept = Intercept {
+        ports: "22".parse().unwrap(),
+        from: Networks::default(),
+        to: Networks::default(),
+        mangled_side: "fw0".parse().unwrap(),
+    };
+    let listen = ListenPorts {
+        mangled: 1,
+        clean: 2,
+    };
+    Plan::new(intercept, &Profile::clean(), listen)
+}
+
+fn install(site: &Site) {
+    inside(site.lab.relay(), || fail_closed::install(&plan())).unwrap();
+}
+
+fn is_installed(site: &Site) -> bool {
+    inside(site.lab.relay(), fail_closed::is_installed)
+}
+
+/// How many opening packets were dropped so far.
+fn dropped(site: &Site) -> u64 {
+    let list = ["list", "table", "inet", fail_closed::TABLE];
+    let table = site.lab.relay().run("nft", &list).unwrap();
+    let counters = table.split("counter packets ").skip(1);
+    counters
+        .map(|rest| rest.split(' ').next().unwrap().parse::<u64>().unwrap())
+        .sum()
+}
+
+/// Exit code and output of `unmangle rules --remove` on the relay host.
+fn remove(site: &Site) -> (Option<i32>, String) {
+    let mut command = site.lab.relay().command(UNMANGLE);
+    let output = command.args(["rules", "--remove"]).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).unwrap())
+}
+
+fn dial_for_a_while(site: &Site, from: Role, to: SocketAddr) -> io::Result<TcpStream> {
+    inside(site.lab.host(from), || {
+        TcpStream::connect_timeout(&to, A_WHILE)
+    })
+}
+
+/// Nobody gets through to a listener on an intercepted port.
+fn expect_closed(site: &Site) {
+    let ways = OPENED
+        .into_iter()
+        .flat_map(|opened| FAMILIES.map(|family| (opened, family)));
+    std::thread::scope(|scope| {
+        for (opened, family) in ways {
+            scope.spawn(move || {
+                let listener: TcpListener = site.listen(opened.listener(), family);
+                let to = listener.local_addr().unwrap();
+                let error = dial_for_a_while(site, opened.opener(), to).unwrap_err();
+                assert_eq!(
+                    error.kind(),
+                    io::ErrorKind::TimedOut,
+                    "{opened:?} {family:?}"
+                );
+                assert!(is_unvisited(&listener), "{opened:?} {family:?}");
+            });
+        }
+    });
+}
+
+#[test]
+fn a_killed_relay_lets_no_intercepted_connection_pass_until_the_table_is_removed() {
+    let Some(site) = Site::put_up() else { return };
+    let at_first = Rules::of(&site);
+    let running = site.connect(OpenedFrom::Client, Family::V4);
+    install(&site);
+    talk(&running);
+    let mut relay = site.relay(&[]);
+    for opened in OPENED {
+        for family in FAMILIES {
+            talk(&site.connect(opened, family));
+        }
+    }
+    assert_eq!(
+        dropped(&site),
+        0,
+        "while it relays nothing comes to be dropped"
+    );
+    let (code, said) = remove(&site);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("another relay runs"), "{said}");
+
+    relay.signal(Signal::KILL);
+    until("it ends", PATIENCE, || relay.has_ended());
+    until("its table is gone", PATIENCE, || !site.has_table());
+    expect_closed(&site);
+    assert!(dropped(&site) >= 4);
+    talk(&running);
+    // What is not intercepted is not its business.
+    let other = site.listen_at(
+        Role::Server,
+        (Role::Server.address(Family::V6), 2222).into(),
+    );
+    talk(&site.connect_to(&other, OpenedFrom::Client));
+
+    let (code, said) = remove(&site);
+    assert_eq!(code, Some(0), "{said}");
+    for what in [
+        fail_closed::TABLE,
+        "ip -4 rule",
+        "ip -6 rule",
+        "ip -4 route",
+        "ip -6 route",
+    ] {
+        assert!(said.contains(what), "{what}: {said}");
+    }
+    assert_eq!(Rules::of(&site), at_first);
+    for opened in OPENED {
+        for family in FAMILIES {
+            talk(&site.connect(opened, family));
+        }
+    }
+    assert_eq!(remove(&site), (Some(0), "nothing was left\n".to_owned()));
+}
+
+#[test]
+fn the_next_relay_replaces_the_table_or_removes_it_as_it_is_told() {
+    let Some(site) = Site::put_up() else { return };
+    let at_first = Rules::of(&site);
+    for fail in [Fail::Closed, Fail::Open] {
+        install(&site);
+        let listener = site.listen(Role::Server, Family::V4);
+        let to = listener.local_addr().unwrap();
+        assert!(dial_for_a_while(&site, Role::Client, to).is_err());
+        assert!(dropped(&site) > 0);
+        inside(site.lab.relay(), || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.unwrap().block_on(async {
+                let mut rules = InPlace::own(plan(), fail).await.unwrap();
+                assert_eq!(fail_closed::is_installed(), fail == Fail::Closed);
+                rules.drain().await.unwrap();
+                assert!(
+                    !fail_closed::is_installed(),
+                    "an orderly stop opens the path"
+                );
+                rules.remove().await;
+            });
+        });
+        assert_eq!(Rules::of(&site), at_first, "{fail:?}");
+        talk(&site.connect_to(&listener, OpenedFrom::Client));
+    }
+}
+
+#[test]
+fn a_table_that_is_put_in_place_again_begins_anew_and_is_there_once() {
+    let Some(site) = Site::put_up() else { return };
+    install(&site);
+    let listener = site.listen(Role::Server, Family::V4);
+    let to = listener.local_addr().unwrap();
+    assert!(dial_for_a_while(&site, Role::Client, to).is_err());
+    install(&site);
+    assert!(is_installed(&site));
+    assert_eq!(dropped(&site), 0);
+    assert!(dial_for_a_while(&site, Role::Client, to).is_err());
+}
