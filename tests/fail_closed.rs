@@ -10,9 +10,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use unmangle::config::{Intercept, Networks, Profile};
+use unmangle::config::{Fail, Intercept, Networks, Profile};
 use unmangle::lab::{Family, OpenedFrom, Role};
-use unmangle::rules::{Fail, InPlace, ListenPorts, Plan, fail_closed};
+use unmangle::rules::{InPlace, ListenPorts, Plan, fail_closed};
 
 use site::rules::Rules;
 use site::{FAMILIES, OPENED, PATIENCE, Site, UNMANGLE, inside, is_unvisited, talk, until};

@@ -18,6 +18,9 @@ impl fmt::Display for Effective<'_> {
         writeln!(f, "pipe-budget = {}", process.pipe_budget >> 20)?;
         writeln!(f, "drain = \"{}\"", format_duration(process.drain))?;
         writeln!(f, "engine = \"{}\"", process.engine)?;
+        writeln!(f, "fail = \"{}\"", process.fail)?;
+        writeln!(f, "rules = \"{}\"", process.rules)?;
+        writeln!(f, "host-tuning = \"{}\"", process.host_tuning)?;
         writeln!(f, "track = \"{}\"", process.track)?;
         let numbers = process.numbers;
         writeln!(f, "mark = \"{}\"", numbers.mark)?;
@@ -77,6 +80,9 @@ fn write_listener(f: &mut fmt::Formatter, listener: &Listener) -> fmt::Result {
             )?;
             writeln!(f, "mangled-leg = \"{}\"", forward.mangled)?;
         }
+    }
+    if let (Mode::Gateway(_), Some((mangled, clean))) = (&listener.mode, listener.fixed_ports) {
+        writeln!(f, "mangled-port = {mangled}\nclean-port = {clean}")?;
     }
     writeln!(f, "profile = {:?}", listener.mangled.name)?;
     writeln!(f, "clean-profile = {:?}", listener.clean.name)?;

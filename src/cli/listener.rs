@@ -30,6 +30,14 @@ pub struct Flags {
     #[arg(long, value_name = "LEG")]
     mangled_leg: Option<String>,
 
+    /// With --rules print or none: loopback port for connections from the mangled side [default: 21069]
+    #[arg(long, value_name = "PORT", hide_short_help = true)]
+    mangled_port: Option<String>,
+
+    /// With --rules print or none: loopback port for connections from the other side [default: 21070]
+    #[arg(long, value_name = "PORT", hide_short_help = true)]
+    clean_port: Option<String>,
+
     /// What the leg that crosses the firewall may negotiate: clean, isn-rewrite, cisco-pix,
     /// wscale-strip, blackhole, idle-drop, asa, or one from the file.
     #[arg(long, value_name = "NAME")]
@@ -45,6 +53,8 @@ impl Flags {
             ("mangled-side", &self.mangled_side),
             ("listen", &self.listen),
             ("mangled-leg", &self.mangled_leg),
+            ("mangled-port", &self.mangled_port),
+            ("clean-port", &self.clean_port),
             ("profile", &self.profile),
         ] {
             keys.set_flag(key, value);

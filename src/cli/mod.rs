@@ -8,9 +8,10 @@ mod lab;
 mod listener;
 mod logging;
 mod normalise;
-mod plan;
+mod output;
 mod rules;
 mod run;
+mod settings;
 
 use std::process::ExitCode;
 

@@ -1,21 +1,30 @@
 //! `unmangle rules`: prints the plan and touches nothing, or removes what a killed relay left.
 
+use std::fmt::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{Usage, plan};
+use super::{Usage, listener, output, settings};
+use crate::config::Keys;
+use crate::relay::WayIn;
 use crate::rules::nft::{self, Ownership};
 use crate::rules::preflight::PreflightError;
 use crate::rules::routes::{self, FAMILIES, Family};
-use crate::rules::{ListenPorts, Plan, iptables, leftovers};
+use crate::rules::{Plan, iptables, leftovers};
 
 /// Print the rules and routes that `unmangle run` would put in place, and touch nothing.
 ///
-/// The printed nftables table has no owner: whoever loads it has to remove it.
+/// The printed nftables table has no owner: whoever loads it has to remove it. Load it and run
+/// `unmangle run --rules none` with the same arguments.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
+    /// Read settings and listeners from this file; flags win over it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
     #[command(flatten)]
-    plan: Option<plan::Wanted>,
+    listener: listener::Flags,
 
     /// Remove what a killed relay may have left: the table that fails closed, ip rules, routes, host tuning.
     #[arg(long, exclusive = true)]
@@ -24,14 +33,6 @@ pub struct Args {
     /// The language to print them in.
     #[arg(long, value_enum, default_value_t = Format::Nft)]
     format: Format,
-
-    /// Port of the listener for connections that come from the mangled side.
-    #[arg(long, value_name = "PORT", default_value_t = 21069, value_parser = clap::value_parser!(u16).range(1..))]
-    mangled_port: u16,
-
-    /// Port of the listener for connections that come from the other side.
-    #[arg(long, value_name = "PORT", default_value_t = 21070, value_parser = clap::value_parser!(u16).range(1..))]
-    clean_port: u16,
 }
 
 const EXAMPLES: &str = "\
@@ -42,7 +43,7 @@ Examples:
 
 /// The language rules are printed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Format {
+pub enum Format {
     /// For `nft -f`.
     Nft,
     /// For `iptables-restore --noflush` and `ip6tables-restore --noflush`.
@@ -51,17 +52,23 @@ pub(super) enum Format {
 
 /// Prints the plan.
 pub fn main(args: Args) -> anyhow::Result<ExitCode> {
-    let wanted = match (args.remove, args.plan) {
-        (true, _) => return remove(),
-        (false, Some(wanted)) => wanted,
-        (false, None) => return Err(Usage("say what is wanted, or --remove".to_owned()).into()),
-    };
-    let (intercept, profile) = wanted.parse()?;
-    let listen = ListenPorts {
-        mangled: args.mangled_port,
-        clean: args.clean_port,
-    };
-    print(&Plan::new(intercept, &profile, listen), args.format);
+    if args.remove {
+        return remove();
+    }
+    // A printed plan is for somebody else to load, so its ports are fixed.
+    let mut process = Keys::default();
+    process.set_flag("rules", ["print"]);
+    let settings = settings::read(args.config.as_deref(), process, &args.listener)?;
+    let fixed = settings
+        .listeners
+        .iter()
+        .map(|listener| listener.fixed_ports.unwrap_or_default());
+    let ways_in: Vec<WayIn> = fixed
+        .map(|(mangled, clean)| WayIn::Intercepted { mangled, clean })
+        .collect();
+    let plan = settings::plan(&settings, &ways_in)
+        .ok_or_else(|| Usage("no listener intercepts anything: there are no rules".to_owned()))?;
+    output::print(text(&plan, args.format))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -71,35 +78,39 @@ fn remove() -> anyhow::Result<ExitCode> {
         PreflightError::Tool(_) => anyhow::Error::from(error),
         _ => Usage(error.to_string()).into(),
     })?;
-    for what in &removed {
-        println!("removed {what}");
-    }
+    let mut told: String = removed
+        .iter()
+        .map(|what| format!("removed {what}\n"))
+        .collect();
     if removed.is_empty() {
-        println!("nothing was left");
+        told.push_str("nothing was left\n");
     }
+    output::print(told)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The plan, and what else is needed, on stdout.
-pub(super) fn print(plan: &Plan, format: Format) {
+/// The plan, and what else is needed.
+pub fn text(plan: &Plan, format: Format) -> String {
+    let mut text = String::new();
     match format {
-        Format::Nft => print!("{}", nft::table(plan, Ownership::Nobody)),
+        Format::Nft => text += &nft::table(plan, Ownership::Nobody),
         Format::Iptables => {
             for family in FAMILIES {
                 let program = match family {
                     Family::V4 => "iptables-restore",
                     Family::V6 => "ip6tables-restore",
                 };
-                print!("# {program} --noflush\n{}", iptables::restore(plan, family));
+                text += &format!("# {program} --noflush\n{}", iptables::restore(plan, family));
             }
         }
     }
-    println!("\n# What leads marked packets to the relay:");
+    text += "\n# What leads marked packets to the relay:\n";
     for command in routes::commands(plan).lines() {
-        println!("# {command}");
+        writeln!(text, "# {command}").expect("a String takes every write");
     }
     if format == Format::Nft {
-        println!("\n# A host whose INPUT drops by default needs one line there:");
-        println!("# {} accept", nft::input_match(plan));
+        text += "\n# A host whose INPUT drops by default needs one line there:\n";
+        text += &format!("# {} accept\n", nft::input_match(plan));
     }
+    text
 }

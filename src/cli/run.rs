@@ -9,12 +9,12 @@ use anyhow::Context;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Usage, effective, listener, logging};
-use crate::config::{Contents, Keys, Listener, Mode, Numbers, Settings, Track, file};
+use super::{Usage, effective, listener, logging, output, settings};
+use crate::config::{HostTuning, Keys, Listener, Mode, RulesMode, Settings, Strip};
 use crate::relay::{Listeners, Outcome, Server, WayIn};
-use crate::rules::plan::{Interception, ListenPorts, Plan, Tracking, Zones};
 use crate::rules::survey::{self, Forward};
-use crate::rules::{self, Owned};
+use crate::rules::tuning::{self, Tuned};
+use crate::rules::{InPlace, Plan, preflight};
 
 /// Relay connections, and normalise the leg that crosses the firewall.
 ///
@@ -62,6 +62,21 @@ struct ProcessFlags {
     /// What moves the bytes: splice, tokio-splice or copy [default: splice]
     #[arg(long, value_name = "ENGINE")]
     engine: Option<String>,
+
+    /// What becomes of new connections when the relay is killed: open lets them flow unrelayed, closed
+    /// drops them until it runs again or `unmangle rules --remove` [default: open]
+    #[arg(long, value_name = "HOW")]
+    fail: Option<String>,
+
+    /// Who puts the rules in place: own, print (they are printed, nothing is touched) or none
+    /// [default: own]
+    #[arg(long, value_name = "WHO")]
+    rules: Option<String>,
+
+    /// Settings of the host that a leg without SACK wants: none, print, or apply and restore at the end
+    /// [default: none]
+    #[arg(long, value_name = "HOW")]
+    host_tuning: Option<String>,
 
     /// How the two legs of a session are kept apart in conntrack: zones, or notrack for odd hosts
     /// [default: zones]
@@ -126,6 +141,9 @@ impl ProcessFlags {
             ("connect-timeout", &self.connect_timeout),
             ("keepalive", &self.keepalive),
             ("engine", &self.engine),
+            ("fail", &self.fail),
+            ("rules", &self.rules),
+            ("host-tuning", &self.host_tuning),
             ("track", &self.track),
             ("mark", &self.mark),
             ("table", &self.table),
@@ -144,9 +162,9 @@ impl ProcessFlags {
 
 /// Runs the relay until it is told to end.
 pub fn main(args: Args) -> anyhow::Result<ExitCode> {
-    let settings = settings(&args)?;
+    let settings = settings::read(args.config.as_deref(), args.process.keys(), &args.listener)?;
     if args.check {
-        print!("{}", effective::Effective(&settings));
+        output::print(effective::Effective(&settings))?;
         return Ok(ExitCode::SUCCESS);
     }
     logging::start(&settings.process.log)?;
@@ -166,31 +184,21 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
         .block_on(relay(&settings, listeners))
 }
 
-/// File and flags, checked.
-fn settings(args: &Args) -> Result<Settings, Usage> {
-    let contents = match &args.config {
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| Usage(format!("--config {}: {error}", path.display())))?;
-            file::parse(path, &text).map_err(|error| Usage(error.to_string()))?
-        }
-        None => Contents::default(),
-    };
-    Settings::resolve(contents, args.process.keys(), args.listener.keys())
-        .map_err(|error| Usage(error.to_string()))
-}
-
-/// Whether this host can do it and its other rules leave room for it, before anything is changed.
+/// Whether this host can do it and its other rules leave room for it, before anything is changed. What
+/// somebody else has put in place is theirs to judge.
 fn look_first(settings: &Settings) -> Result<(), Usage> {
     let somewhere = WayIn::Intercepted {
         mangled: 1,
         clean: 2,
     };
     let ways_in = vec![somewhere; settings.listeners.len()];
-    let Some(plan) = plan(settings, &ways_in) else {
+    let Some(plan) = settings::plan(settings, &ways_in) else {
         return Ok(());
     };
-    let warnings = rules::preflight::check(&plan).map_err(|error| Usage(error.to_string()))?;
+    if settings.process.rules != RulesMode::Own {
+        return Ok(());
+    }
+    let warnings = preflight::check(&plan).map_err(|error| Usage(error.to_string()))?;
     let forward = if settings.process.override_forward {
         Forward::Override
     } else {
@@ -201,46 +209,6 @@ fn look_first(settings: &Settings) -> Result<(), Usage> {
         tracing::warn!("{warning}");
     }
     Ok(())
-}
-
-/// The rules that lead connections to the listeners that intercept; none if none does.
-fn plan(settings: &Settings, ways_in: &[WayIn]) -> Option<Plan> {
-    let interceptions: Vec<Interception> = settings
-        .listeners
-        .iter()
-        .zip(ways_in)
-        .filter_map(|(listener, way_in)| match (&listener.mode, *way_in) {
-            (Mode::Gateway(intercept), WayIn::Intercepted { mangled, clean }) => {
-                let ports = ListenPorts { mangled, clean };
-                Some(Interception::new(
-                    intercept.clone(),
-                    &listener.mangled,
-                    ports,
-                ))
-            }
-            _ => None,
-        })
-        .collect();
-    if interceptions.is_empty() {
-        return None;
-    }
-    let Numbers {
-        mark,
-        table,
-        priority,
-        zones: (mangled, clean),
-    } = settings.process.numbers;
-    let tracking = match settings.process.track {
-        Track::Zones => Tracking::Zones(Zones { mangled, clean }),
-        Track::Notrack => Tracking::Notrack,
-    };
-    Some(Plan {
-        interceptions,
-        mark,
-        table,
-        priority,
-        tracking,
-    })
 }
 
 /// A session takes two descriptors, and the usual limit of 1024 is meant for programs that use select(2).
@@ -258,10 +226,16 @@ async fn relay(settings: &Settings, listeners: Listeners) -> anyhow::Result<Exit
     let mut tell = signal(SignalKind::user_defined1())?;
     let ways_in = listeners.ways_in().to_vec();
     let server = Server::start(&settings.process, listeners).context("starting the workers")?;
-    let mut rules = Rules(match plan(settings, &ways_in) {
-        Some(plan) => Some(Owned::apply(plan).await?),
-        None => None,
-    });
+    let plan = settings::plan(settings, &ways_in);
+    let tuned = tune(settings, plan.as_ref())?;
+    let mut rules = match (plan, settings.process.rules) {
+        (Some(plan), RulesMode::Own) => InPlace::own(plan, settings.process.fail).await?,
+        (Some(plan), RulesMode::Print) => {
+            output::print(super::rules::text(&plan, super::rules::Format::Nft))?;
+            InPlace::foreign()
+        }
+        _ => InPlace::foreign(),
+    };
     for (listener, way_in) in settings.listeners.iter().zip(&ways_in) {
         tracing::info!(
             listener = listener.name,
@@ -274,14 +248,12 @@ async fn relay(settings: &Settings, listeners: Listeners) -> anyhow::Result<Exit
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = tell.recv() => print(&server).await,
-            () = rules.kept() => {}
+            () = rules.lost() => restore(&mut rules).await,
         }
     }
     let within = settings.process.drain;
     tracing::info!(sessions = server.sessions(), ?within, "draining");
-    if let Some(owned) = &mut rules.0
-        && let Err(error) = owned.drain().await
-    {
+    if let Err(error) = rules.drain().await {
         tracing::warn!(%error, "the rules were gone already");
     }
     tokio::select! {
@@ -289,29 +261,49 @@ async fn relay(settings: &Settings, listeners: Listeners) -> anyhow::Result<Exit
         _ = terminate.recv() => told(server.drain(Duration::ZERO).await),
         _ = interrupt.recv() => told(server.drain(Duration::ZERO).await),
     }
-    if let Some(owned) = rules.0 {
-        owned.remove().await;
+    rules.remove().await;
+    if let Some(tuned) = tuned {
+        tuned.restore();
     }
     print(&server).await;
     server.stop().context("a worker failed")?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The rules, if any listener needs them.
-struct Rules(Option<Owned>);
+/// Puts lost rules in place again. Sessions wait for them; ending the relay would reset those.
+async fn restore(rules: &mut InPlace) {
+    tracing::error!("the rules' owner ended: putting the rules in place again");
+    if let Err(error) = rules.restore().await {
+        tracing::error!(%error, "the rules are not in place, trying again");
+        tokio::time::sleep(RESTORE_EVERY).await;
+    }
+}
 
-impl Rules {
-    /// Waits until the rules are lost, and tries once to put them in place again.
-    async fn kept(&mut self) {
-        let Some(owned) = &mut self.0 else {
-            return std::future::pending().await;
-        };
-        owned.lost().await;
-        tracing::error!("the rules' owner ended: putting the rules in place again");
-        // Sessions wait for their rules; ending the relay would reset them.
-        if let Err(error) = owned.restore().await {
-            tracing::error!(%error, "the rules are not in place, trying again");
-            tokio::time::sleep(RESTORE_EVERY).await;
+/// Changes the settings of the host that the profiles want changed, if that was asked for.
+fn tune(settings: &Settings, plan: Option<&Plan>) -> anyhow::Result<Option<Tuned>> {
+    let strips: Vec<Strip> = plan
+        .iter()
+        .flat_map(|plan| &plan.interceptions)
+        .map(|each| each.strip)
+        .collect();
+    let wanted = tuning::plan(&strips);
+    match settings.process.host_tuning {
+        HostTuning::Nothing => {
+            for restored in tuning::restore_left_over() {
+                tracing::info!("{restored}");
+            }
+            Ok(None)
+        }
+        HostTuning::Print => {
+            output::print(tuning::commands(wanted))?;
+            Ok(None)
+        }
+        HostTuning::Apply => {
+            let tuned = tuning::apply(wanted)?;
+            for refused in &tuned.refused {
+                tracing::warn!("{refused}");
+            }
+            Ok(Some(tuned))
         }
     }
 }

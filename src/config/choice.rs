@@ -55,7 +55,7 @@ choice! {
 }
 
 choice! {
-    /// What becomes of new connections when the relay is gone.
+    /// What becomes of new connections when the relay is killed.
     Fail {
         /// They flow unrelayed, as they did before.
         #[default]
@@ -74,7 +74,7 @@ choice! {
         /// Somebody else, who is shown them.
         Print = "print",
         /// Somebody else, who knows them.
-        Nobody = "none",
+        None = "none",
     }
 }
 

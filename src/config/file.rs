@@ -64,6 +64,8 @@ pub const LISTENER: &[&str] = &[
     "to",
     "listen",
     "mangled-leg",
+    "mangled-port",
+    "clean-port",
     "profile",
     "clean-profile",
     "connect-timeout",

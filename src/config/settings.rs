@@ -77,6 +77,9 @@ pub struct Listener {
     pub name: String,
     /// How connections come.
     pub mode: Mode,
+    /// The loopback ports that somebody else's rules deliver to, for connections from the mangled side
+    /// and from the other; the kernel chooses if the rules are the relay's own.
+    pub fixed_ports: Option<(u16, u16)>,
     /// What the leg that crosses the firewall may negotiate.
     pub mangled: Profile,
     /// What the other leg may negotiate.
@@ -95,6 +98,9 @@ pub enum Mode {
     /// They are made to it.
     Forward(Forward),
 }
+
+/// The ports of the first listener where the rules are somebody else's.
+pub const DEFAULT_PORTS: (u16, u16) = (21_069, 21_070);
 
 impl Default for Numbers {
     fn default() -> Self {
@@ -137,10 +143,11 @@ impl Settings {
             }
         }
         let process = process(&given.process)?;
+        let rules = process.rules;
         let profiles = own_profile::all(&given.profiles)?;
         let mut listeners: Vec<Listener> = Vec::new();
         for (index, keys) in given.listeners.iter().enumerate() {
-            let listener = listener(index, keys, &given.process, &profiles)?;
+            let listener = listener(index, keys, &given.process, rules, &profiles)?;
             if let Some(other) = listeners.iter().find(|other| other.collides(&listener)) {
                 let origin = origin(keys);
                 return Err(origin.error(format!(
@@ -219,6 +226,7 @@ fn listener(
     index: usize,
     keys: &Keys,
     process: &Keys,
+    rules: RulesMode,
     profiles: &BTreeMap<String, Profile>,
 ) -> Result<Listener, ConfigError> {
     let origin = origin(keys);
@@ -264,12 +272,14 @@ fn listener(
         Some(given) => given.parse(duration)?,
         None => Duration::from_secs(30),
     };
+    let fixed_ports = fixed_ports(index, keys, rules)?;
     let name = keys
         .given("name")
         .map_or_else(|| format!("listener {}", index + 1), |given| given.text());
     Ok(Listener {
         name,
         mode,
+        fixed_ports,
         mangled,
         clean,
         connect_timeout,
@@ -297,7 +307,13 @@ fn mode(keys: &Keys, origin: &Origin) -> Result<Mode, ConfigError> {
         None => Ok(()),
     };
     if forward {
-        for key in ["intercept", "mangled-side", "from"] {
+        for key in [
+            "intercept",
+            "mangled-side",
+            "from",
+            "mangled-port",
+            "clean-port",
+        ] {
             foreign(key, "forward")?;
         }
         return Ok(Mode::Forward(Forward {
@@ -331,6 +347,30 @@ fn mode(keys: &Keys, origin: &Origin) -> Result<Mode, ConfigError> {
         from: networks("from")?,
         to: networks("to")?,
     }))
+}
+
+/// The ports that somebody else's rules deliver to; unless told otherwise those that `unmangle rules`
+/// prints, two more for each listener.
+fn fixed_ports(
+    index: usize,
+    keys: &Keys,
+    rules: RulesMode,
+) -> Result<Option<(u16, u16)>, ConfigError> {
+    let port = |key: &str, first: u16| {
+        let given = keys.parse(key, |text| number(text, 1, 65535))?;
+        if given.is_some() && rules == RulesMode::Own {
+            let origin = &keys.given(key).expect("it was read").origin;
+            return Err(
+                origin.error("the relay's own rules find its ports; this is for rules = \"none\"")
+            );
+        }
+        Ok(given.unwrap_or(first.saturating_add(2 * index as u16)))
+    };
+    let ports = (
+        port("mangled-port", DEFAULT_PORTS.0)?,
+        port("clean-port", DEFAULT_PORTS.1)?,
+    );
+    Ok((rules != RulesMode::Own).then_some(ports))
 }
 
 /// Where a listener stands, for errors that concern it as a whole.

@@ -108,10 +108,15 @@ impl Listeners {
         Ok(bound)
     }
 
-    /// Binds transparent sockets of both families to a loopback port that the kernel chooses. A host
+    /// Binds transparent sockets of both families to a loopback port, the kernel's choice if none is
+    /// fixed. A host
     /// without IPv6 is served without it.
     fn bind_loopback(&mut self, settings: &Arc<Listener>, side: Side) -> Result<u16, BindError> {
-        let mut port = 0;
+        let mut port = match (settings.fixed_ports, side) {
+            (Some((mangled, _)), Side::Mangled) => mangled,
+            (Some((_, clean)), Side::Clean) => clean,
+            (None, _) => 0,
+        };
         for listeners in &mut self.per_worker {
             let bind = |address| Bound::bind(address, settings, side, dial::make_transparent);
             let v4 = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;

@@ -31,6 +31,6 @@ pub mod survey;
 mod tool;
 pub mod tuning;
 
-pub use mode::{Fail, InPlace, RulesMode};
+pub use mode::InPlace;
 pub use own::{OwnError, Owned};
 pub use plan::{Conflict, Interception, ListenPorts, Plan, Tracking, Zones};

@@ -3,28 +3,7 @@
 use super::fail_closed;
 use super::own::{OwnError, Owned};
 use super::plan::Plan;
-
-/// Who puts rules and routes in place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum RulesMode {
-    /// The relay does, and they go with it.
-    #[default]
-    Own,
-    /// Somebody else does: the relay prints the plan and touches nothing.
-    Print,
-    /// Somebody else did: the relay touches nothing and prints nothing.
-    None,
-}
-
-/// What becomes of new connections when the relay is killed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Fail {
-    /// They flow unrelayed.
-    #[default]
-    Open,
-    /// They are dropped, see [`fail_closed`].
-    Closed,
-}
+use crate::config::Fail;
 
 /// Rules that are in place for as long as the relay lives, whosever they are.
 #[derive(Debug)]
@@ -103,10 +82,10 @@ impl InPlace {
         let Some(Ours { owned, fail }) = self.0 else {
             return;
         };
-        if fail == Fail::Closed {
-            if let Err(error) = fail_closed::remove() {
-                tracing::warn!(%error, "fail closed: the table stays, and drops new connections");
-            }
+        if fail == Fail::Closed
+            && let Err(error) = fail_closed::remove()
+        {
+            tracing::warn!(%error, "fail closed: the table stays, and drops new connections");
         }
         owned.remove().await;
     }
