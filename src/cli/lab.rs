@@ -17,7 +17,7 @@ use crate::lab::matrix::label;
 use crate::lab::runner::Terms;
 use crate::lab::{
     Case, Error, Family, FlowDirection, Interrupt, Matrix, OpenedFrom, Outcome, Path, Row, Runner,
-    Strict, ground, require, requirements, scenario, verdict, wire,
+    Scenario, Strict, Tool, ground, require, requirements, scenario, verdict, wire,
 };
 
 /// Prove it: hosts in network namespaces around an emulated firewall.
@@ -58,7 +58,7 @@ enum Command {
 /// do no harm without the relay.
 #[derive(clap::Args)]
 struct RunArgs {
-    /// Scenarios by name [default: all of them].
+    /// Scenarios by name, or `all` [default: the four that tell the story].
     scenario: Vec<String>,
     /// What stands in between.
     #[arg(
@@ -67,6 +67,9 @@ struct RunArgs {
         default_value = "direct,liberal,split,relay"
     )]
     path: Vec<Path>,
+    /// What carries the bytes [default: scp; ssh-idle in idle-drop].
+    #[arg(long, value_delimiter = ',')]
+    tool: Vec<Tool>,
     /// Who sends: `upload` is the host that opens the connection.
     #[arg(long, default_value = "upload")]
     direction: Directions,
@@ -88,6 +91,10 @@ struct RunArgs {
     /// When a transfer is given up as stalled.
     #[arg(long, default_value = "40s", value_parser = humantime::parse_duration, value_name = "TIME")]
     timeout: Duration,
+    /// How long ssh-idle is silent; the firewall of idle-drop forgets a flow after half of it [default: 40s
+    /// there, 5s elsewhere].
+    #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
+    idle: Option<Duration>,
     /// How often to repeat each.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
@@ -135,17 +142,12 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let scenarios = match args.scenario.as_slice() {
-        [] => scenario::all(),
-        names => names
-            .iter()
-            .map(|name| scenario::find(name))
-            .collect::<Result<_, _>>()?,
-    };
+    let scenarios = scenarios(&args.scenario, args.idle)?;
     require()?;
     let matrix = Matrix {
         scenarios,
         paths: args.path,
+        tools: args.tool,
         directions: args.direction.list(),
         families: args.family.list(),
         opened_from: args.opened_from,
@@ -160,13 +162,17 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         unmangle: None,
     };
     let title = format!(
-        "scp, {} MB, opened from the {}, strict: {}, long leg {} ms",
+        "{} MB, opened from the {}, strict: {}, long leg {} ms",
         args.size as f64 / 1e6,
         label(args.opened_from),
         label(args.strict),
         args.long_rtt.as_secs_f64() * 1e3
     );
-    let rows = transfer(&matrix.cases(), Runner::new(terms, Interrupt::watch()?))?;
+    let cases = matrix.cases();
+    for case in &cases {
+        case.tool.require()?;
+    }
+    let rows = transfer(&cases, Runner::new(terms, Interrupt::watch()?))?;
 
     if args.json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
@@ -178,6 +184,25 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         eprintln!("unmangle: {complaint}");
     }
     Ok(ExitCode::from(u8::from(!complaints.is_empty())))
+}
+
+/// The scenarios asked for; none is the story.
+fn scenarios(names: &[String], idle: Option<Duration>) -> Result<Vec<Scenario>, Error> {
+    let scenarios = match names {
+        [] => scenario::story(),
+        [all] if all == "all" => scenario::all(),
+        names => names
+            .iter()
+            .map(|name| scenario::find(name))
+            .collect::<Result<_, _>>()?,
+    };
+    Ok(scenarios
+        .into_iter()
+        .map(|scenario| match idle {
+            Some(silence) => scenario.with_silence(silence),
+            None => scenario,
+        })
+        .collect())
 }
 
 /// Makes every transfer, and says on stderr why one ended in an error.
@@ -215,7 +240,7 @@ fn list() -> anyhow::Result<ExitCode> {
     }
     for scenario in scenario::all() {
         println!(
-            "{:<14} {} Cured by the profile {}.",
+            "{:<22} {} Cured by the profile {}.",
             scenario.name, scenario.story, scenario.profile
         );
     }

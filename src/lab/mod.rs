@@ -25,6 +25,7 @@ pub mod payload;
 pub mod process;
 pub mod requirements;
 pub mod row;
+pub mod rsyncd;
 pub mod runner;
 pub mod scenario;
 pub mod sshd;

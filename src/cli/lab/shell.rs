@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
+use crate::lab::matrix::Remedy;
 use crate::lab::scenario::{self, Between};
 use crate::lab::{Family, Interrupt, Joined, Lab, OpenedFrom, Path, Role, Strict, require};
 
@@ -13,7 +14,7 @@ use crate::lab::{Family, Interrupt, Joined, Lab, OpenedFrom, Path, Role, Strict,
 pub struct Args {
     /// The scenario's name.
     scenario: String,
-    /// What stands in between; with `split` or `relay` the relay runs.
+    /// What stands in between; with `split` or `relay` the relay runs, with `normalise` its rules.
     #[arg(long, default_value = "direct")]
     path: Path,
     /// Who opens connections; sshd runs on the other host.
@@ -43,11 +44,7 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
         .payload(30_000_000)
         .start()?;
     lab.set_liberal(args.path == Path::Liberal)?;
-    let _relay = match args.path {
-        Path::Direct | Path::Liberal => None,
-        Path::Split => Some(lab.start_relay("clean")?),
-        Path::Relay => Some(lab.start_relay(scenario.profile)?),
-    };
+    let _remedy = lab.start_remedy(Remedy::on(args.path, &scenario))?;
     // A reader that has gone away is no reason to end.
     let mut stdout = std::io::stdout();
     let _ = writeln!(stdout, "{}", describe(&lab, &args)).and_then(|()| stdout.flush());
