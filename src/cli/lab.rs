@@ -1,6 +1,7 @@
 //! `unmangle lab`: the place where it is proven.
 
 mod shell;
+mod summary;
 mod table;
 mod values;
 
@@ -16,8 +17,8 @@ use crate::cli::{Usage, logging};
 use crate::lab::matrix::label;
 use crate::lab::runner::Terms;
 use crate::lab::{
-    Case, Error, Family, FlowDirection, Interrupt, Matrix, OpenedFrom, Outcome, Path, Row, Runner,
-    Scenario, Strict, Tool, ground, require, requirements, scenario, verdict, wire,
+    Case, Error, Family, FlowDirection, Interrupt, Matrix, OpenedFrom, Outcome, Path, Report, Row,
+    Runner, Scenario, Strict, Tool, ground, require, requirements, scenario, verdict, wire,
 };
 
 /// Prove it: hosts in network namespaces around an emulated firewall.
@@ -101,6 +102,9 @@ struct RunArgs {
     /// What the wires draw their chances from: the same seed loses the same packets.
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
+    /// Keep rows, logs and a capture of every host there; it must be empty, or not exist.
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
     /// Print an array of rows in JSON.
     #[arg(long)]
     json: bool,
@@ -172,12 +176,19 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     for case in &cases {
         case.tool.require()?;
     }
-    let rows = transfer(&cases, Runner::new(terms, Interrupt::watch()?))?;
+    let mut runner = Runner::new(terms, Interrupt::watch()?);
+    if let Some(directory) = &args.report {
+        runner = runner.report_to(Report::new(directory)?);
+    }
+    let rows = transfer(&cases, runner)?;
 
     if args.json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
     } else {
         println!("{title}\n\n{}", table::render(&rows));
+        if args.runs > 1 {
+            println!("\n{}", summary::render(&rows));
+        }
     }
     let complaints = verdict::complaints(&rows);
     for complaint in &complaints {

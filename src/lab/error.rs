@@ -27,6 +27,9 @@ pub enum Error {
         /// What there is.
         known: String,
     },
+    /// What is there already would be mixed with what is new.
+    #[error("{} is no empty directory: name one that is empty or does not exist yet", .0.display())]
+    ReportTaken(PathBuf),
     /// A command that had to succeed did not.
     #[error("{command}: {status}: {stderr}")]
     Command {
@@ -79,7 +82,10 @@ impl Error {
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
-            Self::NotRoot | Self::MissingTool { .. } | Self::UnknownScenario { .. }
+            Self::NotRoot
+                | Self::MissingTool { .. }
+                | Self::UnknownScenario { .. }
+                | Self::ReportTaken(_)
         )
     }
 

@@ -8,6 +8,7 @@ use crate::lab::interrupt::Interrupt;
 use crate::lab::joined::{Joined, WireReport, lost_by_accident};
 use crate::lab::matrix::{Case, OpenedFrom, Path, Strict};
 use crate::lab::process::Process;
+use crate::lab::report::{Captures, Report};
 use crate::lab::row::{Ended, Outcome, Row};
 use crate::lab::scenario::Between;
 use crate::lab::standing::Lab;
@@ -40,6 +41,7 @@ pub struct Runner {
     terms: Terms,
     interrupt: Interrupt,
     lab: Option<(Key, Lab)>,
+    report: Option<Report>,
 }
 
 /// Transfers that agree in this can share a lab, and with it the kernel's warm caches.
@@ -65,7 +67,14 @@ impl Runner {
             terms,
             interrupt,
             lab: None,
+            report: None,
         }
+    }
+
+    /// Keeps rows, logs and captures there.
+    pub fn report_to(mut self, report: Report) -> Self {
+        self.report = Some(report);
+        self
     }
 
     /// Makes one transfer.
@@ -76,13 +85,18 @@ impl Runner {
     pub fn run(&mut self, case: &Case) -> Result<(Row, Evidence)> {
         self.interrupt.check()?;
         let mut lab = self.lab_for(case)?;
-        let transfer = self.transfer(&mut lab, case);
-        if let Ok((row, _)) = &transfer
-            && row.outcome == Outcome::Ok
-        {
+        let mut captures = match &self.report {
+            Some(report) => Some(report.capture(&lab, case)?),
+            None => None,
+        };
+        let (row, evidence) = self.transfer(&mut lab, case, captures.as_mut())?;
+        if let (Some(report), Some(captures)) = (&mut self.report, &captures) {
+            report.add(captures, &row, &evidence)?;
+        }
+        if row.outcome == Outcome::Ok {
             self.lab = Some((key(case), lab));
         }
-        transfer
+        Ok((row, evidence))
     }
 
     /// The lab of the last case if it suits this one, or else a new one.
@@ -107,7 +121,12 @@ impl Runner {
         builder.start()
     }
 
-    fn transfer(&self, lab: &mut Lab, case: &Case) -> Result<(Row, Evidence)> {
+    fn transfer(
+        &self,
+        lab: &mut Lab,
+        case: &Case,
+        captures: Option<&mut Captures>,
+    ) -> Result<(Row, Evidence)> {
         let sshd_said = lab.sshd().map_or(0, |sshd| sshd.log().len());
         lab.set_liberal(case.path == Path::Liberal)?;
         lab.reset_counts()?;
@@ -133,6 +152,9 @@ impl Runner {
         }
         if let Some(sshd) = lab.sshd() {
             evidence.sshd = sshd.log().split_off(sshd_said);
+        }
+        if let Some(captures) = captures {
+            captures.end()?;
         }
         evidence.wires = lab.part()?;
         let accidents: u64 = evidence.wires.iter().map(lost_by_accident).sum();
