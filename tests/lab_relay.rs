@@ -85,11 +85,13 @@ fn sshd_sees_the_address_and_port_of_the_host_that_opened_the_connection() {
     if !possible() {
         return;
     }
-    for (row, evidence) in relayed("pix", OpenedFrom::Client) {
-        let address = match row.family {
-            Family::V4 => "192.0.2.2",
-            Family::V6 => "2001:db8:1::2",
-        };
+    let opened = [OpenedFrom::Client, OpenedFrom::Server];
+    for (row, evidence) in opened
+        .map(|from| relayed("pix", from))
+        .into_iter()
+        .flatten()
+    {
+        let address = row.opened_from.opener().address(row.family).to_string();
         // "Connection from ADDRESS port PORT on ..."
         let line = evidence
             .sshd

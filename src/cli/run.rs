@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Usage, logging, plan};
@@ -72,6 +73,9 @@ Signals:
   SIGTERM, SIGINT   take no new connection, let running ones end (--drain), exit 0; twice: at once
   SIGUSR1           print latency percentiles and counters on stdout";
 
+/// Pause between attempts to put lost rules in place again.
+const RESTORE_EVERY: Duration = Duration::from_secs(1);
+
 /// Runs the relay until it is told to end.
 pub fn main(args: Args) -> anyhow::Result<ExitCode> {
     logging::start(args.log_format, &args.log)?;
@@ -113,6 +117,7 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
     for doubt in survey::survey(&trial, forward).map_err(|error| Usage(error.to_string()))? {
         tracing::warn!("{doubt}");
     }
+    raise_descriptor_limit();
     let listeners = Listeners::bind(&sessions).map_err(|error| Usage(error.to_string()))?;
     let ports = ListenPorts {
         mangled: listeners.port(Side::Mangled),
@@ -123,6 +128,15 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()?
         .block_on(relay(plan, sessions, listeners, args.drain))
+}
+
+/// A session takes two descriptors, and the usual limit of 1024 is meant for programs that use select(2).
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open descriptors stays as it is");
+    }
 }
 
 async fn relay(
@@ -148,7 +162,11 @@ async fn relay(
             _ = tell.recv() => print(&server).await,
             () = owned.lost() => {
                 tracing::error!("the rules' owner ended: putting the rules in place again");
-                owned.restore().await.context("restoring the rules")?;
+                // Sessions wait for their rules; ending the relay would reset them.
+                if let Err(error) = owned.restore().await {
+                    tracing::error!(%error, "the rules are not in place, trying again");
+                    tokio::time::sleep(RESTORE_EVERY).await;
+                }
             }
         }
     }

@@ -6,7 +6,7 @@ pub mod profile;
 
 pub use intercept::{Intercept, InterceptError, Interface, Networks, Ports};
 pub use mark::{DEFAULT_MARK, Mark};
-pub use profile::{Profile, Strip, UnknownProfile};
+pub use profile::{Keepalive, Profile, Strip, UnknownProfile};
 
 use std::time::Duration;
 
@@ -25,27 +25,6 @@ pub struct Sessions {
     pub workers: usize,
     /// How many bytes of pipes all workers may hold together; 0 means that every byte is copied.
     pub pipe_budget: usize,
-}
-
-/// When a silent peer is probed, and when it is given up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Keepalive {
-    /// Silence before the first probe.
-    pub idle: Duration,
-    /// Time between probes.
-    pub interval: Duration,
-    /// Probes without an answer before the leg is ended with `ETIMEDOUT`.
-    pub probes: u32,
-}
-
-impl Default for Keepalive {
-    fn default() -> Self {
-        Self {
-            idle: Duration::from_secs(60),
-            interval: Duration::from_secs(15),
-            probes: 6,
-        }
-    }
 }
 
 /// On which side of the relay a leg lies.

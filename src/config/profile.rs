@@ -1,70 +1,159 @@
 //! Leg profiles: what the leg on the mangled side may negotiate.
 
 use std::str::FromStr;
+use std::time::Duration;
 
-/// What one leg may negotiate.
+/// What one leg may negotiate, and how its socket is set.
 ///
 /// A socket can hold down its MSS; the options themselves only the wire can take away, because Linux
-/// has no per-socket switch for SACK or window scale. [`Profile::strip`] is what the rules do.
+/// has no per-socket switch for them. [`Profile::strip`] is what the rules do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
     /// The name it is asked for by.
-    pub name: &'static str,
-    /// What it defends against, in one line.
-    pub summary: &'static str,
-    /// The TCP options that must not be negotiated.
+    pub name: String,
+    /// What it defends against, and what that costs, in one line.
+    pub summary: String,
+    /// What must not be negotiated.
     pub strip: Strip,
     /// Largest segment on this leg in bytes, 88 to 32767, as in the MSS option (RFC 9293, 3.7.1).
     pub mss: Option<u16>,
+    /// Most bytes that the receive window is opened to (`TCP_WINDOW_CLAMP`). Up to 65535 the socket
+    /// also announces a window scale of 0.
+    pub window_clamp: Option<u32>,
+    /// Congestion control by the kernel's name for it, such as `cubic`; the host's default if `None`.
+    pub congestion_control: Option<String>,
+    /// When a silent peer is probed and given up; the relay's setting if `None`.
+    pub keepalive: Option<Keepalive>,
+    /// How long sent bytes may stay unacknowledged before the leg is ended (`TCP_USER_TIMEOUT`).
+    pub user_timeout: Option<Duration>,
+    /// Most unsent bytes that the leg reports itself writable with (`TCP_NOTSENT_LOWAT`).
+    pub notsent_lowat: Option<u32>,
 }
 
-/// TCP options removed from SYN and SYN-ACK.
+/// What is removed from SYN and SYN-ACK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Strip {
     /// SACK-permitted (RFC 2018).
     pub sack_permitted: bool,
     /// Window scale (RFC 7323).
     pub window_scale: bool,
+    /// Timestamps (RFC 7323).
+    pub timestamps: bool,
+    /// The offer of ECN, which is flags and not an option (RFC 3168, 6.1.1).
+    pub ecn: bool,
+}
+
+/// When a silent peer is probed, and when it is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Silence before the first probe.
+    pub idle: Duration,
+    /// Time between probes.
+    pub interval: Duration,
+    /// Probes without an answer before the leg is ended with `ETIMEDOUT`.
+    pub probes: u32,
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(60),
+            interval: Duration::from_secs(15),
+            probes: 6,
+        }
+    }
+}
+
+const NOTHING: Strip = Strip {
+    sack_permitted: false,
+    window_scale: false,
+    timestamps: false,
+    ecn: false,
+};
+
+/// What a preset differs in from a leg that is left as it is.
+struct Preset {
+    name: &'static str,
+    summary: &'static str,
+    strip: Strip,
+    mss: Option<u16>,
+    keepalive: Option<Keepalive>,
 }
 
 /// Every preset, in the order in which they are listed.
-pub const PRESETS: [Profile; 4] = [
-    Profile {
+const PRESETS: [Preset; 7] = [
+    Preset {
         name: "clean",
         summary: "nothing is changed: the connection is only split",
-        strip: Strip {
-            sack_permitted: false,
-            window_scale: false,
-        },
+        strip: NOTHING,
         mss: None,
+        keepalive: None,
     },
-    Profile {
+    Preset {
         name: "isn-rewrite",
-        summary: "sequence numbers are rewritten, SACK blocks are not: SACK off",
+        summary: "sequence numbers are rewritten, SACK blocks are not: SACK off; losses on this leg \
+                  are repaired more slowly",
         strip: Strip {
             sack_permitted: true,
-            window_scale: false,
+            ..NOTHING
         },
         mss: None,
+        keepalive: None,
     },
-    Profile {
+    Preset {
         name: "cisco-pix",
-        summary: "the PIX of the story: SACK off, window scale off, segments of 940 bytes",
+        summary: "the PIX of the story: SACK off, window scale off, segments of 940 bytes; windows of \
+                  64 KiB, half as many packets again",
         strip: Strip {
             sack_permitted: true,
             window_scale: true,
+            ..NOTHING
         },
         // 940 bytes of data, 40 of IPv6 and 20 of TCP header make 1000: below the 1020 that it mangles.
         mss: Some(940),
+        keepalive: None,
     },
-    Profile {
+    Preset {
         name: "wscale-strip",
-        summary: "window scale is taken from one side only: window scale off",
+        summary: "window scale is taken from one side only: window scale off; windows of 64 KiB",
         strip: Strip {
-            sack_permitted: false,
             window_scale: true,
+            ..NOTHING
         },
         mss: None,
+        keepalive: None,
+    },
+    Preset {
+        name: "blackhole",
+        summary: "large packets vanish and nobody is told: segments of 940 bytes; half as many packets \
+                  again",
+        strip: NOTHING,
+        mss: Some(940),
+        keepalive: None,
+    },
+    Preset {
+        name: "idle-drop",
+        summary: "idle flows are forgotten: a probe after 10 s of silence; a small packet each 10 s",
+        strip: NOTHING,
+        mss: None,
+        keepalive: Some(Keepalive {
+            idle: Duration::from_secs(10),
+            interval: Duration::from_secs(5),
+            probes: 6,
+        }),
+    },
+    Preset {
+        name: "asa",
+        summary: "an ASA or FTD: sequence numbers are rewritten, SACK is not, 1380 is its default MSS: \
+                  SACK off, segments of 1380 bytes",
+        strip: Strip {
+            sack_permitted: true,
+            ..NOTHING
+        },
+        // `sysopt connection tcpmss 1380` is the default of an ASA (Cisco's command reference); asking
+        // for no more leaves it nothing to rewrite.
+        mss: Some(1380),
+        keepalive: None,
     },
 ];
 
@@ -85,20 +174,36 @@ impl FromStr for Profile {
         PRESETS
             .iter()
             .find(|preset| preset.name == name)
-            .cloned()
+            .map(Profile::from)
             .ok_or_else(|| UnknownProfile(name.to_owned()))
+    }
+}
+
+impl From<&Preset> for Profile {
+    fn from(preset: &Preset) -> Self {
+        Self {
+            name: preset.name.to_owned(),
+            summary: preset.summary.to_owned(),
+            strip: preset.strip,
+            mss: preset.mss,
+            window_clamp: None,
+            congestion_control: None,
+            keepalive: preset.keepalive,
+            user_timeout: None,
+            notsent_lowat: None,
+        }
     }
 }
 
 impl Profile {
     /// Nothing is changed.
     pub fn clean() -> Self {
-        PRESETS[0].clone()
+        Self::from(&PRESETS[0])
     }
 
     /// Whether the wire must change SYN and SYN-ACK for this profile.
     pub fn needs_the_wire(&self) -> bool {
-        self.strip != Strip::default()
+        self.strip != NOTHING
     }
 }
 
@@ -118,7 +223,8 @@ mod tests {
         let error = "cisco".parse::<Profile>().unwrap_err().to_string();
         assert_eq!(
             error,
-            "no profile is called \"cisco\"; there are: clean, isn-rewrite, cisco-pix, wscale-strip"
+            "no profile is called \"cisco\"; there are: clean, isn-rewrite, cisco-pix, wscale-strip, blackhole, \
+             idle-drop, asa"
         );
     }
 

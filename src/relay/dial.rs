@@ -10,6 +10,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use super::addr::{ClientAddr, OriginalDst};
 use crate::config::{Profile, Sessions, Side};
+use crate::sys::window_clamp::set_window_clamp;
 
 /// A leg that is connected.
 #[derive(Debug)]
@@ -126,7 +127,7 @@ pub fn make_transparent(socket: &Socket, address: SocketAddr) -> io::Result<()> 
 /// Sets what both legs of a session have, and what the profile asks of this one. Before connect or
 /// listen, because the MSS goes out with the SYN.
 pub fn set_options(socket: &Socket, settings: &Sessions, profile: &Profile) -> io::Result<()> {
-    let keepalive = settings.keepalive;
+    let keepalive = profile.keepalive.unwrap_or(settings.keepalive);
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(
         &TcpKeepalive::new()
@@ -139,6 +140,18 @@ pub fn set_options(socket: &Socket, settings: &Sessions, profile: &Profile) -> i
     socket.set_linger(Some(Duration::ZERO))?;
     if let Some(mss) = profile.mss {
         socket.set_tcp_mss(mss.into())?;
+    }
+    if let Some(bytes) = profile.window_clamp {
+        set_window_clamp(socket, bytes)?;
+    }
+    if let Some(name) = &profile.congestion_control {
+        socket.set_tcp_congestion(name.as_bytes())?;
+    }
+    if profile.user_timeout.is_some() {
+        socket.set_tcp_user_timeout(profile.user_timeout)?;
+    }
+    if let Some(bytes) = profile.notsent_lowat {
+        socket.set_tcp_notsent_lowat(bytes)?;
     }
     Ok(())
 }

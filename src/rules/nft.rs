@@ -114,9 +114,10 @@ pub fn one_line(text: &str) -> String {
     line.trim_end_matches([' ', ';']).to_owned()
 }
 
-/// What matches the intercepted packets, for a host whose INPUT would drop them.
+/// What matches the intercepted packets, for a host whose INPUT would drop them. It is typed into a
+/// shell, to which `&` would mean something else.
 pub fn input_match(plan: &Plan) -> String {
-    format!("meta mark & {0} == {0}", plan.mark)
+    format!("meta mark and {0} == {0}", plan.mark)
 }
 
 /// Marks an opening packet if it crosses from one side to the other and is among those that are wanted.

@@ -156,11 +156,19 @@ impl Owned {
     /// Puts the table in place again after [`Owned::lost`].
     ///
     /// # Errors
-    /// As for [`Owned::apply`].
+    /// As for [`Owned::apply`]; the owner is then lost again, so that this can be tried again.
     pub async fn restore(&mut self) -> Result<(), OwnError> {
         self.nft = Nft::start()?;
-        add_routes(&self.plan)?;
-        self.nft.load(&self.plan).await
+        let restored = async {
+            add_routes(&self.plan)?;
+            self.nft.load(&self.plan).await
+        };
+        let restored = restored.await;
+        if restored.is_err() {
+            // One that is gone needs no killing.
+            let _ = self.nft.child.kill().await;
+        }
+        restored
     }
 
     /// Takes everything away and waits until it is gone.
@@ -207,9 +215,11 @@ impl Nft {
         let deadline = Instant::now() + APPLY_WITHIN;
         loop {
             let listing = listed();
+            // Without its owner a table is gone for good.
+            let ended = matches!(self.child.try_wait(), Ok(Some(_)));
             match listing {
                 Ok(table) if wanted(&table) => return Ok(table),
-                _ if Instant::now() > deadline => {
+                _ if ended || Instant::now() > deadline => {
                     let otherwise = match listing {
                         Ok(_) => "the table did not change".to_owned(),
                         Err(error) => error.to_string(),

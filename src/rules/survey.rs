@@ -249,7 +249,7 @@ mod tests {
         let error = judged("input", Forward::Respect).unwrap_err().to_string();
         assert!(
             error.ends_with(
-                "nft add rule inet filter input meta mark & 0x02000000 == 0x02000000 accept"
+                "nft add rule inet filter input meta mark and 0x02000000 == 0x02000000 accept"
             ),
             "{error}"
         );

@@ -5,3 +5,4 @@ pub mod signal;
 pub mod tcp_info;
 pub mod tun;
 pub mod watch;
+pub mod window_clamp;

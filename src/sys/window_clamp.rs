@@ -1,0 +1,51 @@
+//! `TCP_WINDOW_CLAMP`: how far the receive window may be opened.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// Holds the receive window of a socket at or below `bytes`. Before connect or listen, up to 65535
+/// also makes the socket announce a window scale of 0 (tcp_select_initial_window in
+/// net/ipv4/tcp_output.c). The kernel keeps it above half of its smallest receive buffer.
+///
+/// # Errors
+/// Whatever `setsockopt` says.
+pub fn set_window_clamp(socket: impl AsFd, bytes: u32) -> io::Result<()> {
+    let value = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+    // SAFETY: the kernel reads `size_of_val(&value)` bytes from a live integer of that size.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_WINDOW_CLAMP,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::tcp_info::tcp_info;
+    use socket2::{Domain, SockAddr, Socket, Type};
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_clamp_of_64_kib_announces_a_window_scale_of_0() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        set_window_clamp(&socket, 65535).unwrap();
+        socket
+            .connect(&SockAddr::from(listener.local_addr().unwrap()))
+            .unwrap();
+        let scale = tcp_info(&socket).unwrap().window_scale;
+        // A host with tcp_window_scaling=0 announces none at all.
+        assert!(scale.is_none_or(|scale| scale.own == 0), "{scale:?}");
+    }
+}

@@ -1,0 +1,129 @@
+//! A relay that is killed looks like a broken path, never like the end of a file, and leaves a path that
+//! is what it was before.
+//!
+//! These tests need root, and without it are skipped except in CI.
+
+mod site;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use unmangle::lab::{Family, OpenedFrom};
+
+use site::rules::Rules;
+use site::{FAMILIES, OPENED, Pair, Site, expect_end, expect_reset, pattern, talk, until};
+
+/// Measured: well under a second; the bound is for a machine that is busy with other things.
+const TABLE_GONE: Duration = Duration::from_secs(5);
+
+/// Sends for as long as somebody takes it; returns why nobody does any more.
+fn stream(mut to: &TcpStream) -> ErrorKind {
+    let bytes = pattern(1, 1 << 20);
+    loop {
+        if let Err(error) = to.write_all(&bytes) {
+            return error.kind();
+        }
+    }
+}
+
+#[test]
+fn a_relay_killed_in_mid_transfer_resets_both_ends_and_its_table_goes() {
+    let Some(site) = Site::put_up() else { return };
+    for family in FAMILIES {
+        let relay = site.relay(&[]);
+        let uploads = site.connect(OpenedFrom::Client, family);
+        let downloads = site.connect(OpenedFrom::Server, family);
+        let gone = std::thread::scope(|scope| {
+            let senders = [&uploads.client, &downloads.server];
+            let senders = senders.map(|sender| scope.spawn(move || stream(sender)));
+            for mut receiver in [&uploads.server, &downloads.client] {
+                receiver.read_exact(&mut vec![0; 10 << 20]).unwrap();
+            }
+            relay.signal(Signal::KILL);
+            let gone = until("the table is gone", TABLE_GONE, || !site.has_table());
+            expect_reset(&uploads.server);
+            expect_reset(&downloads.client);
+            for sender in senders {
+                assert_eq!(sender.join().unwrap(), ErrorKind::ConnectionReset);
+            }
+            gone
+        });
+        println!("the table was gone {gone:?} after SIGKILL");
+    }
+}
+
+#[test]
+fn sessions_that_idle_or_are_half_closed_are_reset_when_the_relay_is_killed() {
+    let Some(site) = Site::put_up() else { return };
+    let relay = site.relay(&[]);
+    let idle = site.connect(OpenedFrom::Client, Family::V4);
+    talk(&idle);
+    let asked = site.connect(OpenedFrom::Client, Family::V6);
+    talk(&asked);
+    asked.client.shutdown(Shutdown::Write).unwrap();
+    expect_end(&asked.server);
+    relay.signal(Signal::KILL);
+    expect_reset(&idle.client);
+    expect_reset(&idle.server);
+    // It waits for its answer, and must not take silence for an empty one.
+    expect_reset(&asked.client);
+}
+
+#[test]
+fn connections_flow_unrelayed_after_a_kill_and_the_next_start_finds_what_was_left() {
+    let Some(site) = Site::put_up() else { return };
+    let rules_at_first = Rules::of(&site);
+    let mut killed = site.relay(&[]);
+    killed.signal(Signal::KILL);
+    until("it ends", TABLE_GONE, || killed.has_ended());
+    until("the table is gone", TABLE_GONE, || !site.has_table());
+    for opened in OPENED {
+        for family in FAMILIES {
+            let Pair { client, server } = site.connect(opened, family);
+            talk(&Pair { client, server });
+        }
+    }
+    assert_eq!(site.own_ip_rules(), [1, 1], "an ip rule has no owner");
+
+    let next = site.relay(&[]);
+    assert_eq!(site.own_ip_rules(), [1, 1], "it was replaced");
+    for family in FAMILIES {
+        talk(&site.connect(OpenedFrom::Client, family));
+    }
+    next.ended(2);
+    next.stop();
+    assert_eq!(site.own_ip_rules(), [0, 0]);
+    assert_eq!(Rules::of(&site), rules_at_first);
+}
+
+#[test]
+fn sessions_survive_the_death_of_the_process_that_owns_the_rules() {
+    let Some(site) = Site::put_up() else { return };
+    let mut relay = site.relay(&[]);
+    let before = relay.descriptors();
+    let pairs: Vec<_> = OPENED
+        .into_iter()
+        .zip(FAMILIES)
+        .map(|(opened, family)| site.connect(opened, family))
+        .collect();
+    pairs.iter().for_each(talk);
+    for _ in 0..2 {
+        let owner = relay.rule_owner().expect("nft runs");
+        let pid = rustix::process::Pid::from_raw(owner as i32).unwrap();
+        rustix::process::kill_process(pid, Signal::KILL).unwrap();
+        until("the rules are in place again", TABLE_GONE, || {
+            relay.rule_owner().is_some_and(|now| now != owner) && site.is_intercepting()
+        });
+        pairs.iter().for_each(talk);
+    }
+    assert!(!relay.has_ended());
+    assert_eq!(site.own_ip_rules(), [1, 1]);
+    talk(&site.connect(OpenedFrom::Client, Family::V4));
+    assert_eq!(relay.table()["accepted"], 3, "new ones are taken again");
+    drop(pairs);
+    relay.ended(3);
+    relay.holds_no_more_than(before);
+    relay.stop();
+}

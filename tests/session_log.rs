@@ -1,0 +1,129 @@
+//! What the relay tells of its sessions: a line at the end of each, and a table when asked.
+//!
+//! These tests need root, and without it are skipped except in CI.
+
+mod site;
+
+use std::time::Duration;
+
+use unmangle::lab::scenario::Between;
+use unmangle::lab::wire::Direction;
+use unmangle::lab::{Family, Joined, OpenedFrom};
+
+use site::{Pair, Site, carry, expect_end, pattern, talk};
+
+#[test]
+fn the_line_of_a_session_tells_who_how_much_how_long_and_how_it_ended() {
+    // 10 ms there and 10 ms back on the long leg, and now and then a packet is lost on it.
+    let slow = Direction {
+        delay: Duration::from_millis(10),
+        loss: 0.01,
+        ..Direction::default()
+    };
+    let veth = Joined::Veth { offloads: true };
+    let Some(site) = Site::joined_by(veth, Joined::wire(Between::both(slow))) else {
+        return;
+    };
+    let relay = site.relay(&[]);
+    let pair = site.connect(OpenedFrom::Client, Family::V4);
+    let (client, server) = (
+        pair.client.local_addr().unwrap(),
+        pair.server.local_addr().unwrap(),
+    );
+    carry(&pair.client, &pair.server, &pattern(1, 2_000_000));
+    carry(&pair.server, &pair.client, &pattern(2, 1_000));
+    drop(pair.server);
+    expect_end(&pair.client);
+    drop(pair.client);
+
+    let session = relay.ended_for(client);
+    assert_eq!(session["server"], server.to_string());
+    assert_eq!(session["client_to_server_bytes"], 2_000_000);
+    assert_eq!(session["server_to_client_bytes"], 1_000);
+    assert_eq!(
+        (&session["closed_by"], &session["how"]),
+        (&"server".into(), &"fin".into())
+    );
+    let number = |name: &str| {
+        session[name]
+            .as_f64()
+            .unwrap_or_else(|| panic!("{name}: {session}"))
+    };
+    assert!(number("connect_ms") >= 20.0, "{session}");
+    assert!(number("duration_ms") >= number("connect_ms"), "{session}");
+    assert!(number("upstream_rtt_ms") >= 20.0, "{session}");
+    assert!(number("downstream_rtt_ms") < 20.0, "{session}");
+    assert!(number("upstream_retransmits") > 0.0, "{session}");
+    assert_eq!(number("downstream_retransmits"), 0.0, "{session}");
+    assert!(
+        session["timestamp"].is_string() && session["level"] == "INFO",
+        "{session}"
+    );
+}
+
+#[test]
+fn the_line_names_who_ended_it_and_how() {
+    let Some(site) = Site::put_up() else { return };
+    let relay = site.relay(&[]);
+    for (by, how) in [
+        ("client", "fin"),
+        ("server", "fin"),
+        ("client", "rst"),
+        ("server", "rst"),
+    ] {
+        let Pair { client, server } = site.connect(OpenedFrom::Client, Family::V4);
+        let address = client.local_addr().unwrap();
+        let (first, last) = if by == "client" {
+            (client, server)
+        } else {
+            (server, client)
+        };
+        if how == "fin" {
+            drop(first);
+            expect_end(&last);
+        } else {
+            site::reset(first);
+            site::expect_reset(&last);
+        }
+        drop(last);
+        let session = relay.ended_for(address);
+        assert_eq!(
+            (&session["closed_by"], &session["how"]),
+            (&by.into(), &how.into())
+        );
+    }
+}
+
+#[test]
+fn the_table_is_printed_while_the_relay_runs_and_again_at_its_end() {
+    let Some(site) = Site::put_up() else { return };
+    let relay = site.relay(&[]);
+    assert_eq!(relay.table()["accepted"], 0);
+    let pair = site.connect(OpenedFrom::Client, Family::V4);
+    talk(&pair);
+    let running = relay.table();
+    assert_eq!(
+        (running["accepted"], running["connect"]),
+        (1, 1),
+        "{running:?}"
+    );
+    assert_eq!(running["session lifetime"], 0);
+    assert!(running["added client_to_server"] > 0, "{running:?}");
+    assert!(running["added server_to_client"] > 0, "{running:?}");
+    drop(pair);
+    relay.ended(1);
+    let ended = relay.table();
+    assert_eq!(
+        (ended["session lifetime"], ended["sessions_closed"]),
+        (1, 1),
+        "{ended:?}"
+    );
+    assert!(ended["bytes_client_to_server"] > 0 && ended["bytes_server_to_client"] > 0);
+
+    let log = relay.stop();
+    let last = log.rsplit("p99.9").next().unwrap();
+    assert!(
+        last.contains("session lifetime") && last.contains("pipes_evicted"),
+        "{last}"
+    );
+}

@@ -1,0 +1,292 @@
+//! A gateway under test: three hosts, a relay on the middle one, and sockets on the other two.
+//!
+//! A socket stays in the namespace it was made in, so only its making has to happen there; after that
+//! the test's own threads use it, which is quicker and more precise than any tool.
+
+// Each test file uses a part of this.
+#![allow(dead_code)]
+
+pub mod relay;
+pub mod rules;
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::thread::LinkNameSpaceType;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use unmangle::lab::{self, Family, Host, Joined, Lab, OpenedFrom, Role};
+
+pub use relay::Relay;
+
+pub const UNMANGLE: &str = env!("CARGO_BIN_EXE_unmangle");
+
+/// Longer than anything here takes; what is not there by then does not come.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Both families.
+pub const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+/// Both ways in which a connection can be opened.
+pub const OPENED: [OpenedFrom; 2] = [OpenedFrom::Client, OpenedFrom::Server];
+
+/// A lab joined by veth pairs, without a relay at first.
+pub struct Site {
+    pub lab: Lab,
+}
+
+/// Both ends of one connection.
+pub struct Pair {
+    /// The end that opened it: the client, for the relay.
+    pub client: TcpStream,
+    /// The end that accepted it.
+    pub server: TcpStream,
+}
+
+// === impl Site ===
+
+impl Site {
+    /// Puts one up, unless labs cannot be put up here; in CI they must.
+    pub fn put_up() -> Option<Self> {
+        let veth = || Joined::Veth { offloads: true };
+        Self::joined_by(veth(), veth())
+    }
+
+    /// The same, joined by something else.
+    pub fn joined_by(firewall: Joined, long_leg: Joined) -> Option<Self> {
+        possible().then(|| {
+            let lab = Lab::builder().unmangle(UNMANGLE);
+            let lab = lab.firewall(firewall).long_leg(long_leg).start().unwrap();
+            Self { lab }
+        })
+    }
+
+    /// Sockets on every host hold little, so that a direction stalls after few bytes.
+    pub fn hold_little(&self) {
+        let little = "4096 16384 65536";
+        for host in Role::ALL.map(|role| self.lab.host(role)) {
+            host.set(&[("net/ipv4/tcp_wmem", little), ("net/ipv4/tcp_rmem", little)])
+                .unwrap();
+        }
+    }
+
+    /// Starts a relay for port 22 with the profile of the story, and waits until it relays.
+    pub fn relay(&self, more: &[&str]) -> Relay {
+        Relay::start(&self.lab, more)
+    }
+
+    /// A listener on port 22 of a host.
+    pub fn listen(&self, role: Role, family: Family) -> TcpListener {
+        self.listen_at(role, (role.address(family), 22).into())
+    }
+
+    /// A listener on an address of a host.
+    pub fn listen_at(&self, role: Role, address: SocketAddr) -> TcpListener {
+        inside(self.lab.host(role), || {
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+            socket.set_reuse_address(true)?;
+            socket.bind(&address.into())?;
+            socket.listen(4096)?;
+            Ok::<_, io::Error>(socket.into())
+        })
+        .unwrap()
+    }
+
+    /// A connection from a host, or the reason why there is none.
+    pub fn dial(&self, role: Role, to: SocketAddr) -> io::Result<TcpStream> {
+        let stream = inside(self.lab.host(role), || {
+            TcpStream::connect_timeout(&to, PATIENCE)
+        })?;
+        bounded(&stream);
+        Ok(stream)
+    }
+
+    /// A connection from a port of one's own choice; 0 leaves it to the kernel.
+    pub fn dial_from(&self, role: Role, port: u16, to: SocketAddr) -> io::Result<TcpStream> {
+        let stream = inside(self.lab.host(role), || {
+            let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+            socket.set_reuse_address(true)?;
+            let own = role.address(if to.is_ipv4() { Family::V4 } else { Family::V6 });
+            socket.bind(&SocketAddr::from((own, port)).into())?;
+            socket.connect_timeout(&to.into(), PATIENCE)?;
+            Ok::<_, io::Error>(TcpStream::from(socket))
+        })?;
+        bounded(&stream);
+        Ok(stream)
+    }
+
+    /// A connection to port 22, and what was accepted for it at the other end.
+    pub fn connect(&self, opened: OpenedFrom, family: Family) -> Pair {
+        let listener = self.listen(opened.listener(), family);
+        self.connect_to(&listener, opened)
+    }
+
+    /// The same, with a listener that stays.
+    pub fn connect_to(&self, listener: &TcpListener, opened: OpenedFrom) -> Pair {
+        let client = self.dial(opened.opener(), listener.local_addr().unwrap());
+        let client = client.unwrap();
+        Pair {
+            server: accept(listener),
+            client,
+        }
+    }
+}
+
+/// Whether labs can be put up here; in CI they must.
+pub fn possible() -> bool {
+    match lab::require() {
+        Ok(()) => true,
+        Err(error) if std::env::var_os("CI").is_some() => panic!("{error}"),
+        Err(error) => {
+            println!("skipped: {error}");
+            false
+        }
+    }
+}
+
+/// Does something on a host: in a thread that has entered its namespace.
+pub fn inside<T: Send>(host: &Host, act: impl FnOnce() -> T + Send) -> T {
+    inside_namespace(host.netns(), act)
+}
+
+/// The same, by the namespace's name.
+pub fn inside_namespace<T: Send>(name: &str, act: impl FnOnce() -> T + Send) -> T {
+    let namespace = File::open(Path::new("/run/netns").join(name)).unwrap();
+    std::thread::scope(|scope| {
+        let there = scope.spawn(|| {
+            use rustix::fd::AsFd;
+            let kind = Some(LinkNameSpaceType::Network);
+            rustix::thread::move_into_link_name_space(namespace.as_fd(), kind).unwrap();
+            act()
+        });
+        there.join().unwrap()
+    })
+}
+
+/// Accepts within [`PATIENCE`].
+pub fn accept(listener: &TcpListener) -> TcpStream {
+    SockRef::from(listener)
+        .set_read_timeout(Some(PATIENCE))
+        .unwrap();
+    let (stream, _) = listener.accept().expect("a connection arrives");
+    bounded(&stream);
+    stream
+}
+
+/// Whether nobody is waiting to be accepted.
+pub fn is_unvisited(listener: &TcpListener) -> bool {
+    listener.set_nonblocking(true).unwrap();
+    let accepted = listener.accept();
+    listener.set_nonblocking(false).unwrap();
+    accepted.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+}
+
+/// A call that would hang fails instead.
+fn bounded(stream: &TcpStream) {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+}
+
+// === bytes ===
+
+/// Bytes that repeat nowhere and are the same for the same seed.
+pub fn pattern(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend(state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// Sends bytes from one end and sees them arrive at the other.
+pub fn carry(from: &TcpStream, to: &TcpStream, bytes: &[u8]) {
+    std::thread::scope(|scope| {
+        scope.spawn(|| (&mut &*from).write_all(bytes).expect("all bytes are taken"));
+        let mut received = vec![0; bytes.len()];
+        (&mut &*to)
+            .read_exact(&mut received)
+            .expect("all bytes arrive");
+        assert!(received == bytes, "the bytes that arrived differ");
+    });
+}
+
+/// A few bytes each way: the connection lives.
+pub fn talk(pair: &Pair) {
+    carry(&pair.client, &pair.server, b"are you there?");
+    carry(&pair.server, &pair.client, b"I am.");
+}
+
+/// Everything up to a clean end.
+pub fn read_to_end(mut from: &TcpStream) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes).map(|_| bytes)
+}
+
+/// Sees a clean end, and nothing before it.
+pub fn expect_end(from: &TcpStream) {
+    let rest = read_to_end(from).expect("a clean end");
+    assert!(rest.is_empty(), "{} bytes before the end", rest.len());
+}
+
+/// What a read says when the peer has reset; anything else, a clean end above all, is a failure.
+pub fn expect_reset(mut stream: &TcpStream) {
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => panic!("a clean end where a reset belongs"),
+            Ok(_) => {}
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}");
+                return;
+            }
+        }
+    }
+}
+
+/// Closes by a reset instead of a FIN.
+pub fn reset(stream: TcpStream) {
+    SockRef::from(&stream)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+}
+
+/// Writes over and over until nothing has been taken for a while; returns how much was taken.
+pub fn write_until_stalled(mut stream: &TcpStream, bytes: &[u8]) -> usize {
+    const A_WHILE: Duration = Duration::from_millis(400);
+    stream.set_nonblocking(true).unwrap();
+    let (mut sent, mut progress) = (0, Instant::now());
+    while sent < bytes.len() && progress.elapsed() < A_WHILE {
+        match stream.write(&bytes[sent..]) {
+            Ok(n) => {
+                sent += n;
+                progress = Instant::now();
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    stream.set_nonblocking(false).unwrap();
+    sent
+}
+
+/// Waits for a condition; one that does not come is a failure.
+pub fn until(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) -> Duration {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(
+            begun.elapsed() < patience,
+            "not within {patience:?}: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    begun.elapsed()
+}

@@ -1,0 +1,229 @@
+//! The relay as a process: its log, its table of counters, its descriptors.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use unmangle::lab::{Lab, Process};
+
+use super::{PATIENCE, UNMANGLE, until};
+
+/// A relay that runs, with two workers; dropped, it is killed.
+pub struct Relay {
+    process: Process,
+}
+
+/// Open descriptors by kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Descriptors {
+    pub sockets: usize,
+    /// Ends of pipes.
+    pub pipes: usize,
+    pub others: usize,
+}
+
+/// Two free pipes of two ends each, for each of two workers.
+const FREE_PIPE_ENDS: usize = 8;
+
+// === impl Relay ===
+
+impl Relay {
+    /// Starts one and waits until it relays; `more` comes last, and wins.
+    pub fn start(lab: &Lab, more: &[&str]) -> Self {
+        Self::start_by(lab, &[], more)
+    }
+
+    /// The same, started by another program, such as `["nice", "-n", "5"]`.
+    pub fn start_by(lab: &Lab, starter: &[&str], more: &[&str]) -> Self {
+        let mut relay = Self::launch(lab, starter, more);
+        relay.process.ready("\"relaying\"", PATIENCE).unwrap();
+        relay
+    }
+
+    /// Starts one and waits for nothing.
+    pub fn launch(lab: &Lab, starter: &[&str], more: &[&str]) -> Self {
+        let line = [starter, &[UNMANGLE, "run"]].concat();
+        let mut command = lab.relay().command(line[0]);
+        command.args(&line[1..]);
+        command.args(["--workers", "2"]);
+        for (flag, value) in [
+            ("--mangled-side", "fw0"),
+            ("--intercept", "22"),
+            ("--profile", "cisco-pix"),
+            ("--log-format", "json"),
+        ] {
+            if !more.contains(&flag) {
+                command.args([flag, value]);
+            }
+        }
+        // Each has a log of its own.
+        let number = rand::random::<u32>();
+        let log = lab.directory().join(format!("relay-{number:08x}.log"));
+        let process = Process::start("relay", command.args(more), &log).unwrap();
+        Self { process }
+    }
+
+    /// Starts one that must refuse: exit code 2 and one line, which is returned.
+    pub fn refusal(lab: &Lab, starter: &[&str], more: &[&str]) -> String {
+        let mut relay = Self::launch(lab, starter, more);
+        let code = relay.exit_code();
+        let log = relay.log();
+        assert_eq!(code, Some(2), "{more:?}: {log}");
+        assert_eq!(log.lines().count(), 1, "{more:?}: {log}");
+        log.trim_end().to_owned()
+    }
+
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.process.ended().unwrap().is_some()
+    }
+
+    /// Waits for its end and returns its exit code.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        let status = self.process.wait(PATIENCE).unwrap();
+        status.expect("the relay ends").code()
+    }
+
+    /// Asks it to end and sees that it does so in order.
+    pub fn stop(mut self) -> String {
+        self.signal(Signal::TERM);
+        assert_eq!(self.exit_code(), Some(0), "{}", self.log());
+        self.log()
+    }
+
+    /// Lines of the log that are events with this message.
+    pub fn events(&self, message: &str) -> Vec<Value> {
+        self.log()
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter(|event| event["message"] == message)
+            .collect()
+    }
+
+    /// Waits until this many sessions have ended, and returns their lines.
+    pub fn ended(&self, sessions: usize) -> Vec<Value> {
+        let count = || self.events("session ended").len();
+        until("sessions end and are logged", PATIENCE, || {
+            count() >= sessions
+        });
+        self.events("session ended")
+    }
+
+    /// Waits for the line of the session that this client had.
+    pub fn ended_for(&self, client: SocketAddr) -> Value {
+        let find = || {
+            let events = self.events("session ended");
+            let client = client.to_string();
+            events.into_iter().find(|event| event["client"] == client)
+        };
+        until("the session ends and is logged", PATIENCE, || {
+            find().is_some()
+        });
+        find().unwrap()
+    }
+
+    /// The table as it stands now, by name: counters, and how often each time was recorded.
+    pub fn table(&self) -> BTreeMap<String, u64> {
+        let before = tables(&self.log()).len();
+        self.signal(Signal::USR1);
+        until("the table is printed", PATIENCE, || {
+            tables(&self.log()).len() > before
+        });
+        tables(&self.log()).pop().unwrap()
+    }
+
+    pub fn descriptors(&self) -> Descriptors {
+        let mut open = Descriptors::default();
+        let directory = format!("/proc/{}/fd", self.id());
+        for entry in fs::read_dir(directory).unwrap().flatten() {
+            let Ok(target) = fs::read_link(entry.path()) else {
+                continue;
+            };
+            match target.to_string_lossy().split(':').next() {
+                Some("socket") => open.sockets += 1,
+                Some("pipe") => open.pipes += 1,
+                _ => open.others += 1,
+            }
+        }
+        open
+    }
+
+    /// Sees that nothing is left of the sessions there were since `before`, free pipes aside.
+    pub fn holds_no_more_than(&self, before: Descriptors) {
+        let mut now = Descriptors::default();
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < PATIENCE {
+            now = self.descriptors();
+            if now.sockets <= before.sockets
+                && now.others <= before.others
+                && now.pipes <= before.pipes + FREE_PIPE_ENDS
+            {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("descriptors are left: {before:?} before, {now:?} now");
+    }
+
+    /// Memory that is really there, in bytes.
+    pub fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kib = line.unwrap().split_whitespace().nth(1).unwrap();
+        kib.parse::<u64>().unwrap() * 1024
+    }
+
+    /// Time on a processor, in ticks of 10 ms.
+    pub fn ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
+        // The name in brackets may hold anything; user and system time are 12 fields after it.
+        let fields: Vec<_> = stat
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+
+    /// The process that owns the rules.
+    pub fn rule_owner(&self) -> Option<u32> {
+        let children = format!("/proc/{0}/task/{0}/children", self.id());
+        let children = fs::read_to_string(children).unwrap_or_default();
+        children.split_whitespace().find_map(|child| {
+            let child = child.parse().ok()?;
+            let name = fs::read_to_string(format!("/proc/{child}/comm")).ok()?;
+            (name.trim() == "nft").then_some(child)
+        })
+    }
+}
+
+/// Every table in a log, first to last; a table is complete with its last counter.
+fn tables(log: &str) -> Vec<BTreeMap<String, u64>> {
+    let mut tables = Vec::new();
+    let mut table = BTreeMap::new();
+    for line in log.lines().filter(|line| !line.starts_with('{')) {
+        let words: Vec<_> = line.split_whitespace().collect();
+        if let Some(at) = words.iter().position(|word| word.parse::<u64>().is_ok()) {
+            table.insert(words[..at].join(" "), words[at].parse().unwrap());
+        }
+        if words.first() == Some(&"pipes_evicted") {
+            tables.push(std::mem::take(&mut table));
+        }
+    }
+    tables
+}

@@ -1,0 +1,125 @@
+//! The relay comes and goes without harm to what runs through the box.
+//!
+//! These tests need root, and without it are skipped except in CI.
+
+mod site;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use unmangle::lab::{Family, OpenedFrom};
+
+use site::{
+    FAMILIES, OPENED, PATIENCE, Pair, Relay, Site, carry, expect_reset, pattern, talk, until,
+};
+
+/// Tells the relay to stop, and waits until it takes no new connection.
+fn begin_drain(site: &Site, relay: &Relay, signal: Signal) {
+    relay.signal(signal);
+    until("nothing new is taken", PATIENCE, || !site.is_intercepting());
+}
+
+#[test]
+fn sessions_that_run_unrelayed_outlive_the_start_and_the_stop_of_a_relay() {
+    let Some(site) = Site::put_up() else { return };
+    let pairs = || OPENED.into_iter().zip(FAMILIES);
+    let open = |(opened, family)| site.connect(opened, family);
+    let (busy, idle): (Vec<Pair>, Vec<Pair>) =
+        (pairs().map(open).collect(), pairs().map(open).collect());
+    busy.iter().chain(&idle).for_each(talk);
+
+    let (over, rounds) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let bytes = pattern(1, 200_000);
+            while !over.load(Ordering::Relaxed) {
+                for pair in &busy {
+                    carry(&pair.client, &pair.server, &bytes);
+                    carry(&pair.server, &pair.client, &bytes);
+                }
+                rounds.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let several_rounds = || {
+            let begun = rounds.load(Ordering::Relaxed);
+            until("data flows", PATIENCE, || {
+                rounds.load(Ordering::Relaxed) > begun + 3
+            });
+        };
+        several_rounds();
+        for _ in 0..3 {
+            let relay = site.relay(&[]);
+            several_rounds();
+            talk(&site.connect(OpenedFrom::Client, Family::V4));
+            assert_eq!(relay.ended(1).len(), 1, "only the new one was relayed");
+            relay.stop();
+            several_rounds();
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    busy.iter().chain(&idle).for_each(talk);
+}
+
+#[test]
+fn a_relayed_session_goes_on_after_sigterm_until_it_ends_and_new_ones_pass_unrelayed() {
+    let Some(site) = Site::put_up() else { return };
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut relay = site.relay(&[]);
+        let listener = site.listen(OpenedFrom::Client.listener(), Family::V4);
+        let old = site.connect_to(&listener, OpenedFrom::Client);
+        talk(&old);
+        begin_drain(&site, &relay, signal);
+        carry(&old.client, &old.server, &pattern(1, 3_000_000));
+
+        let new = site.connect_to(&listener, OpenedFrom::Client);
+        talk(&new);
+        carry(&old.server, &old.client, &pattern(2, 3_000_000));
+        assert!(!relay.has_ended());
+        drop(old);
+        assert_eq!(relay.exit_code(), Some(0), "{}", relay.log());
+        assert_eq!(
+            relay.events("session ended").len(),
+            1,
+            "the new one was not relayed"
+        );
+        assert_eq!(relay.events("drained").len(), 1);
+        assert!(!site.has_table());
+        // It ran beside the relay, and does not need it.
+        talk(&new);
+    }
+}
+
+#[test]
+fn what_still_runs_when_the_drain_is_over_is_reset() {
+    let Some(site) = Site::put_up() else { return };
+    let mut relay = site.relay(&["--drain", "500ms"]);
+    let pair = site.connect(OpenedFrom::Client, Family::V6);
+    talk(&pair);
+    relay.signal(Signal::TERM);
+    expect_reset(&pair.client);
+    expect_reset(&pair.server);
+    assert_eq!(relay.exit_code(), Some(0), "{}", relay.log());
+    let session = &relay.events("session ended")[0];
+    assert_eq!(
+        (&session["closed_by"], &session["how"]),
+        (&"relay".into(), &"drain".into())
+    );
+    assert!(!site.has_table());
+}
+
+#[test]
+fn a_second_signal_ends_the_drain_at_once() {
+    let Some(site) = Site::put_up() else { return };
+    let mut relay = site.relay(&["--drain", "10m"]);
+    let pair = site.connect(OpenedFrom::Client, Family::V4);
+    talk(&pair);
+    begin_drain(&site, &relay, Signal::TERM);
+    talk(&pair);
+    let begun = Instant::now();
+    relay.signal(Signal::TERM);
+    expect_reset(&pair.client);
+    expect_reset(&pair.server);
+    assert_eq!(relay.exit_code(), Some(0), "{}", relay.log());
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
