@@ -18,7 +18,8 @@ use crate::lab::matrix::label;
 use crate::lab::runner::Terms;
 use crate::lab::{
     Case, Error, Family, FlowDirection, Interrupt, Matrix, OpenedFrom, Outcome, Path, Report, Row,
-    Runner, Scenario, Strict, Tool, ground, require, requirements, scenario, verdict, wire,
+    Runner, Scenario, Strict, Tool, ground, require, requirements, rootless, scenario, verdict,
+    wire,
 };
 
 /// Prove it: hosts in network namespaces around an emulated firewall.
@@ -128,6 +129,10 @@ enum Families {
 
 /// Runs the subcommand.
 pub fn main(args: Args) -> anyhow::Result<ExitCode> {
+    // First of all: a process that has threads may not.
+    if let Command::Run(_) | Command::Shell(_) = args.command {
+        rootless::enter().map_err(|error| usage(error.into()))?;
+    }
     logging::start(logging::Format::Human, &args.log)?;
     let result = match args.command {
         Command::Run(args) => run(args),
@@ -139,10 +144,15 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     };
-    result.map_err(|error| match error.downcast_ref::<Error>() {
+    result.map_err(usage)
+}
+
+/// What was asked for and cannot be done here ends with exit code 2.
+fn usage(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<Error>() {
         Some(lab) if lab.is_usage() => Usage(lab.to_string()).into(),
         _ => error,
-    })
+    }
 }
 
 fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
@@ -248,6 +258,8 @@ fn progress(length: usize) -> ProgressBar {
 fn list() -> anyhow::Result<ExitCode> {
     if requirements::is_root() {
         ground::sweep()?;
+    } else {
+        rootless::sweep();
     }
     for scenario in scenario::all() {
         println!(

@@ -9,8 +9,11 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The lab makes network namespaces.
-    #[error("the lab needs root: run it as root, or with sudo")]
+    #[error("this needs root: run it as root, or with sudo")]
     NotRoot,
+    /// Without root it needs a user namespace.
+    #[error("without root the lab needs what this machine forbids: {0} (or run it as root)")]
+    Forbidden(String),
     /// A program the lab calls is not installed.
     #[error("{tool} is not installed: apt install {package}")]
     MissingTool {
@@ -83,6 +86,7 @@ impl Error {
         matches!(
             self,
             Self::NotRoot
+                | Self::Forbidden(_)
                 | Self::MissingTool { .. }
                 | Self::UnknownScenario { .. }
                 | Self::ReportTaken(_)

@@ -25,6 +25,7 @@ pub mod payload;
 pub mod process;
 pub mod report;
 pub mod requirements;
+pub mod rootless;
 pub mod row;
 pub mod rsyncd;
 pub mod runner;

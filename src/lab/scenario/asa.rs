@@ -24,7 +24,7 @@ pub(super) fn scenario() -> Scenario {
                 allows; MSS lowered to 1380; 0.3 % of the packets are lost on the long leg.",
         firewall: Between::both(mangling),
         long_leg: Between::both(isn_rewrite::losing()),
-        profile: "isn-rewrite",
+        profile: "asa",
         tool: Tool::Scp,
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn scenario() -> Scenario {
         story: "No packet over 1020 bytes passes the firewall, and nobody is told.",
         firewall: Between::both(swallowing),
         long_leg: Between::default(),
-        profile: "cisco-pix",
+        profile: "blackhole",
         tool: Tool::Scp,
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn scenario() -> Scenario {
         story: "The firewall forgets a flow that was idle for 20 s, and drops its later packets.",
         firewall: Between::both(forgetful),
         long_leg: Between::default(),
-        profile: "clean",
+        profile: "idle-drop",
         tool: Tool::SshIdle,
     }
 }
