@@ -5,6 +5,7 @@
 
 mod lab;
 mod logging;
+mod normalise;
 mod plan;
 mod rules;
 mod run;
@@ -25,6 +26,7 @@ struct Args {
 enum Command {
     Run(run::Args),
     Rules(rules::Args),
+    Normalise(normalise::Args),
     Lab(lab::Args),
 }
 
@@ -38,6 +40,7 @@ pub fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Run(args) => run::main(args),
         Command::Rules(args) => rules::main(args),
+        Command::Normalise(args) => normalise::main(args),
         Command::Lab(args) => lab::main(args),
     };
     match result {

@@ -150,7 +150,9 @@ async fn relay(
     let mut tell = signal(SignalKind::user_defined1())?;
     let announced = format!(
         "{} on {} with profile {}",
-        plan.intercept.ports, plan.intercept.mangled_side, sessions.mangled.name
+        plan.interceptions[0].intercept.ports,
+        plan.interceptions[0].intercept.mangled_side,
+        sessions.mangled.name
     );
     let server = Server::start(sessions, listeners).context("starting the workers")?;
     let mut owned = Owned::apply(plan).await?;

@@ -6,115 +6,248 @@
 
 use std::fmt::Write;
 
-use crate::config::Networks;
+use crate::config::{Intercept, Networks};
 
-use super::plan::Plan;
+use super::plan::{Interception, Plan, Tracking};
 use super::routes::Family;
+use super::select::Opening;
 
 /// What `iptables-restore --noflush` (or `ip6tables-restore --noflush`) loads.
 pub fn restore(plan: &Plan, family: Family) -> String {
+    let mut text = String::new();
+    // nftables asks the routing table (`fib daddr oifname`); iptables cannot.
+    line(
+        &mut text,
+        "# Name what lies beyond the mangled side with --to, or flows that never cross it are taken too.",
+    );
+    raw(&mut text, plan, family);
+    mangle(&mut text, plan, family);
+    text
+}
+
+const SYN: &str = "-p tcp --tcp-flags FIN,SYN,RST,ACK SYN";
+
+/// Marks what is the relay's, and keeps its legs apart in conntrack.
+fn raw(text: &mut String, plan: &Plan, family: Family) {
     let mark = format!("{0}/{0}", plan.mark);
-    let interface = &plan.intercept.mangled_side;
-    let (loopback, nets): (_, fn(&Networks) -> Vec<String>) = match family {
-        Family::V4 => ("127.0.0.1", |nets| {
-            nets.v4().map(|net| net.to_string()).collect()
-        }),
-        Family::V6 => ("::1", |nets| nets.v6().map(|net| net.to_string()).collect()),
+    line(text, "*raw");
+    for chain in [
+        "UNMANGLE_TAKE",
+        "UNMANGLE_OPEN",
+        "UNMANGLE_ZONE",
+        "UNMANGLE_SENT",
+    ] {
+        line(text, &format!(":{chain} - [0:0]"));
+    }
+    line(text, "-A PREROUTING -j UNMANGLE_TAKE");
+    line(
+        text,
+        "-A OUTPUT -m addrtype ! --src-type LOCAL -j UNMANGLE_SENT",
+    );
+    line(
+        text,
+        &format!(
+            "-A UNMANGLE_TAKE -m socket --transparent --nowildcard -j MARK --set-xmark {mark}"
+        ),
+    );
+    line(
+        text,
+        &format!("-A UNMANGLE_TAKE {SYN} -m addrtype --dst-type UNICAST -j UNMANGLE_OPEN"),
+    );
+    line(
+        text,
+        &format!("-A UNMANGLE_TAKE -m mark --mark {mark} -j UNMANGLE_ZONE"),
+    );
+    match plan.tracking {
+        Tracking::Zones(zones) => {
+            for (chain, direction) in [("ZONE", "-i"), ("SENT", "-o")] {
+                for side in plan.mangled_sides() {
+                    line(
+                        text,
+                        &format!(
+                            "-A UNMANGLE_{chain} {direction} {side} -j CT --zone {}",
+                            zones.mangled
+                        ),
+                    );
+                    line(
+                        text,
+                        &format!("-A UNMANGLE_{chain} {direction} {side} -j RETURN"),
+                    );
+                }
+                line(
+                    text,
+                    &format!("-A UNMANGLE_{chain} -j CT --zone {}", zones.clean),
+                );
+            }
+        }
+        Tracking::Notrack => {
+            for chain in ["ZONE", "SENT"] {
+                line(text, &format!("-A UNMANGLE_{chain} -j CT --notrack"));
+            }
+        }
+    }
+    for interception in &plan.interceptions {
+        for matches in selected(&interception.intercept, family, Opening::Syn) {
+            line(
+                text,
+                &format!("-A UNMANGLE_OPEN -p tcp{matches} -j MARK --set-xmark {mark}"),
+            );
+        }
+    }
+    line(text, "COMMIT");
+}
+
+/// Hands opening packets to the listeners, and strips them.
+fn mangle(text: &mut String, plan: &Plan, family: Family) {
+    let mark = format!("{0}/{0}", plan.mark);
+    let loopback = match family {
+        Family::V4 => "127.0.0.1",
+        Family::V6 => "::1",
+    };
+    line(text, "*mangle");
+    for chain in ["UNMANGLE_HAND", "UNMANGLE_SEND"] {
+        line(text, &format!(":{chain} - [0:0]"));
+    }
+    for index in 0..plan.interceptions.len() {
+        line(text, &format!(":UNMANGLE_STRIP_{index} - [0:0]"));
+    }
+    line(
+        text,
+        &format!("-A PREROUTING -m mark --mark {mark} -j UNMANGLE_HAND"),
+    );
+    line(
+        text,
+        "-A OUTPUT -m addrtype ! --src-type LOCAL -j UNMANGLE_SEND",
+    );
+    // TPROXY ends the walk: stripping comes first.
+    for (index, interception) in plan.interceptions.iter().enumerate() {
+        let side = &interception.intercept.mangled_side;
+        for opening in [Opening::Syn, Opening::SynAck] {
+            for matches in selected(&interception.intercept, family, opening) {
+                let flags = match opening {
+                    Opening::Syn => SYN,
+                    Opening::SynAck => "-p tcp --tcp-flags FIN,SYN,RST,ACK SYN,ACK",
+                };
+                for (chain, direction) in [("HAND", "-i"), ("SEND", "-o")] {
+                    line(
+                        text,
+                        &format!(
+                            "-A UNMANGLE_{chain} {direction} {side} {flags}{matches} -j UNMANGLE_STRIP_{index}"
+                        ),
+                    );
+                }
+            }
+        }
+        strip(text, index, interception, family);
+    }
+    for interception in &plan.interceptions {
+        let interface = &interception.intercept.mangled_side;
+        let listen = interception.listen;
+        for (side, port) in [("", listen.mangled), ("! ", listen.clean)] {
+            for matches in selected(&interception.intercept, family, Opening::Syn) {
+                line(
+                    text,
+                    &format!(
+                        "-A UNMANGLE_HAND {side}-i {interface} {SYN}{matches} -j TPROXY --on-ip {loopback} \
+                         --on-port {port} --tproxy-mark {mark}"
+                    ),
+                );
+            }
+        }
+    }
+    line(text, "COMMIT");
+}
+
+/// The chain that strips what one interception's profile forbids.
+fn strip(text: &mut String, index: usize, interception: &Interception, family: Family) {
+    let chain = format!("-A UNMANGLE_STRIP_{index} -p tcp");
+    let strip = interception.strip;
+    let options: Vec<_> = [
+        ("sack-permitted", strip.sack_permitted),
+        ("wscale", strip.window_scale),
+        ("timestamp", strip.timestamps),
+    ]
+    .into_iter()
+    .filter_map(|(option, stripped)| stripped.then_some(option))
+    .collect();
+    if !options.is_empty() {
+        line(
+            text,
+            &format!(
+                "{chain} -j TCPOPTSTRIP --strip-options {}",
+                options.join(",")
+            ),
+        );
+    }
+    if strip.ecn {
+        line(
+            text,
+            &match family {
+                Family::V4 => format!("{chain} -j ECN --ecn-tcp-remove"),
+                Family::V6 => {
+                    "# ip6tables has no target that takes the offer of ECN away.".to_owned()
+                }
+            },
+        );
+    }
+    if let Some(mss) = interception.mss {
+        line(
+            text,
+            &format!("{chain} --tcp-flags SYN SYN -j TCPMSS --set-mss {mss}"),
+        );
+    }
+}
+
+/// Ports and networks of SYNs or SYN-ACKs, once for each pair of networks; each match follows a blank.
+fn selected(intercept: &Intercept, family: Family, opening: Opening) -> Vec<String> {
+    let (port, source, destination) = match opening {
+        Opening::Syn => ("--dports", "-s", "-d"),
+        Opening::SynAck => ("--sports", "-d", "-s"),
     };
     let named = |switch: &str, networks: &Networks| -> Vec<String> {
         // One empty match stands for everywhere; no match at all for nowhere in this family.
         if networks.is_everywhere() {
             return vec![String::new()];
         }
-        nets(networks)
-            .iter()
-            .map(|net| format!(" {switch} {net}"))
-            .collect()
+        match family {
+            Family::V4 => networks
+                .v4()
+                .map(|net| format!(" {switch} {net}"))
+                .collect(),
+            Family::V6 => networks
+                .v6()
+                .map(|net| format!(" {switch} {net}"))
+                .collect(),
+        }
     };
-    let (from, to) = (
-        named("-s", &plan.intercept.from),
-        named("-d", &plan.intercept.to),
-    );
-    let ports = plan.intercept.ports.to_string().replace(", ", ",");
-    let mut text = String::new();
-    let mut line = |line: String| writeln!(text, "{line}").expect("a String takes every write");
-    let syn = "-p tcp --tcp-flags FIN,SYN,RST,ACK SYN";
-
-    // nftables asks the routing table (`fib daddr oifname`); iptables cannot.
-    line("# Name what lies beyond the mangled side with --to, or flows that never cross it are taken too.".into());
-    line("*raw".into());
-    for chain in ["UNMANGLE_TAKE", "UNMANGLE_OPEN", "UNMANGLE_SEND"] {
-        line(format!(":{chain} - [0:0]"));
-    }
-    line("-A PREROUTING -j UNMANGLE_TAKE".into());
-    line("-A OUTPUT -j UNMANGLE_SEND".into());
-    line(format!(
-        "-A UNMANGLE_TAKE -m socket --transparent --nowildcard -j MARK --set-xmark {mark}"
-    ));
-    line(format!(
-        "-A UNMANGLE_TAKE {syn} -m multiport --dports {ports} -m addrtype --dst-type UNICAST -j UNMANGLE_OPEN"
-    ));
-    for (side, zone) in [("", plan.zones.mangled), ("! ", plan.zones.clean)] {
-        line(format!(
-            "-A UNMANGLE_TAKE {side}-i {interface} -m mark --mark {mark} -j CT --zone {zone}"
-        ));
-        line(format!(
-            "-A UNMANGLE_SEND {side}-o {interface} -m addrtype ! --src-type LOCAL -j CT --zone {zone}"
-        ));
-    }
-    for source in &from {
-        for destination in &to {
-            line(format!(
-                "-A UNMANGLE_OPEN{source}{destination} -j MARK --set-xmark {mark}"
-            ));
+    let ports: Vec<_> = intercept
+        .ports
+        .iter()
+        .map(|port| port.to_string())
+        .collect();
+    let mut selected = Vec::new();
+    // `multiport` takes 15 ports at most.
+    for ports in ports.chunks(15) {
+        for from in named(source, &intercept.from) {
+            for to in named(destination, &intercept.to) {
+                selected.push(format!(
+                    " -m multiport {port} {}{from}{to}",
+                    ports.join(",")
+                ));
+            }
         }
     }
-    line("COMMIT".into());
+    selected
+}
 
-    line("*mangle".into());
-    for chain in ["UNMANGLE_HAND", "UNMANGLE_STRIP", "UNMANGLE_SEND"] {
-        line(format!(":{chain} - [0:0]"));
-    }
-    line("-A PREROUTING -j UNMANGLE_HAND".into());
-    line("-A OUTPUT -j UNMANGLE_SEND".into());
-    line(format!(
-        "-A UNMANGLE_HAND -i {interface} -p tcp --tcp-flags SYN SYN -m mark --mark {mark} -j UNMANGLE_STRIP"
-    ));
-    for (side, port) in [("", plan.listen.mangled), ("! ", plan.listen.clean)] {
-        line(format!(
-            "-A UNMANGLE_HAND {side}-i {interface} {syn} -m mark --mark {mark} -j TPROXY --on-ip {loopback} \
-             --on-port {port} --tproxy-mark {mark}"
-        ));
-    }
-    line(format!(
-        "-A UNMANGLE_SEND -o {interface} -p tcp --tcp-flags SYN SYN -m addrtype ! --src-type LOCAL -j UNMANGLE_STRIP"
-    ));
-    let mut options = Vec::new();
-    if plan.strip.sack_permitted {
-        options.push("sack-permitted");
-    }
-    if plan.strip.window_scale {
-        options.push("wscale");
-    }
-    if !options.is_empty() {
-        line(format!(
-            "-A UNMANGLE_STRIP -p tcp -j TCPOPTSTRIP --strip-options {}",
-            options.join(",")
-        ));
-    }
-    if let Some(mss) = plan.mss {
-        line(format!(
-            "-A UNMANGLE_STRIP -p tcp --tcp-flags SYN SYN -j TCPMSS --set-mss {mss}"
-        ));
-    }
-    line("COMMIT".into());
-    text
+fn line(text: &mut String, line: &str) {
+    writeln!(text, "{line}").expect("a String takes every write");
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Intercept, Profile};
+    use crate::config::Profile;
     use crate::rules::ListenPorts;
 
     #[test]
@@ -134,7 +267,7 @@ mod tests {
                 clean: 4002,
             },
         );
-        assert!(restore(&plan, Family::V4).contains("-A UNMANGLE_OPEN -s 10.0.0.0/8 -j MARK"));
+        assert!(restore(&plan, Family::V4).contains("--dports 22 -s 10.0.0.0/8 -j MARK"));
         assert!(!restore(&plan, Family::V6).contains("-A UNMANGLE_OPEN"));
         assert!(restore(&plan, Family::V4).contains("--strip-options sack-permitted,wscale"));
     }

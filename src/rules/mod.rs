@@ -6,12 +6,16 @@
 pub mod check;
 pub mod iptables;
 pub mod nft;
+pub mod normalise;
 pub mod own;
+mod owner;
 pub mod plan;
 pub mod preflight;
 pub mod routes;
+mod select;
+mod strip;
 pub mod survey;
 mod tool;
 
 pub use own::{OwnError, Owned};
-pub use plan::{ListenPorts, Plan, Zones};
+pub use plan::{Conflict, Interception, ListenPorts, Plan, Tracking, Zones};

@@ -12,7 +12,10 @@
 
 use std::fmt::Write;
 
-use super::plan::Plan;
+use super::plan::{Interception, Plan, Tracking, Zones};
+use super::routes::Family;
+use super::select::{Opening, Selection, Selector};
+use super::strip;
 
 /// The one table: `inet unmangle`.
 pub const TABLE: &str = "unmangle";
@@ -27,68 +30,192 @@ pub enum Ownership {
     Nobody,
 }
 
+impl Ownership {
+    /// The line that says so in a table.
+    pub(super) fn flags(self) -> &'static str {
+        match self {
+            Ownership::Process => "\tflags owner\n\n",
+            Ownership::Nobody => "",
+        }
+    }
+}
+
 /// The whole table, ready for `nft -f`.
 pub fn table(plan: &Plan, ownership: Ownership) -> String {
     let mark = plan.mark;
-    let interface = &plan.intercept.mangled_side;
-    let (mangled_zone, clean_zone) = (plan.zones.mangled, plan.zones.clean);
-    let (mangled_port, clean_port) = (plan.listen.mangled, plan.listen.clean);
-    let owner = match ownership {
-        Ownership::Process => "\tflags owner\n\n",
-        Ownership::Nobody => "",
-    };
-    let open = open_rules(plan);
-    let strip = strip_rules(plan);
+    let owner = ownership.flags();
+    let sides = sides(plan);
+    let Chains {
+        arrive,
+        send,
+        open,
+        strip,
+        deliver,
+    } = chains(plan, &sides);
+    let ours = format!("meta mark & {mark} == {mark}");
+    let [zone, send_zone] = [
+        (ours.as_str(), "iifname"),
+        ("fib saddr type != local", "oifname"),
+    ]
+    .map(|(matches, direction)| track(plan.tracking, matches, direction, &sides));
     format!(
         r#"table inet {TABLE} {{
 {owner}	# What is the relay's: the packets of its legs (ICMP errors too), and the packets that open a connection.
 	chain take {{
 		type filter hook prerouting priority raw - 10; policy accept;
 		socket transparent 1 meta mark set meta mark | {mark}
-		tcp flags & (fin | syn | rst | ack) == syn jump open
-		meta mark & {mark} == {mark} iifname "{interface}" tcp flags & syn == syn jump strip
-	}}
+		tcp flags & (fin | syn | rst | ack) == syn fib daddr type unicast jump open
+{arrive}	}}
 
+	# From a mangled side to another interface, or back.
 	chain open {{
 {open}	}}
 
-	# What the firewall would get wrong is not negotiated.
-	chain strip {{
-{strip}	}}
-
-	# Both legs carry the same addresses and ports: each has a zone of its own.
+{strip}	# Both legs carry the same addresses and ports, and would collide in one table.
 	chain zone {{
 		type filter hook prerouting priority raw; policy accept;
-		meta mark & {mark} == {mark} iifname "{interface}" ct zone set {mangled_zone}
-		meta mark & {mark} == {mark} iifname != "{interface}" ct zone set {clean_zone}
-	}}
+{zone}	}}
 
 	chain hand {{
 		type filter hook prerouting priority mangle; policy accept;
-		meta mark & {mark} == {mark} tcp flags & (fin | syn | rst | ack) == syn jump deliver
+		{ours} tcp flags & (fin | syn | rst | ack) == syn jump deliver
 	}}
 
 	chain deliver {{
-		meta nfproto ipv4 meta l4proto tcp iifname "{interface}" tproxy ip to 127.0.0.1:{mangled_port} accept
-		meta nfproto ipv6 meta l4proto tcp iifname "{interface}" tproxy ip6 to [::1]:{mangled_port} accept
-		meta nfproto ipv4 meta l4proto tcp tproxy ip to 127.0.0.1:{clean_port} accept
-		meta nfproto ipv6 meta l4proto tcp tproxy ip6 to [::1]:{clean_port} accept
-	}}
+{deliver}	}}
 
 	# What the relay sends bears an address that is not this host's.
 	chain send {{
 		type filter hook output priority raw - 10; policy accept;
-		fib saddr type != local oifname "{interface}" tcp flags & syn == syn jump strip
-	}}
+{send}	}}
 
 	chain send_zone {{
 		type filter hook output priority raw; policy accept;
-		fib saddr type != local oifname "{interface}" ct zone set {mangled_zone}
-		fib saddr type != local oifname != "{interface}" ct zone set {clean_zone}
-	}}
+{send_zone}	}}
 }}
 "#
     )
+}
+
+/// What each interception adds.
+#[derive(Default)]
+struct Chains {
+    arrive: String,
+    send: String,
+    open: String,
+    /// Whole chains: what each profile would have the firewall get wrong is not negotiated.
+    strip: String,
+    deliver: String,
+}
+
+fn chains(plan: &Plan, sides: &str) -> Chains {
+    let mark = plan.mark;
+    let mut chains = Chains::default();
+    for (index, interception) in plan.interceptions.iter().enumerate() {
+        let side = &interception.intercept.mangled_side;
+        let selection = Selection::from(&interception.intercept);
+        let syns = selection.of(Opening::Syn);
+        for Selector { text, .. } in &syns {
+            rule(
+                &mut chains.open,
+                &format!(
+                    "iifname \"{side}\" fib daddr oifname != {sides} {text}meta mark set meta mark | {mark}"
+                ),
+            );
+            rule(
+                &mut chains.open,
+                &format!(
+                    "iifname != {sides} fib daddr oifname \"{side}\" {text}meta mark set meta mark | {mark}"
+                ),
+            );
+        }
+        deliver(&mut chains.deliver, interception, &syns);
+
+        let lost = strip::rules(interception.strip, interception.mss);
+        if lost.is_empty() {
+            continue;
+        }
+        for Selector { text, .. } in syns.iter().chain(&selection.of(Opening::SynAck)) {
+            let to = format!("{text}jump strip_{index}");
+            rule(
+                &mut chains.arrive,
+                &format!("meta mark & {mark} == {mark} iifname \"{side}\" {to}"),
+            );
+            rule(
+                &mut chains.send,
+                &format!("fib saddr type != local oifname \"{side}\" {to}"),
+            );
+        }
+        writeln!(chains.strip, "\tchain strip_{index} {{").expect("a String takes every write");
+        lost.iter().for_each(|lost| rule(&mut chains.strip, lost));
+        chains.strip.push_str("\t}\n\n");
+    }
+    chains
+}
+
+/// Hands opening packets to the listener of the side that they come from.
+fn deliver(rules: &mut String, interception: &Interception, syns: &[Selector]) {
+    let side = &interception.intercept.mangled_side;
+    for (direction, port) in [
+        (format!("iifname \"{side}\""), interception.listen.mangled),
+        (
+            format!("iifname != \"{side}\" fib daddr oifname \"{side}\""),
+            interception.listen.clean,
+        ),
+    ] {
+        for selector in syns {
+            for family in selector.families() {
+                let (family, to) = match family {
+                    Family::V4 => ("ipv4", format!("ip to 127.0.0.1:{port}")),
+                    Family::V6 => ("ipv6", format!("ip6 to [::1]:{port}")),
+                };
+                let text = &selector.text;
+                rule(
+                    rules,
+                    &format!(
+                        "meta nfproto {family} meta l4proto tcp {direction} {text}tproxy {to} accept"
+                    ),
+                );
+            }
+        }
+    }
+}
+
+/// Keeps the legs apart in conntrack: by a zone for each, or by leaving it out.
+fn track(tracking: Tracking, matches: &str, direction: &str, sides: &str) -> String {
+    let mut rules = String::new();
+    match tracking {
+        Tracking::Zones(Zones { mangled, clean }) => {
+            rule(
+                &mut rules,
+                &format!("{matches} {direction} {sides} ct zone set {mangled}"),
+            );
+            rule(
+                &mut rules,
+                &format!("{matches} {direction} != {sides} ct zone set {clean}"),
+            );
+        }
+        Tracking::Notrack => rule(&mut rules, &format!("{matches} notrack")),
+    }
+    rules
+}
+
+/// Every mangled side, as the right side of a match.
+pub(super) fn sides(plan: &Plan) -> String {
+    let sides: Vec<_> = plan
+        .mangled_sides()
+        .iter()
+        .map(|side| format!("\"{side}\""))
+        .collect();
+    match sides.as_slice() {
+        [one] => one.clone(),
+        many => format!("{{ {} }}", many.join(", ")),
+    }
+}
+
+/// Adds one line to the text of a chain.
+pub(super) fn rule(rules: &mut String, text: &str) {
+    writeln!(rules, "\t\t{text}").expect("a String takes every write");
 }
 
 /// What takes no new connection, and leaves the running ones their rules.
@@ -118,62 +245,6 @@ pub fn one_line(text: &str) -> String {
 /// shell, to which `&` would mean something else.
 pub fn input_match(plan: &Plan) -> String {
     format!("meta mark and {0} == {0}", plan.mark)
-}
-
-/// Marks an opening packet if it crosses from one side to the other and is among those that are wanted.
-fn open_rules(plan: &Plan) -> String {
-    let mark = plan.mark;
-    let interface = &plan.intercept.mangled_side;
-    let ports = &plan.intercept.ports;
-    let mut rules = String::new();
-    let mut rule = |text: &str| writeln!(rules, "\t\t{text}").expect("a String takes every write");
-    rule(&format!("tcp dport != {{ {ports} }} return"));
-    rule("fib daddr type != unicast return");
-    for (field, networks) in [
-        ("saddr", &plan.intercept.from),
-        ("daddr", &plan.intercept.to),
-    ] {
-        if networks.is_everywhere() {
-            continue;
-        }
-        let v4: Vec<_> = networks.v4().map(|net| net.to_string()).collect();
-        let v6: Vec<_> = networks.v6().map(|net| net.to_string()).collect();
-        for (family, header, list) in [("ipv4", "ip", v4), ("ipv6", "ip6", v6)] {
-            if list.is_empty() {
-                rule(&format!("meta nfproto {family} return"));
-            } else {
-                rule(&format!(
-                    "{header} {field} != {{ {} }} return",
-                    list.join(", ")
-                ));
-            }
-        }
-    }
-    rule(&format!(
-        "iifname \"{interface}\" fib daddr oifname != \"{interface}\" meta mark set meta mark | {mark}"
-    ));
-    rule(&format!(
-        "iifname != \"{interface}\" fib daddr oifname \"{interface}\" meta mark set meta mark | {mark}"
-    ));
-    rules
-}
-
-fn strip_rules(plan: &Plan) -> String {
-    let mut rules = String::new();
-    if plan.strip.sack_permitted {
-        rules.push_str("\t\treset tcp option sack-perm\n");
-    }
-    if plan.strip.window_scale {
-        rules.push_str("\t\treset tcp option window\n");
-    }
-    if let Some(mss) = plan.mss {
-        writeln!(
-            rules,
-            "\t\ttcp flags & syn == syn tcp option maxseg size set {mss}"
-        )
-        .expect("a String takes every write");
-    }
-    rules
 }
 
 #[cfg(test)]
@@ -207,19 +278,53 @@ mod tests {
     }
 
     #[test]
-    fn the_profile_decides_what_is_stripped() {
-        let stripped = |profile| strip_rules(&plan(profile));
-        assert_eq!(stripped("clean"), "");
-        assert_eq!(stripped("isn-rewrite"), "\t\treset tcp option sack-perm\n");
-        assert_eq!(stripped("wscale-strip"), "\t\treset tcp option window\n");
-        assert!(stripped("cisco-pix").contains("maxseg size set 940"));
+    fn each_interception_has_its_own_profile_and_listener() {
+        let mut plan = plan("cisco-pix");
+        let other = Intercept {
+            ports: "5432".parse().unwrap(),
+            mangled_side: "fw1".parse().unwrap(),
+            ..plan.interceptions[0].intercept.clone()
+        };
+        let listen = ListenPorts {
+            mangled: 5001,
+            clean: 5002,
+        };
+        let profile = "blackhole".parse().unwrap();
+        plan.interceptions
+            .push(Interception::new(other, &profile, listen));
+        let text = table(&plan, Ownership::Nobody);
+        assert!(
+            text.contains("iifname { \"fw0\", \"fw1\" } ct zone set"),
+            "{text}"
+        );
+        assert!(text.contains(
+            "oifname \"fw1\" tcp flags & (fin | syn | rst | ack) == (syn | ack) tcp sport { 5432 } \
+             ip daddr { 10.0.0.0/8 } jump strip_1"
+        ), "{text}");
+        assert!(
+            text.contains("chain strip_1 {\n\t\ttcp option maxseg size set 940\n\t}"),
+            "{text}"
+        );
+        assert!(
+            text.contains("tproxy ip to 127.0.0.1:5002 accept"),
+            "{text}"
+        );
+        assert!(!text.contains("[::1]"), "no source of IPv6 was named");
     }
 
     #[test]
-    fn sources_of_one_family_leave_the_other_alone() {
-        let rules = open_rules(&plan("clean"));
-        assert!(rules.contains("ip saddr != { 10.0.0.0/8 } return"));
-        assert!(rules.contains("meta nfproto ipv6 return"));
+    fn without_zones_the_same_packets_are_not_tracked() {
+        let plan = Plan {
+            tracking: Tracking::Notrack,
+            ..plan("clean")
+        };
+        let text = table(&plan, Ownership::Nobody);
+        assert!(!text.contains("ct zone"), "{text}");
+        assert_eq!(text.matches(" notrack\n").count(), 2, "{text}");
+        assert!(
+            !text.contains("chain strip"),
+            "a clean profile strips nothing"
+        );
     }
 
     #[test]

@@ -5,16 +5,10 @@
 //! table. The `ip rule` and its route have no owner: without the table no packet carries their mark, so
 //! they do nothing, and the next start finds them by their protocol number and replaces them.
 
-use std::process::Stdio;
-use std::time::Duration;
-
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStdin, Command};
-use tokio::time::Instant;
-
 use crate::config::Mark;
 
 use super::nft::{self, Ownership};
+use super::owner::{self, Owner};
 use super::plan::Plan;
 use super::routes::{self, FAMILIES, Family};
 use super::tool::{self, ToolError};
@@ -26,11 +20,13 @@ pub enum OwnError {
     #[error(transparent)]
     Tool(#[from] ToolError),
     /// Somebody has the table already.
-    #[error(
-        "table inet {} is there already: another relay runs in this network namespace",
-        nft::TABLE
-    )]
-    Taken,
+    #[error("table inet {table} is there already: another {by} runs in this network namespace")]
+    Taken {
+        /// The table.
+        table: &'static str,
+        /// Who else makes it.
+        by: &'static str,
+    },
     /// A rule of another program uses the same mark bits.
     #[error("an ip rule of another program uses the mark bits {mark}: {rule}")]
     MarkTaken {
@@ -62,27 +58,19 @@ pub enum OwnError {
 #[derive(Debug)]
 pub struct Owned {
     plan: Plan,
-    nft: Nft,
+    owner: Owner,
 }
-
-/// The `nft -i` that owns the table.
-#[derive(Debug)]
-struct Nft {
-    child: Child,
-    stdin: ChildStdin,
-}
-
-/// How long the kernel may take to show a table that was sent to it.
-const APPLY_WITHIN: Duration = Duration::from_secs(10);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Looks for what would stand in the plan's way and asks the kernel whether it can do it; changes nothing.
 ///
 /// # Errors
 /// Whatever [`Owned::apply`] would fail with, as far as it can be known before.
 pub fn check(plan: &Plan) -> Result<(), OwnError> {
-    if listed().is_ok() {
-        return Err(OwnError::Taken);
+    if owner::listed(nft::TABLE).is_ok() {
+        return Err(OwnError::Taken {
+            table: nft::TABLE,
+            by: "relay",
+        });
     }
     for family in FAMILIES {
         let rules = tool::run("ip", &["-N", family.flag(), "rule", "show"])?;
@@ -121,13 +109,13 @@ impl Owned {
     /// Nothing is left behind when this fails.
     pub async fn apply(plan: Plan) -> Result<Self, OwnError> {
         check(&plan)?;
-        let mut nft = Nft::start()?;
+        let mut owner = Owner::start(nft::TABLE)?;
         let applied = async {
             add_routes(&plan)?;
-            nft.load(&plan).await
+            owner.load(&nft::table(&plan, Ownership::Process)).await
         };
         match applied.await {
-            Ok(()) => Ok(Self { plan, nft }),
+            Ok(()) => Ok(Self { plan, owner }),
             Err(error) => {
                 remove_routes(&plan);
                 Err(error)
@@ -140,8 +128,8 @@ impl Owned {
     /// # Errors
     /// If `nft` is gone or did not do it.
     pub async fn drain(&mut self) -> Result<(), OwnError> {
-        self.nft.send(&nft::drain()).await?;
-        self.nft
+        self.owner.send(&nft::drain()).await?;
+        self.owner
             .await_listing(|table| !table.contains("tproxy"))
             .await?;
         tracing::info!("new connections are no longer taken");
@@ -150,7 +138,7 @@ impl Owned {
 
     /// Waits until the table has lost its owner, which nobody should have made happen.
     pub async fn lost(&mut self) {
-        let _ = self.nft.child.wait().await;
+        self.owner.ended().await;
     }
 
     /// Puts the table in place again after [`Owned::lost`].
@@ -158,132 +146,25 @@ impl Owned {
     /// # Errors
     /// As for [`Owned::apply`]; the owner is then lost again, so that this can be tried again.
     pub async fn restore(&mut self) -> Result<(), OwnError> {
-        self.nft = Nft::start()?;
+        self.owner = Owner::start(nft::TABLE)?;
         let restored = async {
             add_routes(&self.plan)?;
-            self.nft.load(&self.plan).await
+            let text = nft::table(&self.plan, Ownership::Process);
+            self.owner.load(&text).await
         };
         let restored = restored.await;
         if restored.is_err() {
-            // One that is gone needs no killing.
-            let _ = self.nft.child.kill().await;
+            self.owner.kill().await;
         }
         restored
     }
 
     /// Takes everything away and waits until it is gone.
     pub async fn remove(self) {
-        let Nft { mut child, stdin } = self.nft;
-        drop(stdin);
-        if let Err(error) = child.wait().await {
-            tracing::warn!(%error, "nft did not end");
-        }
+        self.owner.release().await;
         remove_routes(&self.plan);
         tracing::info!("rules and routes removed");
     }
-}
-
-// === impl Nft ===
-
-impl Nft {
-    fn start() -> Result<Self, OwnError> {
-        let mut child = Command::new("nft")
-            .arg("-i")
-            // It keeps a history of what it is told, in a file there, which cannot be.
-            .env("HOME", "/dev/null")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            // Ctrl-C on a terminal is for the relay, which still needs the table while it drains.
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| ToolError::Start("nft", error, tool::package("nft")))?;
-        let stdin = child.stdin.take().expect("stdin is piped");
-        Ok(Self { child, stdin })
-    }
-
-    async fn load(&mut self, plan: &Plan) -> Result<(), OwnError> {
-        self.send(&nft::one_line(&nft::table(plan, Ownership::Process)))
-            .await?;
-        let table = self.await_listing(|_| true).await?;
-        verify(&table)
-    }
-
-    /// Waits until the kernel shows the table as it is wanted.
-    async fn await_listing(&mut self, wanted: impl Fn(&str) -> bool) -> Result<String, OwnError> {
-        let deadline = Instant::now() + APPLY_WITHIN;
-        loop {
-            let listing = listed();
-            // Without its owner a table is gone for good.
-            let ended = matches!(self.child.try_wait(), Ok(Some(_)));
-            match listing {
-                Ok(table) if wanted(&table) => return Ok(table),
-                _ if ended || Instant::now() > deadline => {
-                    let otherwise = match listing {
-                        Ok(_) => "the table did not change".to_owned(),
-                        Err(error) => error.to_string(),
-                    };
-                    return Err(OwnError::Refused(
-                        self.complaint().await.unwrap_or(otherwise),
-                    ));
-                }
-                _ => tokio::time::sleep(LOOK_EVERY).await,
-            }
-        }
-    }
-
-    async fn send(&mut self, line: &str) -> Result<(), OwnError> {
-        let refused = |error: std::io::Error| OwnError::Refused(error.to_string());
-        self.stdin
-            .write_all(line.as_bytes())
-            .await
-            .map_err(refused)?;
-        self.stdin.write_all(b"\n").await.map_err(refused)?;
-        self.stdin.flush().await.map_err(refused)
-    }
-
-    /// What `nft` has written to stderr, if anything.
-    async fn complaint(&mut self) -> Option<String> {
-        let mut text = vec![0; 1024];
-        let stderr = self.child.stderr.as_mut()?;
-        let read = tokio::time::timeout(LOOK_EVERY, stderr.read(&mut text))
-            .await
-            .ok()?
-            .ok()?;
-        String::from_utf8_lossy(&text[..read])
-            .lines()
-            .next()
-            .map(str::to_owned)
-    }
-}
-
-fn listed() -> Result<String, ToolError> {
-    tool::run("nft", &["list", "table", "inet", nft::TABLE])
-}
-
-fn verify(table: &str) -> Result<(), OwnError> {
-    for chain in [
-        "take",
-        "open",
-        "strip",
-        "zone",
-        "hand",
-        "deliver",
-        "send",
-        "send_zone",
-    ] {
-        if !table.contains(&format!("chain {chain} {{")) {
-            return Err(OwnError::Unverified {
-                what: format!("chain {chain}"),
-            });
-        }
-        tracing::info!(
-            chain = format!("inet {} {chain}", nft::TABLE),
-            "rule verified"
-        );
-    }
-    Ok(())
 }
 
 fn add_routes(plan: &Plan) -> Result<(), OwnError> {

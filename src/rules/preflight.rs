@@ -5,8 +5,10 @@ use std::path::Path;
 
 use rustix::thread::CapabilitySet;
 
+use crate::config::Interface;
+
 use super::own::OwnError;
-use super::plan::Plan;
+use super::plan::{Conflict, Plan, Tracking};
 use super::tool::{self, ToolError};
 
 /// Why the relay cannot run here; nothing was changed.
@@ -31,6 +33,9 @@ pub enum PreflightError {
     /// A tool is missing.
     #[error(transparent)]
     Tool(#[from] ToolError),
+    /// Two listeners want the same connections.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
     /// Rules are in the way.
     #[error(transparent)]
     Rules(#[from] OwnError),
@@ -43,16 +48,35 @@ pub enum PreflightError {
 /// # Errors
 /// The first thing that does.
 pub fn check(plan: &Plan) -> Result<Vec<String>, PreflightError> {
+    if let Some(conflict) = plan.conflict() {
+        return Err(conflict.into());
+    }
+    host(&plan.mangled_sides())?;
+    tool::run("ip", &["-V"])?;
+    super::own::check(plan)?;
+    let mut warnings = settings();
+    if plan.tracking == Tracking::Notrack {
+        warnings.push(
+            "conntrack does not see what is relayed: `ct state established` matches none of it, and a filter \
+             in INPUT or OUTPUT must accept `ct state untracked` or the mark"
+                .to_owned(),
+        );
+    }
+    Ok(warnings)
+}
+
+/// Looks at what every kind of rules needs: privileges, interfaces, kernel, nft.
+pub(super) fn host(interfaces: &[&Interface]) -> Result<(), PreflightError> {
     let held = rustix::thread::capabilities(None).map(|sets| sets.effective);
     if !held.is_ok_and(|held| held.contains(CapabilitySet::NET_ADMIN)) {
         return Err(PreflightError::Capability("CAP_NET_ADMIN"));
     }
-    interface(plan.intercept.mangled_side.as_str())?;
+    for name in interfaces {
+        interface(name.as_str())?;
+    }
     kernel(&rustix::system::uname().release().to_string_lossy())?;
     tool::run("nft", &["--version"])?;
-    tool::run("ip", &["-V"])?;
-    super::own::check(plan)?;
-    Ok(settings())
+    Ok(())
 }
 
 fn interface(name: &str) -> Result<(), PreflightError> {

@@ -8,8 +8,10 @@ use std::fs;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::config::Intercept;
+
 use super::check::{self, Probe, RuleRef, Ruleset, Verdict};
-use super::plan::Plan;
+use super::plan::{Plan, Tracking};
 use super::routes::Family;
 use super::tool::{self, ToolError};
 use super::{nft, routes};
@@ -96,10 +98,14 @@ fn judge(
     forward: Forward,
 ) -> Result<Vec<String>, SurveyError> {
     let mut doubts = Vec::new();
-    let mangled = plan.intercept.mangled_side.as_str();
-    for other in others {
+    for (intercept, other) in plan.interceptions.iter().flat_map(|interception| {
+        others
+            .iter()
+            .map(move |other| (&interception.intercept, other))
+    }) {
+        let mangled = intercept.mangled_side.as_str();
         for (iif, oif) in [(mangled, other.as_str()), (other.as_str(), mangled)] {
-            for probe in probes(plan, iif) {
+            for probe in probes(intercept, iif) {
                 let flow = format!("{probe} from {iif} to {oif}");
                 let unmarked = probe
                     .clone()
@@ -129,7 +135,10 @@ fn judge(
                     });
                 }
                 let mark = plan.mark.0;
-                let marked = probe.marked(check::Mark::bits(mark, mark));
+                let mut marked = probe.marked(check::Mark::bits(mark, mark));
+                if plan.tracking == Tracking::Notrack {
+                    marked = marked.untracked();
+                }
                 match ruleset.input(&marked) {
                     Verdict::Passes => {}
                     Verdict::Dropped { by } => {
@@ -154,12 +163,12 @@ fn judge(
 }
 
 /// The opening packets that are to be taken: each family, source, destination and port.
-fn probes(plan: &Plan, iif: &str) -> Vec<Probe> {
+fn probes(intercept: &Intercept, iif: &str) -> Vec<Probe> {
     let mut probes = Vec::new();
     for family in routes::FAMILIES {
-        for from in networks(&plan.intercept.from, family) {
-            for to in networks(&plan.intercept.to, family) {
-                for port in plan.intercept.ports.iter() {
+        for from in networks(&intercept.from, family) {
+            for to in networks(&intercept.to, family) {
+                for port in intercept.ports.iter() {
                     probes.push(Probe::new(iif, from, to, port));
                 }
             }
@@ -177,18 +186,19 @@ fn networks(named: &crate::config::Networks, family: Family) -> Vec<IpNet> {
     }
 }
 
-/// All interfaces, the mangled side and loopback left out.
+/// All interfaces, the mangled sides and loopback left out.
 fn other_interfaces(plan: &Plan) -> Vec<String> {
+    let sides = plan.mangled_sides();
     super::preflight::interfaces()
         .into_iter()
-        .filter(|name| name != "lo" && name != plan.intercept.mangled_side.as_str())
+        .filter(|name| name != "lo" && sides.iter().all(|side| side.as_str() != name))
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Intercept, Networks, Profile};
+    use crate::config::{Networks, Profile};
     use crate::rules::ListenPorts;
 
     /// `table inet filter { chain forward { type filter hook forward priority 0; policy drop; } }`, or

@@ -8,6 +8,7 @@
 
 pub mod relay;
 pub mod rules;
+pub mod tap;
 
 use std::fs::File;
 use std::io::{self, Read, Write};

@@ -38,6 +38,7 @@ pub(super) enum Fact {
 
 const SYN: u32 = 0x02;
 const CT_NEW: u32 = 0x08;
+const CT_UNTRACKED: u32 = 0x40;
 /// expected, seen-reply, assured, confirmed, snat, dnat: all clear on an opening packet that no
 /// rule has translated yet.
 const CT_STATUS_KNOWN: u32 = 0x3f;
@@ -126,6 +127,13 @@ impl Packet<'_> {
     }
 
     fn ct(&self, body: &Value) -> Fact {
+        if !self.probe.tracked {
+            // The kernel knows nothing else of such a packet.
+            return match body["key"].as_str() {
+                Some("state") => Fact::Bits(Kind::CtState, Mark::exactly(CT_UNTRACKED)),
+                _ => Fact::Absent,
+            };
+        }
         let original = body["dir"].as_str() == Some("original");
         match body["key"].as_str().unwrap_or_default() {
             "state" => Fact::Bits(Kind::CtState, Mark::exactly(CT_NEW)),

@@ -58,6 +58,8 @@ pub struct Probe {
     pub port: u16,
     /// What is known of the packet's mark as it enters the hook.
     pub mark: Mark,
+    /// Whether conntrack sees the packet.
+    pub tracked: bool,
 }
 
 impl Probe {
@@ -70,6 +72,7 @@ impl Probe {
             to,
             port,
             mark: Mark::UNKNOWN,
+            tracked: true,
         }
     }
 
@@ -84,6 +87,14 @@ impl Probe {
     /// The same probe with what is known of its mark.
     pub fn marked(self, mark: Mark) -> Probe {
         Probe { mark, ..self }
+    }
+
+    /// The same probe, kept from conntrack (`notrack`).
+    pub fn untracked(self) -> Probe {
+        Probe {
+            tracked: false,
+            ..self
+        }
     }
 
     pub(super) fn is_v4(&self) -> bool {
