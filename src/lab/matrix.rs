@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::config::Profile;
 use crate::lab::scenario::Scenario;
 use crate::lab::tool::Tool;
 use crate::lab::topology::Role;
@@ -178,9 +179,17 @@ impl Remedy {
             Path::Direct | Path::Liberal => Self::Nothing,
             Path::Split => Self::Relay("clean"),
             Path::Relay => Self::Relay(scenario.profile),
-            Path::Normalise => Self::Rules(scenario.profile),
+            Path::Normalise if rules_can_help(scenario.profile) => Self::Rules(scenario.profile),
+            Path::Normalise => Self::Nothing,
         }
     }
+}
+
+/// Whether a profile asks for something that rules can do: what it sets on a socket needs a relay.
+fn rules_can_help(profile: &str) -> bool {
+    profile
+        .parse::<Profile>()
+        .is_ok_and(|profile| profile.needs_the_wire() || profile.mss.is_some())
 }
 
 // === impl Case ===
@@ -314,6 +323,21 @@ mod tests {
         assert_eq!(remedy(Path::Normalise), Remedy::Rules("cisco-pix"));
         assert_eq!(remedy(Path::Split), Remedy::Relay("clean"));
         assert_eq!(remedy(Path::Direct), Remedy::Nothing);
+    }
+
+    #[test]
+    fn where_rules_have_nothing_to_do_none_are_made() {
+        for name in ["clean", "idle-drop"] {
+            let scenario = scenario::find(name).unwrap();
+            assert_eq!(Remedy::on(Path::Normalise, &scenario), Remedy::Nothing);
+        }
+    }
+
+    #[test]
+    fn every_scenario_has_a_profile_that_there_is() {
+        for scenario in scenario::all() {
+            scenario.profile.parse::<Profile>().unwrap();
+        }
     }
 
     #[test]
