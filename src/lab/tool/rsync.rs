@@ -17,7 +17,7 @@ pub(super) fn by_ssh(errand: &Errand<'_>) -> Command {
 pub(super) fn by_daemon(errand: &Errand<'_>) -> Command {
     let address = ssh::bracketed(errand.peer);
     ends(plain(errand), errand, |path| {
-        let name = path.file_name().unwrap_or_default().display();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
         format!("rsync://{address}/{MODULE}/{name}")
     })
 }
