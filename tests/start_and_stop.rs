@@ -4,6 +4,8 @@
 
 mod site;
 
+use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -122,4 +124,77 @@ fn a_second_signal_ends_the_drain_at_once() {
     expect_reset(&pair.server);
     assert_eq!(relay.exit_code(), Some(0), "{}", relay.log());
     assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn last_bytes_that_a_slow_reader_has_not_taken_yet_are_delivered_before_the_rules_go() {
+    let Some(site) = Site::put_up() else { return };
+    // The relay's kernel takes the whole answer, the client's does not.
+    let small = [("net/ipv4/tcp_rmem", "4096 16384 65536")];
+    site.lab.client().set(&small).unwrap();
+    let large = [("net/ipv4/tcp_wmem", "4096 4194304 4194304")];
+    site.lab.relay().set(&large).unwrap();
+    let mut relay = site.relay(&[]);
+    let Pair { client, server } = site.connect(OpenedFrom::Client, Family::V4);
+    client.shutdown(Shutdown::Write).unwrap();
+    let answer = pattern(1, 1_000_000);
+    (&server).write_all(&answer).unwrap();
+    drop(server);
+    // The session is as good as over: both ends have been read.
+    until("the relay has read the answer", PATIENCE, || {
+        let queued = [
+            "-Htn",
+            "state",
+            "all",
+            "src",
+            "198.51.100.2",
+            "dst",
+            "192.0.2.2",
+        ];
+        let queues = site.lab.server().run("ss", &queued).unwrap();
+        !queues.contains("ESTAB")
+            && !queues.contains("CLOSE-WAIT")
+            && !queues.contains("FIN-WAIT-1")
+    });
+    relay.signal(Signal::TERM);
+    until("nothing new is taken", PATIENCE, || !site.is_intercepting());
+    let mut received = Vec::new();
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        // A slow reader: everything takes most of a second.
+        std::thread::sleep(Duration::from_millis(10));
+        match (&client).read(&mut buffer).expect("the rest") {
+            0 => break,
+            read => received.extend_from_slice(&buffer[..read]),
+        }
+    }
+    assert!(received == answer, "{} bytes", received.len());
+    assert_eq!(relay.exit_code(), Some(0), "{}", relay.log());
+}
+
+#[test]
+fn a_dial_that_hangs_does_not_hold_up_the_end() {
+    let Some(site) = Site::put_up() else { return };
+    let drop_opening = "table inet deaf { chain input {
+        type filter hook input priority 0; tcp dport 22 drop; }; }";
+    site.lab
+        .server()
+        .feed("nft", &["-f", "-"], drop_opening)
+        .unwrap();
+    let mut relay = site.relay(&["--connect-timeout", "10m", "--drain", "500ms"]);
+    let before = relay.descriptors();
+    let to = (OpenedFrom::Client.listener().address(Family::V4), 22).into();
+    let client = site.dial(OpenedFrom::Client.opener(), to).unwrap();
+    until("it is dialled", PATIENCE, || {
+        relay.descriptors().sockets == before.sockets + 2
+    });
+    let begun = Instant::now();
+    relay.signal(Signal::TERM);
+    expect_reset(&client);
+    assert_eq!(relay.exit_code(), Some(0), "{}", relay.log());
+    assert!(
+        begun.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        begun.elapsed()
+    );
 }

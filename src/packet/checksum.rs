@@ -61,7 +61,7 @@ pub fn adjusted(checksum: u16, at: usize, old: &[u8], new: &[u8]) -> u16 {
     debug_assert_eq!(old.len(), new.len());
     let mut sum = u64::from(!checksum);
     for (i, (old, new)) in old.iter().zip(new).enumerate() {
-        let shift = if (at + i) % 2 == 0 { 8 } else { 0 };
+        let shift = if (at + i).is_multiple_of(2) { 8 } else { 0 };
         // The complement of a word that is zero but for this byte.
         sum += u64::from(!(u16::from(*old) << shift));
         sum += u64::from(*new) << shift;

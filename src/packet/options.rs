@@ -113,7 +113,7 @@ impl OptionKind {
             (2, 4) => Self::Mss,
             (3, 3) => Self::WindowScale,
             (4, 2) => Self::SackPermitted,
-            (5, _) if len > 2 && (len - 2) % 8 == 0 => Self::Sack,
+            (5, _) if len > 2 && (len - 2).is_multiple_of(8) => Self::Sack,
             (8, 10) => Self::Timestamps,
             _ => Self::Other(kind),
         }

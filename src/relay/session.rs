@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::ops::Range;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -17,7 +18,7 @@ use super::half::{Half, HalfError};
 use super::listen::Accepted;
 use super::worker::Worker;
 use crate::metrics::Direction;
-use crate::sys::tcp_info::{TcpInfo, tcp_info};
+use crate::sys::tcp_info::{TcpInfo, tcp_info, unacknowledged};
 
 /// The two legs of a session.
 struct Legs {
@@ -51,6 +52,9 @@ enum Close {
     Aborted,
 }
 
+/// The first and the longest pause before a leg is looked at again whose last bytes are under way.
+const LOOK_AGAIN: Range<Duration> = Duration::from_millis(1)..Duration::from_millis(100);
+
 /// Serves one connection from accept to its end.
 pub async fn run(worker: Rc<Worker>, accepted: Accepted) {
     let _counted = worker.counted();
@@ -68,6 +72,11 @@ enum SessionError {
     Dial(#[from] DialError),
     #[error("{client} asked for the relay's own listener {server}: refused")]
     Own {
+        client: ClientAddr,
+        server: OriginalDst,
+    },
+    #[error("{client} was reset while {server} was being dialled: the drain deadline")]
+    Aborted {
         client: ClientAddr,
         server: OriginalDst,
     },
@@ -93,6 +102,9 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
         dialled = dialling => dialled,
         _ = downstream.ready(Interest::ERROR) => {
             return Err(SessionError::ClientGone { client, server });
+        }
+        () = worker.abort.aborted() => {
+            return Err(SessionError::Aborted { client, server });
         }
     };
     let connect_time = began.elapsed();
@@ -122,7 +134,12 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
         upstream,
     };
     let mut halves = Halves::new();
-    let close = halves.relay(worker, &legs).await;
+    let mut close = halves.relay(worker, &legs).await;
+    if let Close::Orderly { .. } = close
+        && !legs.deliver(worker).await
+    {
+        close = Close::Aborted;
+    }
     let infos = (tcp_info(&legs.downstream), tcp_info(&legs.upstream));
     if let Close::Orderly { .. } = close {
         legs.let_go();
@@ -146,6 +163,27 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
 // === impl Legs ===
 
 impl Legs {
+    /// Waits until the peers have taken the last bytes: until then the session needs its rules, and a
+    /// killed relay must reset it. False if the drain deadline came first.
+    async fn deliver(&self, worker: &Worker) -> bool {
+        let mut pause = LOOK_AGAIN.start;
+        while self.is_undelivered() {
+            tokio::select! {
+                () = worker.abort.aborted() => return false,
+                () = tokio::time::sleep(pause) => pause = LOOK_AGAIN.end.min(2 * pause),
+            }
+        }
+        true
+    }
+
+    /// Whether more than its end is under way on a leg that still lives.
+    fn is_undelivered(&self) -> bool {
+        [&self.downstream, &self.upstream].into_iter().any(|leg| {
+            unacknowledged(leg).is_ok_and(|bytes| bytes > 1)
+                && tcp_info(leg).is_ok_and(|info| info.closing)
+        })
+    }
+
     /// After an orderly end: what the kernel still holds is delivered, not thrown away.
     fn let_go(&self) {
         for leg in [&self.downstream, &self.upstream] {

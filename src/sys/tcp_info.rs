@@ -15,6 +15,8 @@ pub struct TcpInfo {
     pub retransmits: u32,
     /// Largest segment that is sent, in bytes, TCP options not included.
     pub send_mss: u32,
+    /// Whether this end has said that it sends no more, and the peer has not acknowledged that yet.
+    pub closing: bool,
     /// Whether the two ends agreed on SACK (RFC 2018).
     pub sack: bool,
     /// Whether the two ends agreed on timestamps (RFC 7323).
@@ -32,6 +34,8 @@ pub struct WindowScale {
     pub own: u8,
 }
 
+/// States of `enum tcp_state` (include/net/tcp_states.h): FIN_WAIT1, LAST_ACK, CLOSING.
+const CLOSING: [u8; 3] = [4, 9, 11];
 const OPT_TIMESTAMPS: u8 = 1;
 const OPT_SACK: u8 = 2;
 const OPT_WSCALE: u8 = 4;
@@ -63,6 +67,7 @@ pub fn tcp_info(socket: impl AsFd) -> io::Result<TcpInfo> {
         rtt: Duration::from_micros(raw.tcpi_rtt.into()),
         retransmits: raw.tcpi_total_retrans,
         send_mss: raw.tcpi_snd_mss,
+        closing: CLOSING.contains(&raw.tcpi_state),
         sack: has(OPT_SACK),
         timestamps: has(OPT_TIMESTAMPS),
         // Two 4-bit fields share the byte; the first is the low half on little-endian machines.
@@ -83,6 +88,21 @@ pub fn tcp_info(socket: impl AsFd) -> io::Result<TcpInfo> {
     })
 }
 
+/// How many bytes the peer has yet to acknowledge, an end of the stream counting as one.
+///
+/// # Errors
+/// Whatever `ioctl` says.
+pub fn unacknowledged(socket: impl AsFd) -> io::Result<u32> {
+    let mut bytes: libc::c_int = 0;
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: for a socket, SIOCOUTQ (the same number as TIOCOUTQ) writes one int.
+    let result = unsafe { libc::ioctl(fd, libc::TIOCOUTQ, &mut bytes) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(bytes.unsigned_abs())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +115,20 @@ mod tests {
         let info = tcp_info(&client).unwrap();
         assert!(info.send_mss >= 536);
         assert_eq!(info.retransmits, 0);
+    }
+
+    #[test]
+    fn bytes_that_nobody_takes_stay_unacknowledged_after_the_end() {
+        use std::io::Write;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (_server, _) = listener.accept().unwrap();
+        assert_eq!(unacknowledged(&client).unwrap(), 0);
+        client.set_nonblocking(true).unwrap();
+        while client.write(&[0; 1 << 16]).is_ok() {}
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(unacknowledged(&client).unwrap() > 1);
+        assert!(tcp_info(&client).unwrap().closing);
     }
 
     #[test]
