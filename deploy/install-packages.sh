@@ -3,7 +3,8 @@
 #
 #   deploy/install-packages.sh [lab] [bench] [rust] [lint]
 #
-#   lab    what the lab and the tests call: nftables, iproute2, OpenSSH, conntrack, ping
+#   lab    what the lab and the tests call: nftables, iproute2, OpenSSH, conntrack, rsync,
+#          tcpdump, ping
 #   bench  what the benchmarks compare with and measure by: HAProxy, iperf3
 #   rust   a C linker, and a Rust toolchain where there is none or where it is too old
 #   lint   rustfmt and clippy
@@ -21,6 +22,9 @@ conntrack conntrack
 sshd openssh-server
 scp openssh-client
 ssh-keygen openssh-client
+rsync rsync
+sftp openssh-client
+tcpdump tcpdump
 ping iputils-ping
 ethtool ethtool'
 bench_tools='haproxy haproxy

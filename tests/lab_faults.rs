@@ -29,6 +29,7 @@ fn uploads(scenario: &str, path: Path) -> Vec<Case> {
     let matrix = Matrix {
         scenarios: vec![scenario::find(scenario).unwrap()],
         paths: vec![path],
+        tools: Vec::new(),
         directions: vec![FlowDirection::Upload],
         families: vec![Family::V4, Family::V6],
         opened_from: OpenedFrom::Client,

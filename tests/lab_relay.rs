@@ -29,6 +29,7 @@ fn relayed(scenario: &str, opened_from: OpenedFrom) -> Vec<(Row, Evidence)> {
     let matrix = Matrix {
         scenarios: vec![scenario::find(scenario).unwrap()],
         paths: vec![Path::Relay],
+        tools: Vec::new(),
         directions: vec![FlowDirection::Upload, FlowDirection::Download],
         families: vec![Family::V4, Family::V6],
         opened_from,

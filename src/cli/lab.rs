@@ -1,6 +1,7 @@
 //! `unmangle lab`: the place where it is proven.
 
 mod shell;
+mod summary;
 mod table;
 mod values;
 
@@ -17,8 +18,9 @@ use crate::config::{Log, LogFormat};
 use crate::lab::matrix::label;
 use crate::lab::runner::Terms;
 use crate::lab::{
-    Case, Error, Family, FlowDirection, Interrupt, Matrix, OpenedFrom, Outcome, Path, Row, Runner,
-    Strict, ground, require, requirements, scenario, verdict, wire,
+    Case, Error, Family, FlowDirection, Interrupt, Matrix, OpenedFrom, Outcome, Path, Report, Row,
+    Runner, Scenario, Strict, Tool, ground, require, requirements, rootless, scenario, verdict,
+    wire,
 };
 
 /// Prove it: hosts in network namespaces around an emulated firewall.
@@ -59,7 +61,7 @@ enum Command {
 /// do no harm without the relay.
 #[derive(clap::Args)]
 struct RunArgs {
-    /// Scenarios by name [default: all of them].
+    /// Scenarios by name, or `all` [default: the four that tell the story].
     scenario: Vec<String>,
     /// What stands in between.
     #[arg(
@@ -68,6 +70,9 @@ struct RunArgs {
         default_value = "direct,liberal,split,relay"
     )]
     path: Vec<Path>,
+    /// What carries the bytes [default: scp; ssh-idle in idle-drop].
+    #[arg(long, value_delimiter = ',')]
+    tool: Vec<Tool>,
     /// Who sends: `upload` is the host that opens the connection.
     #[arg(long, default_value = "upload")]
     direction: Directions,
@@ -89,12 +94,19 @@ struct RunArgs {
     /// When a transfer is given up as stalled.
     #[arg(long, default_value = "40s", value_parser = humantime::parse_duration, value_name = "TIME")]
     timeout: Duration,
+    /// How long ssh-idle is silent; the firewall of idle-drop forgets a flow after half of it [default: 40s
+    /// there, 5s elsewhere].
+    #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
+    idle: Option<Duration>,
     /// How often to repeat each.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
     /// What the wires draw their chances from: the same seed loses the same packets.
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
+    /// Keep rows, logs and a capture of every host there; it must be empty, or not exist.
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
     /// Print an array of rows in JSON.
     #[arg(long)]
     json: bool,
@@ -118,6 +130,10 @@ enum Families {
 
 /// Runs the subcommand.
 pub fn main(args: Args) -> anyhow::Result<ExitCode> {
+    // First of all: a process that has threads may not.
+    if let Command::Run(_) | Command::Shell(_) = args.command {
+        rootless::enter().map_err(|error| usage(error.into()))?;
+    }
     logging::start(&Log {
         format: LogFormat::Human,
         filter: args.log.clone(),
@@ -132,24 +148,24 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     };
-    result.map_err(|error| match error.downcast_ref::<Error>() {
+    result.map_err(usage)
+}
+
+/// What was asked for and cannot be done here ends with exit code 2.
+fn usage(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<Error>() {
         Some(lab) if lab.is_usage() => Usage(lab.to_string()).into(),
         _ => error,
-    })
+    }
 }
 
 fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let scenarios = match args.scenario.as_slice() {
-        [] => scenario::all(),
-        names => names
-            .iter()
-            .map(|name| scenario::find(name))
-            .collect::<Result<_, _>>()?,
-    };
+    let scenarios = scenarios(&args.scenario, args.idle)?;
     require()?;
     let matrix = Matrix {
         scenarios,
         paths: args.path,
+        tools: args.tool,
         directions: args.direction.list(),
         families: args.family.list(),
         opened_from: args.opened_from,
@@ -164,24 +180,54 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         unmangle: None,
     };
     let title = format!(
-        "scp, {} MB, opened from the {}, strict: {}, long leg {} ms",
+        "{} MB, opened from the {}, strict: {}, long leg {} ms",
         args.size as f64 / 1e6,
         label(args.opened_from),
         label(args.strict),
         args.long_rtt.as_secs_f64() * 1e3
     );
-    let rows = transfer(&matrix.cases(), Runner::new(terms, Interrupt::watch()?))?;
+    let cases = matrix.cases();
+    for case in &cases {
+        case.tool.require()?;
+    }
+    let mut runner = Runner::new(terms, Interrupt::watch()?);
+    if let Some(directory) = &args.report {
+        runner = runner.report_to(Report::new(directory)?);
+    }
+    let rows = transfer(&cases, runner)?;
 
     if args.json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
     } else {
         println!("{title}\n\n{}", table::render(&rows));
+        if args.runs > 1 {
+            println!("\n{}", summary::render(&rows));
+        }
     }
     let complaints = verdict::complaints(&rows);
     for complaint in &complaints {
         eprintln!("unmangle: {complaint}");
     }
     Ok(ExitCode::from(u8::from(!complaints.is_empty())))
+}
+
+/// The scenarios asked for; none is the story.
+fn scenarios(names: &[String], idle: Option<Duration>) -> Result<Vec<Scenario>, Error> {
+    let scenarios = match names {
+        [] => scenario::story(),
+        [all] if all == "all" => scenario::all(),
+        names => names
+            .iter()
+            .map(|name| scenario::find(name))
+            .collect::<Result<_, _>>()?,
+    };
+    Ok(scenarios
+        .into_iter()
+        .map(|scenario| match idle {
+            Some(silence) => scenario.with_silence(silence),
+            None => scenario,
+        })
+        .collect())
 }
 
 /// Makes every transfer, and says on stderr why one ended in an error.
@@ -216,10 +262,12 @@ fn progress(length: usize) -> ProgressBar {
 fn list() -> anyhow::Result<ExitCode> {
     if requirements::is_root() {
         ground::sweep()?;
+    } else {
+        rootless::sweep();
     }
     for scenario in scenario::all() {
         println!(
-            "{:<14} {} Cured by the profile {}.",
+            "{:<22} {} Cured by the profile {}.",
             scenario.name, scenario.story, scenario.profile
         );
     }

@@ -9,8 +9,11 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The lab makes network namespaces.
-    #[error("the lab needs root: run it as root, or with sudo")]
+    #[error("this needs root: run it as root, or with sudo")]
     NotRoot,
+    /// Without root it needs a user namespace.
+    #[error("without root the lab needs what this machine forbids: {0} (or run it as root)")]
+    Forbidden(String),
     /// A program the lab calls is not installed.
     #[error("{tool} is not installed: apt install {package}")]
     MissingTool {
@@ -27,6 +30,9 @@ pub enum Error {
         /// What there is.
         known: String,
     },
+    /// What is there already would be mixed with what is new.
+    #[error("{} is no empty directory: name one that is empty or does not exist yet", .0.display())]
+    ReportTaken(PathBuf),
     /// A command that had to succeed did not.
     #[error("{command}: {status}: {stderr}")]
     Command {
@@ -79,7 +85,11 @@ impl Error {
     pub fn is_usage(&self) -> bool {
         matches!(
             self,
-            Self::NotRoot | Self::MissingTool { .. } | Self::UnknownScenario { .. }
+            Self::NotRoot
+                | Self::Forbidden(_)
+                | Self::MissingTool { .. }
+                | Self::UnknownScenario { .. }
+                | Self::ReportTaken(_)
         )
     }
 

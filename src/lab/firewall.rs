@@ -11,14 +11,14 @@ use crate::lab::topology::{FIREWALL_DEVICE, LONG_DEVICE, Role};
 /// The table on every host. Loading it again starts its counters at zero.
 pub const TABLE: &str = "um_lab";
 
-/// What a host answers from, as the story needs it: established flows and ssh, nothing else.
+/// What a host answers from, as the story needs it: established flows, ssh and rsync, nothing else.
 const STRICT_INPUT: &str = "\
   chain input {
     type filter hook input priority filter; policy drop;
     iifname \"lo\" accept
     meta l4proto { icmp, ipv6-icmp } accept
     ct state established,related accept
-    ct state new tcp dport 22 accept
+    ct state new tcp dport { 22, 873 } accept
     meta l4proto tcp reject with tcp reset
   }
 ";
@@ -32,7 +32,7 @@ pub struct Counts {
     pub invalid_mangled: u64,
     /// INVALID on the relay host, on the side of the long leg.
     pub invalid_clean: u64,
-    /// TCP segments with RST to or from port 22.
+    /// TCP segments with RST, in and out.
     pub resets: u64,
 }
 

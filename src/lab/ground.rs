@@ -17,6 +17,7 @@ use crate::lab::host::output;
 const LABS: &str = "/run/unmangle-lab";
 const NAMESPACES: &str = "/run/netns";
 const LOCK: &str = "lock";
+const NOT_WAITING: FlockOperation = FlockOperation::NonBlockingLockExclusive;
 
 /// A lab's place on the machine; dropped, nothing of it is left.
 #[derive(Debug)]
@@ -39,8 +40,7 @@ impl Ground {
             fs::create_dir_all(data_directory(&id)).map_err(Error::file(&data_directory(&id)))?;
             let path = directory(&id).join(LOCK);
             let lock = File::create(&path).map_err(Error::file(&path))?;
-            flock(&lock, FlockOperation::NonBlockingLockExclusive)
-                .map_err(|error| Error::file(&path)(error.into()))?;
+            flock(&lock, NOT_WAITING).map_err(|error| Error::file(&path)(error.into()))?;
             return Ok(Self { id, _lock: lock });
         }
     }
@@ -77,9 +77,7 @@ pub fn sweep() -> Result<usize> {
     let mut swept = 0;
     for lab in fs::read_dir(LABS).into_iter().flatten().flatten() {
         let id = lab.file_name().to_string_lossy().into_owned();
-        let in_use = File::open(lab.path().join(LOCK))
-            .is_ok_and(|lock| flock(lock, FlockOperation::NonBlockingLockExclusive).is_err());
-        if !in_use {
+        if !is_in_use(&lab.path()) {
             tracing::info!(id, "removing what a killed lab left behind");
             clear(&id);
             swept += 1;
@@ -87,6 +85,25 @@ pub fn sweep() -> Result<usize> {
     }
     let _ = fs::remove_dir(LABS);
     Ok(swept)
+}
+
+/// Whether there are labs below this `/run`, seen from outside its namespace, and nobody's any more.
+pub(crate) fn is_abandoned(run: &Path) -> bool {
+    // Who holds the gate is alive.
+    let gate = File::open(run).map(|run| flock(&run, NOT_WAITING).map(|()| run));
+    let (Ok(Ok(_gate)), Some(labs)) = (gate, Path::new(LABS).file_name()) else {
+        return false;
+    };
+    let Ok(labs) = fs::read_dir(run.join(labs)) else {
+        return false;
+    };
+    let labs: Vec<_> = labs.flatten().collect();
+    !labs.is_empty() && !labs.iter().any(|lab| is_in_use(&lab.path()))
+}
+
+/// Whether the process that put up the lab in this directory still lives.
+fn is_in_use(lab: &Path) -> bool {
+    File::open(lab.join(LOCK)).is_ok_and(|lock| flock(lock, NOT_WAITING).is_err())
 }
 
 /// Held while labs are made, swept or removed, so that a lab between `mkdir` and its lock is left

@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::config::Profile;
 use crate::lab::scenario::Scenario;
 use crate::lab::tool::Tool;
 use crate::lab::topology::Role;
@@ -19,6 +20,8 @@ pub enum Path {
     Split,
     /// The relay with the scenario's profile.
     Relay,
+    /// The scenario's profile as rules on the relay host, without a relay.
+    Normalise,
 }
 
 /// Where the bytes go, seen from the host that opens the connection.
@@ -94,6 +97,17 @@ pub struct Case {
     pub run: u32,
 }
 
+/// What runs on the relay host, with the profile's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// Nothing.
+    Nothing,
+    /// `unmangle run`.
+    Relay(&'static str),
+    /// `unmangle normalise`.
+    Rules(&'static str),
+}
+
 /// Everything that was asked for.
 #[derive(Debug, Clone)]
 pub struct Matrix {
@@ -101,6 +115,8 @@ pub struct Matrix {
     pub scenarios: Vec<Scenario>,
     /// The paths, in order.
     pub paths: Vec<Path>,
+    /// The tools, in order; none is each scenario's own.
+    pub tools: Vec<Tool>,
     /// The directions, in order.
     pub directions: Vec<FlowDirection>,
     /// The families, in order.
@@ -121,40 +137,67 @@ impl Matrix {
     pub fn cases(&self) -> Vec<Case> {
         let mut cases = Vec::new();
         for scenario in &self.scenarios {
+            let own = [scenario.tool];
+            let tools = match self.tools.as_slice() {
+                [] => &own[..],
+                tools => tools,
+            };
             for &path in &self.paths {
-                for &direction in &self.directions {
-                    for &family in &self.families {
-                        for run in 1..=self.runs {
-                            cases.push(Case {
-                                scenario: scenario.clone(),
-                                shape: Shape::Gateway,
-                                path,
-                                tool: Tool::Scp,
-                                direction,
-                                family,
-                                opened_from: self.opened_from,
-                                strict: self.strict,
-                                run,
-                            });
-                        }
+                for &tool in tools {
+                    for (&direction, &family) in self.ways() {
+                        cases.extend((1..=self.runs).map(|run| Case {
+                            scenario: scenario.clone(),
+                            shape: Shape::Gateway,
+                            path,
+                            tool,
+                            direction,
+                            family,
+                            opened_from: self.opened_from,
+                            strict: self.strict,
+                            run,
+                        }));
                     }
                 }
             }
         }
         cases
     }
+
+    /// Every direction by every family.
+    fn ways(&self) -> impl Iterator<Item = (&FlowDirection, &Family)> {
+        let families = |direction| self.families.iter().map(move |family| (direction, family));
+        self.directions.iter().flat_map(families)
+    }
+}
+
+// === impl Remedy ===
+
+impl Remedy {
+    /// What runs on the relay host on this path through this scenario.
+    pub fn on(path: Path, scenario: &Scenario) -> Self {
+        match path {
+            Path::Direct | Path::Liberal => Self::Nothing,
+            Path::Split => Self::Relay("clean"),
+            Path::Relay => Self::Relay(scenario.profile),
+            Path::Normalise if rules_can_help(scenario.profile) => Self::Rules(scenario.profile),
+            Path::Normalise => Self::Nothing,
+        }
+    }
+}
+
+/// Whether a profile asks for something that rules can do: what it sets on a socket needs a relay.
+fn rules_can_help(profile: &str) -> bool {
+    profile
+        .parse::<Profile>()
+        .is_ok_and(|profile| profile.needs_the_wire() || profile.mss.is_some())
 }
 
 // === impl Case ===
 
 impl Case {
-    /// The relay's profile on this path; `None` without a relay.
-    pub fn profile(&self) -> Option<&'static str> {
-        match self.path {
-            Path::Direct | Path::Liberal => None,
-            Path::Split => Some("clean"),
-            Path::Relay => Some(self.scenario.profile),
-        }
+    /// What runs on the relay host on this path.
+    pub fn remedy(&self) -> Remedy {
+        Remedy::on(self.path, &self.scenario)
     }
 
     /// The wires of this transfer draw from this; the same transfer gets the same seed, and with
@@ -171,9 +214,10 @@ impl std::fmt::Display for Case {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} {} {} IPv{} run {}",
+            "{} {} {} {} IPv{} run {}",
             self.scenario.name,
             label(self.path),
+            label(self.tool),
             label(self.direction),
             u8::from(self.family),
             self.run
@@ -254,6 +298,7 @@ mod tests {
         Matrix {
             scenarios: scenario::all(),
             paths: vec![Path::Direct, Path::Relay],
+            tools: Vec::new(),
             directions: vec![FlowDirection::Upload, FlowDirection::Download],
             families: vec![Family::V4, Family::V6],
             opened_from: OpenedFrom::Client,
@@ -272,12 +317,44 @@ mod tests {
 
     #[test]
     fn a_split_relays_with_the_clean_profile_and_direct_not_at_all() {
-        let mut case = matrix().cases().pop().unwrap();
-        assert_eq!(case.profile(), Some(case.scenario.profile));
-        case.path = Path::Split;
-        assert_eq!(case.profile(), Some("clean"));
-        case.path = Path::Direct;
-        assert_eq!(case.profile(), None);
+        let pix = scenario::find("pix").unwrap();
+        let remedy = |path| Remedy::on(path, &pix);
+        assert_eq!(remedy(Path::Relay), Remedy::Relay("cisco-pix"));
+        assert_eq!(remedy(Path::Normalise), Remedy::Rules("cisco-pix"));
+        assert_eq!(remedy(Path::Split), Remedy::Relay("clean"));
+        assert_eq!(remedy(Path::Direct), Remedy::Nothing);
+    }
+
+    #[test]
+    fn where_rules_have_nothing_to_do_none_are_made() {
+        for name in ["clean", "idle-drop"] {
+            let scenario = scenario::find(name).unwrap();
+            assert_eq!(Remedy::on(Path::Normalise, &scenario), Remedy::Nothing);
+        }
+    }
+
+    #[test]
+    fn every_scenario_has_a_profile_that_there_is() {
+        for scenario in scenario::all() {
+            scenario.profile.parse::<Profile>().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_scenario_is_tried_with_its_own_tool_unless_others_are_asked_for() {
+        let mut matrix = Matrix {
+            scenarios: vec![scenario::find("idle-drop").unwrap()],
+            ..matrix()
+        };
+        let tools = |matrix: &Matrix| {
+            let mut tools: Vec<_> = matrix.cases().iter().map(|case| case.tool).collect();
+            tools.dedup();
+            tools
+        };
+        assert!(tools(&matrix).iter().all(|tool| *tool == Tool::SshIdle));
+        matrix.tools = vec![Tool::Sftp, Tool::RsyncSsh];
+        matrix.paths = vec![Path::Relay];
+        assert_eq!(tools(&matrix), matrix.tools);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::lab::error::{Error, Result};
+use crate::lab::rootless;
 
 /// Programs the lab calls, and the Debian package of each.
 const TOOLS: [(&str, &str); 7] = [
@@ -15,9 +16,10 @@ const TOOLS: [(&str, &str); 7] = [
     ("ssh-keygen", "openssh-client"),
 ];
 
-/// Whether a lab can be put up here: root, and every program there. Changes nothing.
+/// Whether a lab can be put up here: root, or what [`rootless::enter`] gives, and every program there.
+/// Changes nothing.
 pub fn require() -> Result<()> {
-    if !is_root() {
+    if !is_root() && !rootless::may_make_hosts() {
         return Err(Error::NotRoot);
     }
     for (tool, package) in TOOLS {

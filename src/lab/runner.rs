@@ -8,9 +8,11 @@ use crate::lab::interrupt::Interrupt;
 use crate::lab::joined::{Joined, WireReport, lost_by_accident};
 use crate::lab::matrix::{Case, OpenedFrom, Path, Strict};
 use crate::lab::process::Process;
+use crate::lab::report::{Captures, Report};
 use crate::lab::row::{Ended, Outcome, Row};
 use crate::lab::scenario::Between;
 use crate::lab::standing::Lab;
+use crate::lab::tool::Tool;
 use crate::lab::topology::Role;
 
 /// How long flows may take to close after a tool is content.
@@ -39,6 +41,7 @@ pub struct Runner {
     terms: Terms,
     interrupt: Interrupt,
     lab: Option<(Key, Lab)>,
+    report: Option<Report>,
 }
 
 /// Transfers that agree in this can share a lab, and with it the kernel's warm caches.
@@ -51,7 +54,7 @@ pub struct Evidence {
     pub tool: String,
     /// By sshd: who came, from which address and port.
     pub sshd: String,
-    /// By the relay; empty without one.
+    /// By the relay, or by what keeps the rules without one.
     pub relay: String,
     /// By the wires: the firewall, and the long leg.
     pub wires: Vec<WireReport>,
@@ -64,7 +67,14 @@ impl Runner {
             terms,
             interrupt,
             lab: None,
+            report: None,
         }
+    }
+
+    /// Keeps rows, logs and captures there.
+    pub fn report_to(mut self, report: Report) -> Self {
+        self.report = Some(report);
+        self
     }
 
     /// Makes one transfer.
@@ -75,13 +85,18 @@ impl Runner {
     pub fn run(&mut self, case: &Case) -> Result<(Row, Evidence)> {
         self.interrupt.check()?;
         let mut lab = self.lab_for(case)?;
-        let transfer = self.transfer(&mut lab, case);
-        if let Ok((row, _)) = &transfer
-            && row.outcome == Outcome::Ok
-        {
+        let mut captures = match &self.report {
+            Some(report) => Some(report.capture(&lab, case)?),
+            None => None,
+        };
+        let (row, evidence) = self.transfer(&mut lab, case, captures.as_mut())?;
+        if let (Some(report), Some(captures)) = (&mut self.report, &captures) {
+            report.add(captures, &row, &evidence)?;
+        }
+        if row.outcome == Outcome::Ok {
             self.lab = Some((key(case), lab));
         }
-        transfer
+        Ok((row, evidence))
     }
 
     /// The lab of the last case if it suits this one, or else a new one.
@@ -106,15 +121,20 @@ impl Runner {
         builder.start()
     }
 
-    fn transfer(&self, lab: &mut Lab, case: &Case) -> Result<(Row, Evidence)> {
+    fn transfer(
+        &self,
+        lab: &mut Lab,
+        case: &Case,
+        captures: Option<&mut Captures>,
+    ) -> Result<(Row, Evidence)> {
         let sshd_said = lab.sshd().map_or(0, |sshd| sshd.log().len());
         lab.set_liberal(case.path == Path::Liberal)?;
         lab.reset_counts()?;
         let statistics = lab.conntrack_statistics()?;
-        let relay = match case.profile() {
-            Some(profile) => Some(lab.start_relay(profile)?),
-            None => None,
-        };
+        if case.tool == Tool::RsyncDaemon {
+            lab.start_rsyncd(case.opened_from.listener())?;
+        }
+        let remedy = lab.start_remedy(case.remedy())?;
 
         let ended = self.carry(lab, case)?;
         if ended.outcome() == Outcome::Ok && !lab.flows_closed(CLOSING)? {
@@ -127,33 +147,41 @@ impl Runner {
             tool: ended.stderr.clone(),
             ..Evidence::default()
         };
-        if let Some(relay) = relay {
-            evidence.relay = end_relay(relay, ended.outcome())?;
+        if let Some(remedy) = remedy {
+            evidence.relay = end(remedy, ended.outcome())?;
         }
         if let Some(sshd) = lab.sshd() {
             evidence.sshd = sshd.log().split_off(sshd_said);
+        }
+        if let Some(captures) = captures {
+            captures.end()?;
         }
         evidence.wires = lab.part()?;
         let accidents: u64 = evidence.wires.iter().map(lost_by_accident).sum();
         if accidents > 0 {
             tracing::warn!(%case, accidents, "a wire lost packets it was not told to lose");
         }
-        Ok((Row::new(case, self.terms.bytes, &ended, invalid), evidence))
+        let bytes = case.tool.bytes(self.terms.bytes);
+        Ok((Row::new(case, bytes, &ended, invalid), evidence))
     }
 
     /// Lets the tool carry the payload, and looks at how it ended and what arrived.
     fn carry(&self, lab: &Lab, case: &Case) -> Result<Ended> {
         let received = lab.received();
         let _ = std::fs::remove_file(&received);
-        let (opened_from, direction) = (case.opened_from, case.direction);
-        let mut command = lab.errand(case.tool, opened_from, direction, case.family);
+        let mut command = lab.errand(case);
         let log = lab.directory().join("tool.log");
+        // Silence is no stall.
+        let timeout = match case.tool.is_bulk() {
+            true => self.terms.timeout,
+            false => self.terms.timeout + case.scenario.silence(),
+        };
         let begun = Instant::now();
         let mut tool = Process::start("tool", &mut command, &log)?;
         let mut status = None;
-        while status.is_none() && begun.elapsed() < self.terms.timeout {
+        while status.is_none() && begun.elapsed() < timeout {
             self.interrupt.check()?;
-            let left = self.terms.timeout.saturating_sub(begun.elapsed());
+            let left = timeout.saturating_sub(begun.elapsed());
             status = tool.wait(left.min(SLICE))?;
         }
         let seconds = begun.elapsed().as_secs_f64();
@@ -163,8 +191,8 @@ impl Runner {
             seconds,
             equal: lab
                 .payload()
-                .is_some_and(|payload| payload.equals(&received)),
-            resets: lab.counts(opened_from.opener())?.resets,
+                .is_some_and(|payload| case.tool.delivered(payload, &received)),
+            resets: lab.counts(case.opened_from.opener())?.resets,
         })
     }
 }
@@ -191,15 +219,16 @@ fn joined(case: &Case, long_rtt: Duration) -> [Joined; 2] {
     ]
 }
 
-/// Ends the relay and returns its log. After a failure it is not given time for its sessions.
-fn end_relay(relay: Process, outcome: Outcome) -> Result<String> {
-    let log = relay.log_path().to_owned();
+/// Ends what ran on the relay host and returns its log. After a failure a relay is not given time for
+/// its sessions.
+fn end(remedy: Process, outcome: Outcome) -> Result<String> {
+    let log = remedy.log_path().to_owned();
     let patience = match outcome {
         Outcome::Ok => CLOSING,
         _ => SLICE,
     };
-    if relay.stop(patience)?.is_none() && outcome == Outcome::Ok {
-        tracing::warn!("the relay did not stop when asked and was killed");
+    if remedy.stop(patience)?.is_none() && outcome == Outcome::Ok {
+        tracing::warn!("what ran on the relay host did not stop when asked and was killed");
     }
     Ok(std::fs::read_to_string(log).unwrap_or_default())
 }

@@ -13,11 +13,13 @@ use crate::lab::requirements::find;
 /// Where sshd locks up its unprivileged half; distributions make it when they start theirs.
 const PRIVILEGE_SEPARATION: &str = "/run/sshd";
 
-/// An sshd that listens on port 22 of one host.
+/// An sshd that listens on port 22 of one host. Started by root it lets root in, by anybody else that
+/// user: nobody else could be served.
 #[derive(Debug)]
 pub struct Sshd {
     process: Process,
     key: PathBuf,
+    user: String,
 }
 
 impl Sshd {
@@ -40,7 +42,8 @@ impl Sshd {
         command.args(["-D", "-e", "-f"]).arg(&settings);
         let mut process = Process::start("sshd", &mut command, &directory.join("sshd.log"))?;
         process.ready("listening on :: port 22", Duration::from_secs(10))?;
-        Ok(Self { process, key })
+        let user = output(Command::new("id").arg("-un"), "")?.trim().to_owned();
+        Ok(Self { process, key, user })
     }
 
     /// The private key it lets in.
@@ -49,8 +52,8 @@ impl Sshd {
     }
 
     /// Who it lets in.
-    pub fn user(&self) -> &'static str {
-        "root"
+    pub fn user(&self) -> &str {
+        &self.user
     }
 
     /// What it logged: who came, from which address and port.

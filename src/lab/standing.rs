@@ -10,19 +10,26 @@ use crate::lab::firewall::{Counts, TABLE, conntrack_invalid, ruleset};
 use crate::lab::ground::Ground;
 use crate::lab::host::{Host, output};
 use crate::lab::joined::{Joined, Span, WireReport, take_up};
-use crate::lab::matrix::{Family, FlowDirection, OpenedFrom, Strict};
+use crate::lab::matrix::{Case, Remedy, Strict};
 use crate::lab::payload::Payload;
 use crate::lab::process::{GLANCE, PATIENCE, Process};
 use crate::lab::row::Invalid;
+use crate::lab::rsyncd::Rsyncd;
 use crate::lab::sshd::Sshd;
-use crate::lab::tool::{Errand, Tool};
+use crate::lab::tool::Errand;
 use crate::lab::topology::{FIREWALL_DEVICE, LONG_DEVICE, Role};
+
+/// The ports of ssh and rsync: what the relay intercepts.
+const PORTS: &str = "22,873";
+/// The same, as `ss` asks for connections from or to them.
+const CONNECTIONS: &str = "( sport = :22 or dport = :22 or sport = :873 or dport = :873 )";
 
 /// Three hosts that stand until this is dropped.
 #[derive(Debug)]
 pub struct Lab {
     // In the order in which they have to go.
     sshd: Option<Sshd>,
+    rsyncd: Option<Rsyncd>,
     wires: Vec<Process>,
     hosts: [Host; 3],
     strict: Option<Strict>,
@@ -43,6 +50,7 @@ impl Lab {
     pub(crate) fn bare(ground: Ground, strict: Option<Strict>, unmangle: PathBuf) -> Self {
         Self {
             sshd: None,
+            rsyncd: None,
             wires: Vec::new(),
             hosts: Role::ALL.map(|role| Host::new(ground.id(), role)),
             strict,
@@ -65,6 +73,15 @@ impl Lab {
 
     pub(crate) fn start_sshd(&mut self, role: Role) -> Result<()> {
         self.sshd = Some(Sshd::start(self.host(role), &self.directory())?);
+        Ok(())
+    }
+
+    /// Starts an rsync daemon on this host, if there is none yet.
+    pub fn start_rsyncd(&mut self, role: Role) -> Result<()> {
+        if self.rsyncd.is_none() {
+            let (directory, data) = (self.directory(), self.data_directory());
+            self.rsyncd = Some(Rsyncd::start(self.host(role), &directory, &data)?);
+        }
         Ok(())
     }
 
@@ -171,24 +188,20 @@ impl Lab {
     }
 
     /// A command by which one host carries the payload to or from the other, to [`Self::received`].
-    /// It needs a payload, and an sshd on the host that does not open the connection.
-    pub fn errand(
-        &self,
-        tool: Tool,
-        opened_from: OpenedFrom,
-        direction: FlowDirection,
-        family: Family,
-    ) -> Command {
+    /// It needs a payload, and an sshd (or rsync daemon) on the host that does not open the connection.
+    pub fn errand(&self, case: &Case) -> Command {
+        let opened_from = case.opened_from;
         let payload = self.payload.as_ref().expect("the lab has a payload");
         let sshd = self.sshd.as_ref().expect("the lab has an sshd");
-        tool.command(&Errand {
+        case.tool.command(&Errand {
             opener: self.host(opened_from.opener()),
-            peer: opened_from.listener().address(family),
+            peer: opened_from.listener().address(case.family),
             user: sshd.user(),
             key: sshd.key(),
-            direction,
+            direction: case.direction,
             from: &payload.path,
             to: &self.received(),
+            silence: case.scenario.silence(),
         })
     }
 
@@ -197,28 +210,36 @@ impl Lab {
         self.data_directory().join("received")
     }
 
-    /// Starts a relay for ssh with this profile, and waits until it relays.
+    /// Starts what this path has on the relay host, and waits until it is in place.
+    pub fn start_remedy(&self, remedy: Remedy) -> Result<Option<Process>> {
+        match remedy {
+            Remedy::Nothing => Ok(None),
+            Remedy::Relay(profile) => self.start_relay(profile).map(Some),
+            Remedy::Rules(profile) => self.start_normalise(profile).map(Some),
+        }
+    }
+
+    /// Starts a relay for ssh and rsync with this profile, and waits until it relays.
     pub fn start_relay(&self, profile: &str) -> Result<Process> {
+        let run = ["run", "--intercept", PORTS];
+        self.start_unmangle(&run, profile, "\"relaying\"")
+    }
+
+    /// Has this profile enforced by rules alone, and waits until they are in place.
+    pub fn start_normalise(&self, profile: &str) -> Result<Process> {
+        self.start_unmangle(&["normalise"], profile, "\"normalising\"")
+    }
+
+    fn start_unmangle(&self, arguments: &[&str], profile: &str, sign: &str) -> Result<Process> {
         let mut command = self.unmangle();
         command
-            .args([
-                "run",
-                "--intercept",
-                "22",
-                "--mangled-side",
-                FIREWALL_DEVICE,
-            ])
-            .args([
-                "--profile",
-                profile,
-                "--log",
-                "info",
-                "--log-format",
-                "json",
-            ]);
-        let mut relay = Process::start("relay", &mut command, &self.directory().join("relay.log"))?;
-        relay.ready("\"relaying\"", PATIENCE)?;
-        Ok(relay)
+            .args(arguments)
+            .args(["--mangled-side", FIREWALL_DEVICE, "--profile", profile])
+            .args(["--log", "info", "--log-format", "json"]);
+        let log = self.directory().join("relay.log");
+        let mut process = Process::start(arguments[0], &mut command, &log)?;
+        process.ready(sign, PATIENCE)?;
+        Ok(process)
     }
 
     /// Whether connection tracking on every host looks away
@@ -270,15 +291,17 @@ impl Lab {
         Ok(sums)
     }
 
-    /// Waits until no host has a connection to or from port 22 that is not over; says whether that
-    /// came to pass.
+    /// Waits until no host has a connection of ssh or rsync that is not over; says whether that came
+    /// to pass.
     pub fn flows_closed(&self, patience: Duration) -> Result<bool> {
         let deadline = Instant::now() + patience;
         loop {
             let mut open = false;
             for host in &self.hosts {
-                let filter = ["-Htan", "( sport = :22 or dport = :22 )"];
-                open |= host.run("ss", &filter)?.lines().any(is_open);
+                open |= host
+                    .run("ss", &["-Htan", CONNECTIONS])?
+                    .lines()
+                    .any(is_open);
             }
             if !open || Instant::now() > deadline {
                 return Ok(!open);

@@ -4,5 +4,6 @@ pub mod child;
 pub mod signal;
 pub mod tcp_info;
 pub mod tun;
+pub mod user_namespace;
 pub mod watch;
 pub mod window_clamp;

@@ -2,12 +2,10 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::c_int;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::net::{AddressFamily, SocketType};
 
 /// A TUN device of the network namespace in which it was opened. It is gone when this is dropped.
 #[derive(Debug)]
@@ -18,26 +16,14 @@ pub struct Tun {
 // === impl Tun ===
 
 impl Tun {
-    /// Creates a device in the network namespace of the calling thread and brings it up: bare IP
-    /// packets, not blocking, a queue of `queue_len` packets between the kernel and its reader.
-    pub fn create(name: &str, mtu: u16, queue_len: u32) -> io::Result<Self> {
+    /// Creates a device in the network namespace of the calling thread: bare IP packets, not blocking,
+    /// and down.
+    pub fn create(name: &str) -> io::Result<Self> {
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = rustix::fs::open("/dev/net/tun", flags, Mode::empty())?;
         let mut request = request_for(name)?;
         request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as i16;
-        ioctl(fd.as_fd(), libc::TUNSETIFF, &mut request)?;
-
-        let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None)?;
-        // The queue first: once the device is up, the kernel itself starts to send.
-        request.ifr_ifru.ifru_metric = c_int::try_from(queue_len).unwrap_or(c_int::MAX);
-        ioctl(socket.as_fd(), libc::SIOCSIFTXQLEN, &mut request)?;
-        request.ifr_ifru.ifru_mtu = c_int::from(mtu);
-        ioctl(socket.as_fd(), libc::SIOCSIFMTU, &mut request)?;
-        ioctl(socket.as_fd(), libc::SIOCGIFFLAGS, &mut request)?;
-        // SAFETY: the kernel has just filled in the flags, and every bit pattern is a valid c_short.
-        let flags = unsafe { request.ifr_ifru.ifru_flags };
-        request.ifr_ifru.ifru_flags = flags | libc::IFF_UP as i16;
-        ioctl(socket.as_fd(), libc::SIOCSIFFLAGS, &mut request)?;
+        attach(fd.as_fd(), &mut request)?;
         Ok(Self { fd })
     }
 
@@ -85,9 +71,9 @@ fn request_for(name: &str) -> io::Result<libc::ifreq> {
     Ok(request)
 }
 
-fn ioctl(fd: BorrowedFd<'_>, operation: libc::Ioctl, request: &mut libc::ifreq) -> io::Result<()> {
-    // SAFETY: `fd` is open, and every operation used here reads or writes one `ifreq`.
-    match unsafe { libc::ioctl(fd.as_raw_fd(), operation, std::ptr::from_mut(request)) } {
+fn attach(fd: BorrowedFd<'_>, request: &mut libc::ifreq) -> io::Result<()> {
+    // SAFETY: `fd` is open, and this operation reads and writes one `ifreq`.
+    match unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETIFF, std::ptr::from_mut(request)) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
     }

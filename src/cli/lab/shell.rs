@@ -5,15 +5,18 @@ use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
+use crate::lab::matrix::Remedy;
 use crate::lab::scenario::{self, Between};
-use crate::lab::{Family, Interrupt, Joined, Lab, OpenedFrom, Path, Role, Strict, require};
+use crate::lab::{
+    Family, Interrupt, Joined, Lab, OpenedFrom, Path, Role, Strict, require, requirements,
+};
 
 /// Put up a scenario and leave it standing until the shell ends, stdin does, or Ctrl-C.
 #[derive(clap::Args)]
 pub struct Args {
     /// The scenario's name.
     scenario: String,
-    /// What stands in between; with `split` or `relay` the relay runs.
+    /// What stands in between; with `split` or `relay` the relay runs, with `normalise` its rules.
     #[arg(long, default_value = "direct")]
     path: Path,
     /// Who opens connections; sshd runs on the other host.
@@ -43,11 +46,7 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
         .payload(30_000_000)
         .start()?;
     lab.set_liberal(args.path == Path::Liberal)?;
-    let _relay = match args.path {
-        Path::Direct | Path::Liberal => None,
-        Path::Split => Some(lab.start_relay("clean")?),
-        Path::Relay => Some(lab.start_relay(scenario.profile)?),
-    };
+    let _remedy = lab.start_remedy(Remedy::on(args.path, &scenario))?;
     // A reader that has gone away is no reason to end.
     let mut stdout = std::io::stdout();
     let _ = writeln!(stdout, "{}", describe(&lab, &args)).and_then(|()| stdout.flush());
@@ -75,9 +74,9 @@ fn describe(lab: &Lab, args: &Args) -> String {
             .map(|i| format!("{} {} {}", i.device, i.v4, i.v6))
             .collect();
         text += &format!(
-            "  {:<7} ip netns exec {} bash    # {}\n",
+            "  {:<7} {} bash    # {}\n",
             role.to_string(),
-            lab.host(role).netns(),
+            enter(lab.host(role).netns()),
             addresses.join(", ")
         );
     }
@@ -85,16 +84,28 @@ fn describe(lab: &Lab, args: &Args) -> String {
         return text;
     };
     text += &format!(
-        "Files, keys and logs: {}\nTry: ip netns exec {} scp -F /dev/null -i {} \
-         -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null {} {}@{}:/dev/null",
+        "Files, keys and logs: {}\nTry: {} scp -F /dev/null -i {} \
+         -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null {} {}@{}:{}",
         lab.directory().display(),
-        lab.host(args.opened_from.opener()).netns(),
+        enter(lab.host(args.opened_from.opener()).netns()),
         sshd.key().display(),
         payload.path.display(),
         sshd.user(),
         args.opened_from.listener().address(Family::V4),
+        lab.received().display(),
     );
     text
+}
+
+/// What runs a command on a host, from a terminal that is not the lab's own.
+fn enter(netns: &str) -> String {
+    if requirements::is_root() {
+        return format!("ip netns exec {netns}");
+    }
+    let pid = std::process::id();
+    format!(
+        "nsenter -t {pid} -U -m --preserve-credentials --net=/proc/{pid}/root/run/netns/{netns}"
+    )
 }
 
 /// Waits for the end of stdin or for a signal, whichever comes first.

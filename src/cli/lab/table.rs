@@ -7,9 +7,10 @@ use comfy_table::{Attribute, Cell, CellAlignment, Color, Table, presets};
 use crate::lab::matrix::label;
 use crate::lab::{Outcome, Row};
 
-const HEADER: [&str; 10] = [
+const HEADER: [&str; 11] = [
     "scenario",
     "path",
+    "tool",
     "direction",
     "IP",
     "outcome",
@@ -22,24 +23,40 @@ const HEADER: [&str; 10] = [
 
 /// Draws it; in colour on a terminal, unless `NO_COLOR` is set.
 pub(super) fn render(rows: &[Row]) -> String {
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    draw(rows, std::io::stdout().is_terminal() && !no_color).to_string()
+    draw(rows, in_color()).to_string()
 }
 
-fn draw(rows: &[Row], color: bool) -> Table {
+/// Whether stdout is a terminal that wants colour.
+pub(super) fn in_color() -> bool {
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    std::io::stdout().is_terminal() && !no_color
+}
+
+/// A table without rows yet.
+pub(super) fn markdown<const N: usize>(header: [&str; N], color: bool) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN).set_header(HEADER);
+    table.load_style(presets::ASCII_MARKDOWN).set_header(header);
     if color {
         table.enforce_styling();
     } else {
         table.force_no_tty();
     }
+    table
+}
+
+/// A cell for a number.
+pub(super) fn number(text: String) -> Cell {
+    Cell::new(text).set_alignment(CellAlignment::Right)
+}
+
+fn draw(rows: &[Row], color: bool) -> Table {
+    let mut table = markdown(HEADER, color);
     for row in rows {
         let invalid = row.conntrack_invalid;
-        let number = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
         table.add_row([
             Cell::new(&row.scenario),
             Cell::new(label(row.path)),
+            Cell::new(label(row.tool)),
             Cell::new(label(row.direction)),
             number(u8::from(row.family).to_string()),
             outcome(row.outcome, color),

@@ -1,6 +1,7 @@
 //! Nothing is wrong: what every other scenario is compared with.
 
 use super::{Between, Scenario};
+use crate::lab::tool::Tool;
 
 pub(super) fn scenario() -> Scenario {
     Scenario {
@@ -9,5 +10,6 @@ pub(super) fn scenario() -> Scenario {
         firewall: Between::default(),
         long_leg: Between::default(),
         profile: "clean",
+        tool: Tool::Scp,
     }
 }

@@ -1,6 +1,7 @@
 //! Sequence numbers are randomised, SACK is not translated: the fault behind most of the others.
 
 use super::{Between, Scenario};
+use crate::lab::tool::Tool;
 use crate::lab::wire::{Direction, Isn};
 
 pub(super) fn scenario() -> Scenario {
@@ -11,6 +12,7 @@ pub(super) fn scenario() -> Scenario {
         firewall: Between::both(mangling()),
         long_leg: Between::both(losing()),
         profile: "isn-rewrite",
+        tool: Tool::Scp,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The firewall of the story: a Cisco PIX that rewrites sequence numbers and dislikes large packets.
 
 use super::{Between, Scenario, isn_rewrite};
+use crate::lab::tool::Tool;
 use crate::lab::wire::{Direction, Oversize, OversizeAction, Protocol};
 
 /// The largest packet that gets through unharmed: `ping -s 992` passes, `-s 993` does not.
@@ -18,6 +19,7 @@ pub(super) fn scenario() -> Scenario {
         firewall: Between::both(mangling),
         long_leg: Between::both(isn_rewrite::losing()),
         profile: "cisco-pix",
+        tool: Tool::Scp,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The hosts disagree about the window scale: one was told that there is none.
 
 use super::{Between, Scenario};
+use crate::lab::tool::Tool;
 use crate::lab::wire::{Direction, WindowScale};
 
 pub(super) fn scenario() -> Scenario {
@@ -14,5 +15,6 @@ pub(super) fn scenario() -> Scenario {
         firewall: Between::both(mangling),
         long_leg: Between::default(),
         profile: "wscale-strip",
+        tool: Tool::Scp,
     }
 }

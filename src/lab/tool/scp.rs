@@ -1,50 +1,27 @@
-//! `scp`, kept away from the user's own configuration, keys and known hosts.
+//! `scp`: one file there, or one file back.
 
-use std::net::IpAddr;
-use std::path::Path;
+use std::process::Command;
 
-use super::Errand;
+use super::{Errand, ssh};
 use crate::lab::matrix::FlowDirection;
 
-/// What SSH is told: nothing of the user's own is read or written, and nobody is asked.
-const OPTIONS: [&str; 7] = [
-    "IdentitiesOnly=yes",
-    "BatchMode=yes",
-    "StrictHostKeyChecking=no",
-    "UserKnownHostsFile=/dev/null",
-    "GlobalKnownHostsFile=/dev/null",
-    "ConnectTimeout=10",
-    "PreferredAuthentications=publickey",
-];
-
-pub(super) fn arguments(errand: &Errand<'_>) -> Vec<String> {
-    let mut arguments = vec!["-F".into(), "/dev/null".into()];
-    arguments.extend(["-i".into(), errand.key.display().to_string()]);
-    for option in OPTIONS {
-        arguments.extend(["-o".into(), option.into()]);
-    }
-    let (from, to) = match errand.direction {
-        FlowDirection::Upload => (here(errand.from), there(errand, errand.to)),
-        FlowDirection::Download => (there(errand, errand.from), here(errand.to)),
+pub(super) fn command(errand: &Errand<'_>) -> Command {
+    let mut command = errand.opener.command("scp");
+    command.args(ssh::options(errand));
+    match errand.direction {
+        FlowDirection::Upload => {
+            command.args([ssh::here(errand.from), ssh::there(errand, errand.to)])
+        }
+        FlowDirection::Download => {
+            command.args([ssh::there(errand, errand.from), ssh::here(errand.to)])
+        }
     };
-    arguments.extend([from, to]);
-    arguments
-}
-
-fn here(path: &Path) -> String {
-    path.display().to_string()
-}
-
-fn there(errand: &Errand<'_>, path: &Path) -> String {
-    let host = match errand.peer {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => format!("[{address}]"),
-    };
-    format!("{}@{host}:{}", errand.user, path.display())
+    command
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{last_words, test_errand};
     use super::*;
     use crate::lab::host::Host;
     use crate::lab::matrix::Family;
@@ -52,17 +29,8 @@ mod tests {
 
     fn last_two(direction: FlowDirection, family: Family) -> Vec<String> {
         let opener = Host::new("test", Role::Client);
-        let errand = Errand {
-            opener: &opener,
-            peer: Role::Server.address(family),
-            user: "root",
-            key: Path::new("/lab/key"),
-            direction,
-            from: Path::new("/lab/payload"),
-            to: Path::new("/lab/received"),
-        };
-        let all = arguments(&errand);
-        all[all.len() - 2..].to_vec()
+        let errand = test_errand(&opener, direction, Role::Server.address(family));
+        last_words(&command(&errand), 2)
     }
 
     #[test]

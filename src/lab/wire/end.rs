@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -33,7 +34,7 @@ impl OpenEnd {
             let namespace = File::open(Path::new("/run/netns").join(&end.netns))?;
             move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
             Ok(Self {
-                tun: Tun::create(&end.device, end.mtu, QUEUE_LEN)?,
+                tun: bring_up(end)?,
                 device: end.device.clone(),
                 statistics: File::open("/proc/thread-self/net/dev")?,
             })
@@ -58,6 +59,22 @@ impl OpenEnd {
             )
         })
     }
+}
+
+/// Creates the device. The rest is left to `ip`: without root the kernel takes the length of the queue
+/// by netlink alone. It is set before the device is up, because then the kernel itself starts to send.
+fn bring_up(end: &End) -> io::Result<Tun> {
+    let tun = Tun::create(&end.device)?;
+    let (mtu, queue) = (end.mtu.to_string(), QUEUE_LEN.to_string());
+    let set = ["link", "set", "dev", &end.device, "mtu", &mtu];
+    let mut ip = Command::new("ip");
+    ip.args(set).args(["txqueuelen", &queue, "up"]);
+    let ended = ip.output()?;
+    if !ended.status.success() {
+        let message = String::from_utf8_lossy(&ended.stderr).trim().to_owned();
+        return Err(io::Error::other(message));
+    }
+    Ok(tun)
 }
 
 /// The column "drop" under "Transmit" of `/proc/net/dev`.
