@@ -103,10 +103,10 @@ impl InPlace {
         let Some(Ours { owned, fail }) = self.0 else {
             return;
         };
-        if fail == Fail::Closed {
-            if let Err(error) = fail_closed::remove() {
-                tracing::warn!(%error, "fail closed: the table stays, and drops new connections");
-            }
+        if fail == Fail::Closed
+            && let Err(error) = fail_closed::remove()
+        {
+            tracing::warn!(%error, "fail closed: the table stays, and drops new connections");
         }
         owned.remove().await;
     }
