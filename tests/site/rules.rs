@@ -16,7 +16,7 @@ impl Rules {
         let list = "nft list ruleset | sed 's/packets [0-9]* bytes [0-9]*//'
             for family in -4 -6; do
                 ip $family rule show
-                ip $family route show table all | sed 's/ expires.*//' | sort
+                ip $family route show table all | sed '/ proto kernel /d; s/ expires.*//' | sort
             done";
         Self(site.lab.relay().feed("sh", &[], list).unwrap())
     }
