@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use unmangle::config::{Intercept, Networks};
 use unmangle::lab::{Family, OpenedFrom, Role};
 use unmangle::rules::nft::{self, Ownership};
-use unmangle::rules::{Interception, ListenPorts, Plan, Tracking, routes};
+use unmangle::rules::{Interception, ListenPorts, Plan, Tracking, fail_closed, routes};
 
 use site::tap::{Seen, Tap};
 use site::{FAMILIES, OPENED, Pair, Site, accept, inside, talk};
@@ -176,4 +176,14 @@ fn what_crosses_from_one_mangled_side_to_another_is_not_taken() {
             assert_eq!(site.zones(&pair.client), [0], "{way:?} {family:?}");
         }
     }
+}
+
+#[test]
+fn what_fails_closed_names_every_mangled_side() {
+    let Some(site) = Site::put_up() else { return };
+    let mut plan = plan();
+    plan.interceptions[1].intercept.mangled_side = "long0".parse().unwrap();
+    inside(site.lab.relay(), || fail_closed::install(&plan)).unwrap();
+    // Port 22 is intercepted on one side only, and what crosses both is never taken.
+    talk(&site.connect(OpenedFrom::Client, Family::V4));
 }
