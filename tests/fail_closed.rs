@@ -93,9 +93,8 @@ fn a_killed_relay_lets_no_intercepted_connection_pass_until_the_table_is_removed
     let Some(site) = Site::put_up() else { return };
     let at_first = Rules::of(&site);
     let running = site.connect(OpenedFrom::Client, Family::V4);
-    install(&site);
+    let mut relay = site.relay(&["--fail", "closed"]);
     talk(&running);
-    let mut relay = site.relay(&[]);
     for opened in OPENED {
         for family in FAMILIES {
             talk(&site.connect(opened, family));

@@ -144,6 +144,12 @@ impl Settings {
         }
         let process = process(&given.process)?;
         let rules = process.rules;
+        if process.fail == Fail::Closed && rules != RulesMode::Own {
+            let fail = given.process.given("fail").expect("it is not the default");
+            return Err(fail.origin.error(
+                "somebody else's rules cannot fail closed by themselves; give rules = \"own\"",
+            ));
+        }
         let profiles = own_profile::all(&given.profiles)?;
         let mut listeners: Vec<Listener> = Vec::new();
         for (index, keys) in given.listeners.iter().enumerate() {
