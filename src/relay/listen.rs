@@ -219,6 +219,11 @@ impl Bound {
         }
     }
 
+    /// Whether clients know its address: no rule leads them here, and none keeps them away.
+    pub fn is_known(&self) -> bool {
+        matches!(self.settings.mode, Mode::Forward(_))
+    }
+
     /// Registers it with the runtime of the calling worker.
     pub fn register(self) -> io::Result<Registered> {
         Ok(Registered {
