@@ -18,7 +18,17 @@ impl fmt::Display for Effective<'_> {
         writeln!(f, "pipe-budget = {}", process.pipe_budget >> 20)?;
         writeln!(f, "drain = \"{}\"", format_duration(process.drain))?;
         writeln!(f, "engine = \"{}\"", process.engine)?;
+        writeln!(f, "fail = \"{}\"", process.fail)?;
+        writeln!(f, "rules = \"{}\"", process.rules)?;
+        writeln!(f, "track = \"{}\"", process.track)?;
+        writeln!(f, "host-tuning = \"{}\"", process.host_tuning)?;
         writeln!(f, "override-forward = {}", process.override_forward)?;
+        let numbers = process.numbers;
+        writeln!(f, "mark = {:#010x}", numbers.mark.0)?;
+        writeln!(f, "table = {}", numbers.table)?;
+        writeln!(f, "priority = {}", numbers.priority)?;
+        let (mangled, clean) = numbers.zones;
+        writeln!(f, "zones = [{mangled}, {clean}]")?;
         writeln!(f, "log = \"{}\"", process.log.filter)?;
         writeln!(f, "log-format = \"{}\"", process.log.format)?;
         for listener in &self.0.listeners {
