@@ -13,7 +13,12 @@ use rustix::process::Signal;
 use unmangle::lab::{Family, OpenedFrom};
 
 use site::rules::Rules;
-use site::{FAMILIES, OPENED, Pair, Site, expect_end, expect_reset, pattern, talk, until};
+use site::{FAMILIES, OPENED, Pair, Site, Way, expect_end, expect_reset, pattern, talk, until};
+
+site::in_every_way!(
+    a_relay_killed_in_mid_transfer_resets_both_ends,
+    sessions_that_idle_or_are_half_closed_are_reset_when_the_relay_is_killed,
+);
 
 /// Measured: well under a second; the bound is for a machine that is busy with other things.
 const TABLE_GONE: Duration = Duration::from_secs(5);
@@ -28,9 +33,10 @@ fn stream(mut to: &TcpStream) -> ErrorKind {
     }
 }
 
-#[test]
-fn a_relay_killed_in_mid_transfer_resets_both_ends_and_its_table_goes() {
-    let Some(site) = Site::put_up() else { return };
+fn a_relay_killed_in_mid_transfer_resets_both_ends(way: Way) {
+    let Some(site) = Site::put_up_for(way) else {
+        return;
+    };
     for family in FAMILIES {
         let relay = site.relay(&[]);
         let uploads = site.connect(OpenedFrom::Client, family);
@@ -42,6 +48,7 @@ fn a_relay_killed_in_mid_transfer_resets_both_ends_and_its_table_goes() {
                 receiver.read_exact(&mut vec![0; 10 << 20]).unwrap();
             }
             relay.signal(Signal::KILL);
+            // In forward mode there was none.
             let gone = until("the table is gone", TABLE_GONE, || !site.has_table());
             expect_reset(&uploads.server);
             expect_reset(&downloads.client);
@@ -54,9 +61,10 @@ fn a_relay_killed_in_mid_transfer_resets_both_ends_and_its_table_goes() {
     }
 }
 
-#[test]
-fn sessions_that_idle_or_are_half_closed_are_reset_when_the_relay_is_killed() {
-    let Some(site) = Site::put_up() else { return };
+fn sessions_that_idle_or_are_half_closed_are_reset_when_the_relay_is_killed(way: Way) {
+    let Some(site) = Site::put_up_for(way) else {
+        return;
+    };
     let relay = site.relay(&[]);
     let idle = site.connect(OpenedFrom::Client, Family::V4);
     talk(&idle);

@@ -5,13 +5,19 @@
 mod site;
 
 use std::io::{ErrorKind, Read};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use unmangle::lab::{Family, Role};
 
-use site::{FAMILIES, PATIENCE, Relay, Site, until};
+use site::{FAMILIES, PATIENCE, Relay, Site, Way, until};
+
+site::in_every_way!(
+    a_refused_dial_resets_the_client_and_says_why,
+    a_dial_without_an_answer_is_given_up_in_time,
+    a_client_that_gives_up_while_the_server_is_dialled_is_not_waited_for,
+);
 
 /// A client's connection is accepted before the server is dialled: the failure follows as a reset.
 fn expect_refusal(connected: std::io::Result<TcpStream>) {
@@ -27,14 +33,15 @@ fn failures(relay: &Relay, count: usize) -> Vec<Value> {
     find()
 }
 
-#[test]
-fn a_refused_dial_resets_the_client_and_says_why() {
-    let Some(site) = Site::put_up() else { return };
+fn a_refused_dial_resets_the_client_and_says_why(way: Way) {
+    let Some(site) = Site::put_up_for(way) else {
+        return;
+    };
     let relay = site.relay(&[]);
     let before = relay.descriptors();
     for family in FAMILIES {
         // Nobody listens.
-        expect_refusal(site.dial(Role::Client, (Role::Server.address(family), 22).into()));
+        expect_refusal(site.dial(Role::Client, site.door(Role::Client, family)));
     }
     for failure in failures(&relay, 2) {
         let error = failure["error"].as_str().unwrap();
@@ -72,9 +79,10 @@ fn an_unreachable_destination_resets_the_client_and_says_why() {
     assert_eq!(relay.table()["dial_failures"], 1);
 }
 
-#[test]
-fn a_dial_without_an_answer_is_given_up_in_time() {
-    let Some(site) = Site::put_up() else { return };
+fn a_dial_without_an_answer_is_given_up_in_time(way: Way) {
+    let Some(site) = Site::put_up_for(way) else {
+        return;
+    };
     let drop_opening = "table inet deaf { chain input {
         type filter hook input priority 0; tcp dport 22 drop; }; }";
     site.lab
@@ -82,7 +90,7 @@ fn a_dial_without_an_answer_is_given_up_in_time() {
         .feed("nft", &["-f", "-"], drop_opening)
         .unwrap();
     let relay = site.relay(&["--connect-timeout", "1s"]);
-    let to: SocketAddr = (Role::Server.address(Family::V4), 22).into();
+    let to = site.door(Role::Client, Family::V4);
     let begun = Instant::now();
     expect_refusal(site.dial(Role::Client, to));
     let waited = begun.elapsed();
@@ -101,9 +109,10 @@ fn a_dial_without_an_answer_is_given_up_in_time() {
     assert_eq!(relay.table()["dial_failures"], 1);
 }
 
-#[test]
-fn a_client_that_gives_up_while_the_server_is_dialled_is_not_waited_for() {
-    let Some(site) = Site::put_up() else { return };
+fn a_client_that_gives_up_while_the_server_is_dialled_is_not_waited_for(way: Way) {
+    let Some(site) = Site::put_up_for(way) else {
+        return;
+    };
     let drop_opening = "table inet deaf { chain input {
         type filter hook input priority 0; tcp dport 22 drop; }; }";
     site.lab
@@ -112,7 +121,7 @@ fn a_client_that_gives_up_while_the_server_is_dialled_is_not_waited_for() {
         .unwrap();
     let relay = site.relay(&["--connect-timeout", "10m"]);
     let before = relay.descriptors();
-    let to: SocketAddr = (Role::Server.address(Family::V4), 22).into();
+    let to = site.door(Role::Client, Family::V4);
     let client = site.dial(Role::Client, to).unwrap();
     until("it is dialled", PATIENCE, || {
         relay.descriptors().sockets == before.sockets + 2

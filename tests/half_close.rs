@@ -6,14 +6,21 @@ mod site;
 
 use std::net::Shutdown;
 
-use site::{FAMILIES, OPENED, Site, carry, expect_end, pattern, read_to_end};
+use site::{FAMILIES, OPENED, Site, Way, carry, expect_end, pattern, read_to_end};
+
+site::in_every_way!(
+    a_client_that_has_half_closed_still_gets_its_answer,
+    a_server_that_has_half_closed_still_gets_the_rest,
+    what_was_sent_just_before_the_end_arrives_before_it,
+);
 
 const QUESTION: usize = 100_000;
 const ANSWER: usize = 10_000_000;
 
-#[test]
-fn a_client_that_has_half_closed_still_gets_its_answer() {
-    let Some(site) = Site::put_up() else { return };
+fn a_client_that_has_half_closed_still_gets_its_answer(way: Way) {
+    let Some(site) = Site::put_up_for(way) else {
+        return;
+    };
     let relay = site.relay(&[]);
     let before = relay.descriptors();
     for (opened, family) in OPENED.into_iter().zip(FAMILIES) {
@@ -36,9 +43,10 @@ fn a_client_that_has_half_closed_still_gets_its_answer() {
     relay.holds_no_more_than(before);
 }
 
-#[test]
-fn a_server_that_has_half_closed_still_gets_the_rest() {
-    let Some(site) = Site::put_up() else { return };
+fn a_server_that_has_half_closed_still_gets_the_rest(way: Way) {
+    let Some(site) = Site::put_up_for(way) else {
+        return;
+    };
     let relay = site.relay(&[]);
     let before = relay.descriptors();
     for (opened, family) in OPENED.into_iter().zip(FAMILIES) {
@@ -61,9 +69,10 @@ fn a_server_that_has_half_closed_still_gets_the_rest() {
     relay.holds_no_more_than(before);
 }
 
-#[test]
-fn what_was_sent_just_before_the_end_arrives_before_it() {
-    let Some(site) = Site::put_up() else { return };
+fn what_was_sent_just_before_the_end_arrives_before_it(way: Way) {
+    let Some(site) = Site::put_up_for(way) else {
+        return;
+    };
     let relay = site.relay(&[]);
     let listener = site.listen(unmangle::lab::Role::Server, FAMILIES[0]);
     for nth in 0..50 {

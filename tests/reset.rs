@@ -10,7 +10,16 @@ use std::time::Duration;
 
 use unmangle::lab::{Family, OpenedFrom};
 
-use site::{OPENED, Pair, Site, expect_reset, pattern, reset, talk, until, write_until_stalled};
+use site::{
+    OPENED, Pair, Site, Way, expect_reset, pattern, reset, talk, until, write_until_stalled,
+};
+
+site::in_every_way!(
+    a_reset_by_either_end_reaches_the_other,
+    a_sender_that_resets_is_noticed_while_its_reader_does_not_read,
+    a_reader_that_resets_is_noticed_by_a_sender_that_it_has_stalled,
+    a_reset_after_a_half_close_is_passed_on,
+);
 
 /// More than a stalled path holds.
 const TOO_MUCH: usize = 8_000_000;
@@ -27,9 +36,10 @@ fn until_reset(stream: &TcpStream) {
     });
 }
 
-#[test]
-fn a_reset_by_either_end_reaches_the_other() {
-    let Some(site) = Site::put_up() else { return };
+fn a_reset_by_either_end_reaches_the_other(way: Way) {
+    let Some(site) = Site::put_up_for(way) else {
+        return;
+    };
     let relay = site.relay(&[]);
     let before = relay.descriptors();
     for opened in OPENED {
@@ -57,9 +67,10 @@ fn a_reset_by_either_end_reaches_the_other() {
     relay.holds_no_more_than(before);
 }
 
-#[test]
-fn a_sender_that_resets_is_noticed_while_its_reader_does_not_read() {
-    let Some(site) = Site::put_up() else { return };
+fn a_sender_that_resets_is_noticed_while_its_reader_does_not_read(way: Way) {
+    let Some(site) = Site::put_up_for(way) else {
+        return;
+    };
     site.hold_little();
     let relay = site.relay(&[]);
     let before = relay.descriptors();
@@ -78,9 +89,10 @@ fn a_sender_that_resets_is_noticed_while_its_reader_does_not_read() {
     relay.holds_no_more_than(before);
 }
 
-#[test]
-fn a_reader_that_resets_is_noticed_by_a_sender_that_it_has_stalled() {
-    let Some(site) = Site::put_up() else { return };
+fn a_reader_that_resets_is_noticed_by_a_sender_that_it_has_stalled(way: Way) {
+    let Some(site) = Site::put_up_for(way) else {
+        return;
+    };
     site.hold_little();
     let relay = site.relay(&[]);
     let before = relay.descriptors();
@@ -97,9 +109,10 @@ fn a_reader_that_resets_is_noticed_by_a_sender_that_it_has_stalled() {
     relay.holds_no_more_than(before);
 }
 
-#[test]
-fn a_reset_after_a_half_close_is_passed_on() {
-    let Some(site) = Site::put_up() else { return };
+fn a_reset_after_a_half_close_is_passed_on(way: Way) {
+    let Some(site) = Site::put_up_for(way) else {
+        return;
+    };
     let relay = site.relay(&[]);
     let Pair { client, server } = alive(&site, OpenedFrom::Client, Family::V4);
     client.shutdown(std::net::Shutdown::Write).unwrap();

@@ -9,13 +9,22 @@ use std::time::{Duration, Instant};
 
 use unmangle::lab::{Family, OpenedFrom};
 
-use site::{OPENED, Site, pattern, write_until_stalled};
+use site::{OPENED, Site, Way, pattern, write_until_stalled};
+
+site::in_every_way!(
+    a_reader_a_hundred_times_slower_than_the_writer_gets_every_byte_and_memory_stays_bounded,
+    a_relay_whose_every_receiver_has_stalled_sleeps,
+    a_relay_whose_every_session_idles_or_is_half_closed_sleeps,
+);
 
 const MIB: usize = 1 << 20;
 
-#[test]
-fn a_reader_a_hundred_times_slower_than_the_writer_gets_every_byte_and_memory_stays_bounded() {
-    let Some(site) = Site::put_up() else { return };
+fn a_reader_a_hundred_times_slower_than_the_writer_gets_every_byte_and_memory_stays_bounded(
+    way: Way,
+) {
+    let Some(site) = Site::put_up_for(way) else {
+        return;
+    };
     let relay = site.relay(&[]);
     let before = relay.descriptors();
     let at_rest = relay.resident();
@@ -43,10 +52,11 @@ fn a_reader_a_hundred_times_slower_than_the_writer_gets_every_byte_and_memory_st
     relay.holds_no_more_than(before);
 }
 
-#[test]
-fn a_relay_whose_every_receiver_has_stalled_sleeps() {
+fn a_relay_whose_every_receiver_has_stalled_sleeps(way: Way) {
     const MOST: usize = 8 * MIB;
-    let Some(site) = Site::put_up() else { return };
+    let Some(site) = Site::put_up_for(way) else {
+        return;
+    };
     site.hold_little();
     let relay = site.relay(&["--pipe-budget", "2"]);
     let before = relay.descriptors();
@@ -86,9 +96,10 @@ fn a_relay_whose_every_receiver_has_stalled_sleeps() {
     relay.holds_no_more_than(before);
 }
 
-#[test]
-fn a_relay_whose_every_session_idles_or_is_half_closed_sleeps() {
-    let Some(site) = Site::put_up() else { return };
+fn a_relay_whose_every_session_idles_or_is_half_closed_sleeps(way: Way) {
+    let Some(site) = Site::put_up_for(way) else {
+        return;
+    };
     let relay = site.relay(&[]);
     let pairs: Vec<_> = (0..8)
         .map(|nth| {

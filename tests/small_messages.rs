@@ -9,11 +9,20 @@ use std::net::{Shutdown, TcpStream};
 
 use unmangle::lab::{Family, OpenedFrom, Role};
 
-use site::{FAMILIES, OPENED, Site, carry, expect_end, pattern};
+use site::{FAMILIES, OPENED, Site, Way, carry, expect_end, pattern};
 
-#[test]
-fn single_bytes_go_back_and_forth_thousands_of_times() {
-    let Some(site) = Site::put_up() else { return };
+site::in_every_way!(
+    single_bytes_go_back_and_forth_thousands_of_times,
+    streams_of_single_bytes_cross_each_other,
+    a_connection_without_a_byte_ends_as_cleanly_as_it_began,
+    a_server_that_speaks_first_is_heard,
+    a_client_that_opens_speaks_and_leaves_at_once_is_heard,
+);
+
+fn single_bytes_go_back_and_forth_thousands_of_times(way: Way) {
+    let Some(site) = Site::put_up_for(way) else {
+        return;
+    };
     let relay = site.relay(&[]);
     let before = relay.descriptors();
     let rounds = pattern(1, 3_000);
@@ -37,9 +46,10 @@ fn single_bytes_go_back_and_forth_thousands_of_times() {
     relay.holds_no_more_than(before);
 }
 
-#[test]
-fn streams_of_single_bytes_cross_each_other() {
-    let Some(site) = Site::put_up() else { return };
+fn streams_of_single_bytes_cross_each_other(way: Way) {
+    let Some(site) = Site::put_up_for(way) else {
+        return;
+    };
     let relay = site.relay(&[]);
     let pair = site.connect(OpenedFrom::Server, Family::V6);
     let (there, back) = (pattern(1, 5_000), pattern(2, 5_000));
@@ -61,9 +71,10 @@ fn streams_of_single_bytes_cross_each_other() {
     relay.ended(1);
 }
 
-#[test]
-fn a_connection_without_a_byte_ends_as_cleanly_as_it_began() {
-    let Some(site) = Site::put_up() else { return };
+fn a_connection_without_a_byte_ends_as_cleanly_as_it_began(way: Way) {
+    let Some(site) = Site::put_up_for(way) else {
+        return;
+    };
     let relay = site.relay(&[]);
     let before = relay.descriptors();
     for opened in OPENED {
@@ -87,9 +98,10 @@ fn a_connection_without_a_byte_ends_as_cleanly_as_it_began() {
     relay.holds_no_more_than(before);
 }
 
-#[test]
-fn a_server_that_speaks_first_is_heard() {
-    let Some(site) = Site::put_up() else { return };
+fn a_server_that_speaks_first_is_heard(way: Way) {
+    let Some(site) = Site::put_up_for(way) else {
+        return;
+    };
     let relay = site.relay(&[]);
     for opened in OPENED {
         for family in FAMILIES {
@@ -101,15 +113,15 @@ fn a_server_that_speaks_first_is_heard() {
     relay.ended(4);
 }
 
-#[test]
-fn a_client_that_opens_speaks_and_leaves_at_once_is_heard() {
-    let Some(site) = Site::put_up() else { return };
+fn a_client_that_opens_speaks_and_leaves_at_once_is_heard(way: Way) {
+    let Some(site) = Site::put_up_for(way) else {
+        return;
+    };
     let relay = site.relay(&[]);
     let listener = site.listen(Role::Server, Family::V4);
     for nth in 0..100 {
-        let mut client = site
-            .dial(Role::Client, listener.local_addr().unwrap())
-            .unwrap();
+        let door = site.door(Role::Client, Family::V4);
+        let mut client = site.dial(Role::Client, door).unwrap();
         let last_words = pattern(nth, 100);
         client.write_all(&last_words).unwrap();
         drop(client);

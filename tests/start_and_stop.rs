@@ -4,22 +4,30 @@
 
 mod site;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use unmangle::lab::{Family, OpenedFrom};
+use unmangle::lab::{Family, OpenedFrom, Role};
 
 use site::{
-    FAMILIES, OPENED, PATIENCE, Pair, Relay, Site, carry, expect_reset, pattern, talk, until,
+    FAMILIES, OPENED, PATIENCE, Pair, Relay, Site, Way, carry, expect_reset, pattern, talk, until,
 };
+
+site::in_every_way!(
+    a_relayed_session_goes_on_after_sigterm_until_it_ends_and_new_ones_are_not_relayed,
+    what_still_runs_when_the_drain_is_over_is_reset,
+    a_second_signal_ends_the_drain_at_once,
+    last_bytes_that_a_slow_reader_has_not_taken_yet_are_delivered_before_the_end,
+    a_dial_that_hangs_does_not_hold_up_the_end,
+);
 
 /// Tells the relay to stop, and waits until it takes no new connection.
 fn begin_drain(site: &Site, relay: &Relay, signal: Signal) {
     relay.signal(signal);
-    until("nothing new is taken", PATIENCE, || !site.is_intercepting());
+    until("nothing new is taken", PATIENCE, || !site.takes_new_ones());
 }
 
 #[test]
@@ -63,9 +71,10 @@ fn sessions_that_run_unrelayed_outlive_the_start_and_the_stop_of_a_relay() {
     busy.iter().chain(&idle).for_each(talk);
 }
 
-#[test]
-fn a_relayed_session_goes_on_after_sigterm_until_it_ends_and_new_ones_pass_unrelayed() {
-    let Some(site) = Site::put_up() else { return };
+fn a_relayed_session_goes_on_after_sigterm_until_it_ends_and_new_ones_are_not_relayed(way: Way) {
+    let Some(site) = Site::put_up_for(way) else {
+        return;
+    };
     for signal in [Signal::TERM, Signal::INT] {
         let mut relay = site.relay(&[]);
         let listener = site.listen(OpenedFrom::Client.listener(), Family::V4);
@@ -74,8 +83,17 @@ fn a_relayed_session_goes_on_after_sigterm_until_it_ends_and_new_ones_pass_unrel
         begin_drain(&site, &relay, signal);
         carry(&old.client, &old.server, &pattern(1, 3_000_000));
 
-        let new = site.connect_to(&listener, OpenedFrom::Client);
-        talk(&new);
+        let new = match way {
+            Way::Gateway(_) => Some(site.connect_to(&listener, OpenedFrom::Client)),
+            // There is nowhere else where it could pass.
+            Way::Forward => {
+                let door = site.door(Role::Client, Family::V4);
+                let error = site.dial(Role::Client, door).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+                None
+            }
+        };
+        new.iter().for_each(talk);
         carry(&old.server, &old.client, &pattern(2, 3_000_000));
         assert!(!relay.has_ended());
         drop(old);
@@ -88,13 +106,14 @@ fn a_relayed_session_goes_on_after_sigterm_until_it_ends_and_new_ones_pass_unrel
         assert_eq!(relay.events("drained").len(), 1);
         assert!(!site.has_table());
         // It ran beside the relay, and does not need it.
-        talk(&new);
+        new.iter().for_each(talk);
     }
 }
 
-#[test]
-fn what_still_runs_when_the_drain_is_over_is_reset() {
-    let Some(site) = Site::put_up() else { return };
+fn what_still_runs_when_the_drain_is_over_is_reset(way: Way) {
+    let Some(site) = Site::put_up_for(way) else {
+        return;
+    };
     let mut relay = site.relay(&["--drain", "500ms"]);
     let pair = site.connect(OpenedFrom::Client, Family::V6);
     talk(&pair);
@@ -110,9 +129,10 @@ fn what_still_runs_when_the_drain_is_over_is_reset() {
     assert!(!site.has_table());
 }
 
-#[test]
-fn a_second_signal_ends_the_drain_at_once() {
-    let Some(site) = Site::put_up() else { return };
+fn a_second_signal_ends_the_drain_at_once(way: Way) {
+    let Some(site) = Site::put_up_for(way) else {
+        return;
+    };
     let mut relay = site.relay(&["--drain", "10m"]);
     let pair = site.connect(OpenedFrom::Client, Family::V4);
     talk(&pair);
@@ -126,9 +146,10 @@ fn a_second_signal_ends_the_drain_at_once() {
     assert!(begun.elapsed() < Duration::from_secs(5));
 }
 
-#[test]
-fn last_bytes_that_a_slow_reader_has_not_taken_yet_are_delivered_before_the_rules_go() {
-    let Some(site) = Site::put_up() else { return };
+fn last_bytes_that_a_slow_reader_has_not_taken_yet_are_delivered_before_the_end(way: Way) {
+    let Some(site) = Site::put_up_for(way) else {
+        return;
+    };
     // The relay's kernel takes the whole answer, the client's does not.
     let small = [("net/ipv4/tcp_rmem", "4096 16384 65536")];
     site.lab.client().set(&small).unwrap();
@@ -136,28 +157,21 @@ fn last_bytes_that_a_slow_reader_has_not_taken_yet_are_delivered_before_the_rule
     site.lab.relay().set(&large).unwrap();
     let mut relay = site.relay(&[]);
     let Pair { client, server } = site.connect(OpenedFrom::Client, Family::V4);
+    let peer = server.peer_addr().unwrap().ip().to_string();
     client.shutdown(Shutdown::Write).unwrap();
     let answer = pattern(1, 1_000_000);
     (&server).write_all(&answer).unwrap();
     drop(server);
     // The session is as good as over: both ends have been read.
     until("the relay has read the answer", PATIENCE, || {
-        let queued = [
-            "-Htn",
-            "state",
-            "all",
-            "src",
-            "198.51.100.2",
-            "dst",
-            "192.0.2.2",
-        ];
+        let queued = ["-Htn", "state", "all", "sport", "= :22", "dst", &peer];
         let queues = site.lab.server().run("ss", &queued).unwrap();
         !queues.contains("ESTAB")
             && !queues.contains("CLOSE-WAIT")
             && !queues.contains("FIN-WAIT-1")
     });
     relay.signal(Signal::TERM);
-    until("nothing new is taken", PATIENCE, || !site.is_intercepting());
+    until("nothing new is taken", PATIENCE, || !site.takes_new_ones());
     let mut received = Vec::new();
     let mut buffer = vec![0; 16 << 10];
     loop {
@@ -172,9 +186,10 @@ fn last_bytes_that_a_slow_reader_has_not_taken_yet_are_delivered_before_the_rule
     assert_eq!(relay.exit_code(), Some(0), "{}", relay.log());
 }
 
-#[test]
-fn a_dial_that_hangs_does_not_hold_up_the_end() {
-    let Some(site) = Site::put_up() else { return };
+fn a_dial_that_hangs_does_not_hold_up_the_end(way: Way) {
+    let Some(site) = Site::put_up_for(way) else {
+        return;
+    };
     let drop_opening = "table inet deaf { chain input {
         type filter hook input priority 0; tcp dport 22 drop; }; }";
     site.lab
@@ -183,8 +198,8 @@ fn a_dial_that_hangs_does_not_hold_up_the_end() {
         .unwrap();
     let mut relay = site.relay(&["--connect-timeout", "10m", "--drain", "500ms"]);
     let before = relay.descriptors();
-    let to = (OpenedFrom::Client.listener().address(Family::V4), 22).into();
-    let client = site.dial(OpenedFrom::Client.opener(), to).unwrap();
+    let to = site.door(Role::Client, Family::V4);
+    let client = site.dial(Role::Client, to).unwrap();
     until("it is dialled", PATIENCE, || {
         relay.descriptors().sockets == before.sockets + 2
     });

@@ -20,14 +20,15 @@ impl fmt::Display for Effective<'_> {
         writeln!(f, "engine = \"{}\"", process.engine)?;
         writeln!(f, "fail = \"{}\"", process.fail)?;
         writeln!(f, "rules = \"{}\"", process.rules)?;
-        writeln!(f, "host-tuning = \"{}\"", process.host_tuning)?;
         writeln!(f, "track = \"{}\"", process.track)?;
+        writeln!(f, "host-tuning = \"{}\"", process.host_tuning)?;
+        writeln!(f, "override-forward = {}", process.override_forward)?;
         let numbers = process.numbers;
-        writeln!(f, "mark = \"{}\"", numbers.mark)?;
+        writeln!(f, "mark = {:#010x}", numbers.mark.0)?;
         writeln!(f, "table = {}", numbers.table)?;
         writeln!(f, "priority = {}", numbers.priority)?;
-        writeln!(f, "zones = [{}, {}]", numbers.zones.0, numbers.zones.1)?;
-        writeln!(f, "override-forward = {}", process.override_forward)?;
+        let (mangled, clean) = numbers.zones;
+        writeln!(f, "zones = [{mangled}, {clean}]")?;
         writeln!(f, "log = \"{}\"", process.log.filter)?;
         writeln!(f, "log-format = \"{}\"", process.log.format)?;
         for listener in &self.0.listeners {

@@ -22,6 +22,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::keys::{ConfigError, Given, Keys, Origin};
+use super::profile;
 
 /// What a file says, before any of it is checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -111,9 +112,13 @@ pub fn parse(path: &Path, text: &str) -> Result<Contents, ConfigError> {
                 };
                 for (index, listener) in listeners.iter().enumerate() {
                     let prefix = format!("listener {}", index + 1);
-                    contents
-                        .listeners
-                        .push(reader.table(listener, &prefix, LISTENER)?);
+                    let keys = reader.table(listener, &prefix, LISTENER)?;
+                    if keys.is_empty() {
+                        return Err(reader.origin(listener.span(), &prefix).error(
+                            "this is empty; give intercept, mangled-side and profile, or listen and to",
+                        ));
+                    }
+                    contents.listeners.push(keys);
                 }
             }
             "profile" => {
@@ -122,9 +127,16 @@ pub fn parse(path: &Path, text: &str) -> Result<Contents, ConfigError> {
                         .at(key, "")
                         .error("write [profile.NAME], once for each profile"));
                 };
-                for (name, profile) in profiles {
+                for (name, table) in profiles {
                     let prefix = format!("profile.{}", name.get_ref());
-                    let keys = reader.table(profile, &prefix, PROFILE)?;
+                    if profile::names().contains(&name.get_ref().as_ref()) {
+                        let origin = reader.origin(name.span(), &prefix);
+                        let name = name.get_ref();
+                        return Err(origin.error(format!(
+                            "{name} is the name of a preset: choose another, and give base = \"{name}\""
+                        )));
+                    }
+                    let keys = reader.table(table, &prefix, PROFILE)?;
                     contents.profiles.push((name.get_ref().to_string(), keys));
                 }
             }

@@ -5,22 +5,15 @@ use std::time::Duration;
 
 use super::keys::{ConfigError, Keys};
 use super::profile::{self, Keepalive, Profile, UnknownProfile};
-use super::settings::{duration, number, truth};
+use super::settings::{duration, number, truth, whole_seconds};
 
 /// Every profile of a file, by name.
 ///
 /// # Errors
-/// A name that a preset has, a base that there is not, or a value that is wrong.
+/// A base that there is not, or a value that is wrong.
 pub fn all(given: &[(String, Keys)]) -> Result<BTreeMap<String, Profile>, ConfigError> {
     let mut profiles = BTreeMap::new();
     for (name, keys) in given {
-        if let Some((_, first)) = keys.iter().next()
-            && profile::names().contains(&name.as_str())
-        {
-            return Err(first.origin.error(format!(
-                "{name} is the name of a preset: choose another, and give base = \"{name}\""
-            )));
-        }
         profiles.insert(name.clone(), one(name, keys)?);
     }
     Ok(profiles)
@@ -87,17 +80,4 @@ fn one(name: &str, keys: &Keys) -> Result<Profile, ConfigError> {
         profile.notsent_lowat = Some(bytes);
     }
     Ok(profile)
-}
-
-/// TCP keepalive knows whole seconds only.
-fn whole_seconds(text: &str) -> Result<Duration, String> {
-    duration(text).and_then(|time| {
-        if time >= Duration::from_secs(1) && time.subsec_nanos() == 0 {
-            Ok(time)
-        } else {
-            Err(format!(
-                "{text:?} is not a whole number of seconds, 1s or more"
-            ))
-        }
-    })
 }

@@ -180,12 +180,10 @@ fn process(keys: &Keys) -> Result<Process, ConfigError> {
     let numbers = Numbers::default();
     let zones = keys
         .parse("zones", |text| {
-            let pair: Vec<u16> = text
-                .split(',')
-                .filter_map(|zone| number(zone, 1, 65535).ok())
-                .collect();
-            match pair[..] {
-                [mangled, clean] if mangled != clean => Ok((mangled, clean)),
+            let zones: Result<Vec<u16>, _> =
+                text.split(',').map(|zone| number(zone, 1, 65535)).collect();
+            match zones.as_deref() {
+                Ok(&[mangled, clean]) if mangled != clean => Ok((mangled, clean)),
                 _ => Err(format!(
                     "{text:?} are no zones; give two different numbers from 1 to 65535"
                 )),
@@ -269,7 +267,7 @@ fn listener(
     }
     let keepalive = match own_or_process("keepalive") {
         Some(given) => Keepalive {
-            idle: given.parse(duration)?,
+            idle: given.parse(whole_seconds)?,
             ..Keepalive::default()
         },
         None => Keepalive::default(),
@@ -441,6 +439,19 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
             "{text:?} is not a time; give one such as 500ms, 30s or 2m"
         )),
     }
+}
+
+/// TCP keepalive knows whole seconds only.
+pub(super) fn whole_seconds(text: &str) -> Result<Duration, String> {
+    duration(text).and_then(|time| {
+        if time >= Duration::from_secs(1) && time.subsec_nanos() == 0 {
+            Ok(time)
+        } else {
+            Err(format!(
+                "{text:?} is not a whole number of seconds, 1s or more"
+            ))
+        }
+    })
 }
 
 /// Reads `true` or `false`.

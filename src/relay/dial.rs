@@ -174,7 +174,14 @@ async fn first_of(
     for (tried, server) in addresses.iter().enumerate() {
         let now = Instant::now();
         let share = deadline.saturating_duration_since(now) / (addresses.len() - tried) as u32;
-        match timeout_at(now + share, connect(None, *server, settings, profile)).await {
+        let attempt = connect(None, *server, settings, profile);
+        let attempted = if tried + 1 == addresses.len() {
+            // Whoever waits for it knows the deadline.
+            Ok(attempt.await)
+        } else {
+            timeout_at(now + share, attempt).await
+        };
+        match attempted {
             Ok(Ok(leg)) => {
                 return Ok(Dialled {
                     leg,
@@ -238,7 +245,10 @@ pub fn set_options(socket: &Socket, settings: &Listener, profile: &Profile) -> i
         set_window_clamp(socket, bytes)?;
     }
     if let Some(name) = &profile.congestion_control {
-        socket.set_tcp_congestion(name.as_bytes())?;
+        let refused = |error| no_congestion_control(&profile.name, name, error);
+        socket
+            .set_tcp_congestion(name.as_bytes())
+            .map_err(refused)?;
     }
     if profile.user_timeout.is_some() {
         socket.set_tcp_user_timeout(profile.user_timeout)?;
@@ -247,6 +257,19 @@ pub fn set_options(socket: &Socket, settings: &Listener, profile: &Profile) -> i
         socket.set_tcp_notsent_lowat(bytes)?;
     }
     Ok(())
+}
+
+fn no_congestion_control(profile: &str, name: &str, error: io::Error) -> io::Error {
+    let why = match error.kind() {
+        io::ErrorKind::NotFound => "the kernel does not know it",
+        io::ErrorKind::PermissionDenied => {
+            "net.ipv4.tcp_allowed_congestion_control does not allow it without CAP_NET_ADMIN"
+        }
+        _ => return error,
+    };
+    io::Error::other(format!(
+        "profile {profile}, congestion control {name}: {why}"
+    ))
 }
 
 fn is_taken(error: &io::Error) -> bool {

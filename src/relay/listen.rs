@@ -191,6 +191,9 @@ impl Bound {
             if address.is_ipv6() {
                 socket.set_only_v6(true)?;
             }
+            // What cannot be set on the other leg is better known now than at each dial.
+            let other = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+            dial::set_options(&other, settings, settings.profile(side.other()))?;
             // Accepted sockets inherit all of this, which saves as many calls for each of them.
             dial::set_options(&socket, settings, settings.profile(side))?;
             prepare(&socket, address)?;
@@ -224,6 +227,11 @@ impl Bound {
         }
     }
 
+    /// Whether clients know its address: no rule leads them here, and none keeps them away.
+    pub fn is_known(&self) -> bool {
+        matches!(self.settings.mode, Mode::Forward(_))
+    }
+
     /// Registers it with the runtime of the calling worker.
     pub fn register(self) -> io::Result<Registered> {
         Ok(Registered {
@@ -235,11 +243,13 @@ impl Bound {
 }
 
 fn hint(error: &io::Error) -> &'static str {
+    if error.raw_os_error() == Some(Errno::ACCESS.raw_os_error()) {
+        return "; a port below 1024 needs root or CAP_NET_BIND_SERVICE";
+    }
     match error.kind() {
         io::ErrorKind::PermissionDenied => "; run as root, or with CAP_NET_ADMIN",
         io::ErrorKind::AddrNotAvailable => "; is it an address of this host, and its interface up?",
         io::ErrorKind::AddrInUse => "; another process listens there",
-        io::ErrorKind::NotFound => "; the kernel does not know that congestion control",
         _ => "",
     }
 }

@@ -105,8 +105,13 @@ impl Server {
         total
     }
 
-    /// Waits until no session is left, at most for `deadline`, then resets those that are.
+    /// Takes no client that comes of itself any more, and waits until no session is left, at most for
+    /// `deadline`; then resets those that are.
     pub async fn drain(&self, deadline: Duration) -> Outcome {
+        for worker in &self.orders {
+            // One that is gone listens no more.
+            let _ = worker.send(Order::Close);
+        }
         if tokio::time::timeout(deadline, self.idle()).await.is_ok() {
             return Outcome::Drained;
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use super::listen::{self, Accepted, Bound};
 use super::pipes::{PipeBudget, PipePool};
@@ -67,6 +68,8 @@ pub enum Order {
     Serve(Accepted),
     /// Say what was recorded so far.
     Tell(oneshot::Sender<Recorder>),
+    /// Take no more clients that come of themselves. What the rules still lead here is taken.
+    Close,
     /// End: all sessions are over.
     Stop,
 }
@@ -131,11 +134,16 @@ async fn serve(start: Start) -> std::io::Result<()> {
         loads,
         index,
     });
+    let mut known = Vec::new();
     for listener in listeners {
         let worker = worker.clone();
         let peers = peers.clone();
+        let is_known = listener.is_known();
         let listener = listener.register()?;
-        tokio::task::spawn_local(listen::accept_loop(listener, worker, peers));
+        let accepting = tokio::task::spawn_local(listen::accept_loop(listener, worker, peers));
+        if is_known {
+            known.push(accepting);
+        }
     }
     // Whoever waits for it may have given up because another worker failed.
     let _ = ready.send(());
@@ -143,6 +151,7 @@ async fn serve(start: Start) -> std::io::Result<()> {
         match order {
             Order::Serve(accepted) => worker.clone().begin(accepted),
             Order::Tell(answer) => drop(answer.send(worker.recorded())),
+            Order::Close => known.iter().for_each(JoinHandle::abort),
             Order::Stop => break,
         }
     }

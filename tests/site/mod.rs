@@ -9,6 +9,7 @@
 pub mod relay;
 pub mod rules;
 pub mod tap;
+pub mod ways;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -21,6 +22,9 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use unmangle::lab::{self, Family, Host, Joined, Lab, OpenedFrom, Role};
 
 pub use relay::Relay;
+pub use ways::Way;
+#[allow(unused_imports)]
+pub(crate) use ways::{in_every_way, in_one_way, in_ways};
 
 pub const UNMANGLE: &str = env!("CARGO_BIN_EXE_unmangle");
 
@@ -35,6 +39,8 @@ pub const OPENED: [OpenedFrom; 2] = [OpenedFrom::Client, OpenedFrom::Server];
 /// A lab joined by veth pairs, without a relay at first.
 pub struct Site {
     pub lab: Lab,
+    /// How its relay is run.
+    pub way: Way,
 }
 
 /// Both ends of one connection.
@@ -50,16 +56,23 @@ pub struct Pair {
 impl Site {
     /// Puts one up, unless labs cannot be put up here; in CI they must.
     pub fn put_up() -> Option<Self> {
-        let veth = || Joined::Veth { offloads: true };
-        Self::joined_by(veth(), veth())
+        Self::put_up_for(Way::splice())
     }
 
-    /// The same, joined by something else.
+    /// The same, for a relay that is run in another way.
+    pub fn put_up_for(way: Way) -> Option<Self> {
+        let veth = || Joined::Veth { offloads: true };
+        let site = Self::joined_by(veth(), veth())?;
+        Some(Self { way, ..site })
+    }
+
+    /// One that is joined by something else.
     pub fn joined_by(firewall: Joined, long_leg: Joined) -> Option<Self> {
         possible().then(|| {
             let lab = Lab::builder().unmangle(UNMANGLE);
             let lab = lab.firewall(firewall).long_leg(long_leg).start().unwrap();
-            Self { lab }
+            let way = Way::splice();
+            Self { lab, way }
         })
     }
 
@@ -70,11 +83,6 @@ impl Site {
             host.set(&[("net/ipv4/tcp_wmem", little), ("net/ipv4/tcp_rmem", little)])
                 .unwrap();
         }
-    }
-
-    /// Starts a relay for port 22 with the profile of the story, and waits until it relays.
-    pub fn relay(&self, more: &[&str]) -> Relay {
-        Relay::start(&self.lab, more)
     }
 
     /// A listener on port 22 of a host.
@@ -117,6 +125,17 @@ impl Site {
         Ok(stream)
     }
 
+    /// A connection that is relayed to this address, which has port 22.
+    fn dial_in(&self, opened: OpenedFrom, to: SocketAddr) -> TcpStream {
+        assert_eq!(to.port(), 22, "it is the port that is relayed");
+        let family = if to.is_ipv4() { Family::V4 } else { Family::V6 };
+        let to = match self.way {
+            Way::Gateway(_) => to,
+            Way::Forward => self.door(opened.opener(), family),
+        };
+        self.dial(opened.opener(), to).unwrap()
+    }
+
     /// A connection to port 22, and what was accepted for it at the other end.
     pub fn connect(&self, opened: OpenedFrom, family: Family) -> Pair {
         let listener = self.listen(opened.listener(), family);
@@ -125,8 +144,7 @@ impl Site {
 
     /// The same, with a listener that stays.
     pub fn connect_to(&self, listener: &TcpListener, opened: OpenedFrom) -> Pair {
-        let client = self.dial(opened.opener(), listener.local_addr().unwrap());
-        let client = client.unwrap();
+        let client = self.dial_in(opened, listener.local_addr().unwrap());
         Pair {
             server: accept(listener),
             client,

@@ -49,13 +49,16 @@ impl Relay {
         let mut command = lab.relay().command(line[0]);
         command.args(&line[1..]);
         command.args(["--workers", "2"]);
-        for (flag, value) in [
+        // What says itself where connections come from gets no listener for port 22 behind a PIX.
+        let complete = more.contains(&"--config") || more.contains(&"--listen");
+        let gateway = [
             ("--mangled-side", "fw0"),
             ("--intercept", "22"),
             ("--profile", "cisco-pix"),
-            ("--log-format", "json"),
-        ] {
-            if !more.contains(&flag) {
+        ];
+        let listener = gateway.iter().filter(|_| !complete);
+        for (flag, value) in listener.chain(&[("--log-format", "json")]) {
+            if !more.contains(flag) {
                 command.args([flag, value]);
             }
         }
