@@ -5,7 +5,7 @@
 //! | prerouting | raw - 10 | packets of the relay's legs and opening packets get the mark; options are stripped |
 //! | prerouting | raw | marked packets get the zone of their leg |
 //! | prerouting | mangle | opening packets go to the listener (`tproxy`) |
-//! | output | raw - 10 | options are stripped from what the relay sends to the mangled side |
+//! | output | raw - 10 | options are stripped from what the relay sends to the mangled side; ended legs are noted |
 //! | output | raw | what the relay sends gets the zone of its leg |
 //!
 //! Stripping precedes conntrack (-200) and the relay's own TCP stack, so both see what the firewall sees.
@@ -16,6 +16,7 @@ use super::plan::{Interception, Plan, Tracking, Zones};
 use super::routes::Family;
 use super::select::{Opening, Selection, Selector};
 use super::strip;
+use crate::config::Mark;
 
 /// The one table: `inet unmangle`.
 pub const TABLE: &str = "unmangle";
@@ -53,6 +54,7 @@ pub fn table(plan: &Plan, ownership: Ownership) -> String {
         deliver,
     } = chains(plan, &sides);
     let ours = format!("meta mark & {mark} == {mark}");
+    let [late, end] = ended(mark);
     let [zone, send_zone] = [
         (ours.as_str(), "iifname"),
         ("fib saddr type != local", "oifname"),
@@ -60,12 +62,24 @@ pub fn table(plan: &Plan, ownership: Ownership) -> String {
     .map(|(matches, direction)| track(plan.tracking, matches, direction, &sides));
     format!(
         r#"table inet {TABLE} {{
-{owner}	# What is the relay's: the packets of its legs (ICMP errors too), and the packets that open a connection.
+{owner}	# Legs that the relay has closed, as the peer's packets name them. What still comes on one, and finds
+	# no socket, must not reach the other host, which would call it INVALID.
+	set ended4 {{
+		type ipv4_addr . inet_service . ipv4_addr . inet_service
+		flags dynamic,timeout; timeout {ENDED_FOR}; size {ENDED_MOST}
+	}}
+
+	set ended6 {{
+		type ipv6_addr . inet_service . ipv6_addr . inet_service
+		flags dynamic,timeout; timeout {ENDED_FOR}; size {ENDED_MOST}
+	}}
+
+	# What is the relay's: the packets of its legs (ICMP errors too), and the packets that open a connection.
 	chain take {{
 		type filter hook prerouting priority raw - 10; policy accept;
 		socket transparent 1 meta mark set meta mark | {mark}
 		tcp flags & (fin | syn | rst | ack) == syn fib daddr type unicast jump open
-{arrive}	}}
+{late}{arrive}	}}
 
 	# From a mangled side to another interface, or back.
 	chain open {{
@@ -87,7 +101,7 @@ pub fn table(plan: &Plan, ownership: Ownership) -> String {
 	# What the relay sends bears an address that is not this host's.
 	chain send {{
 		type filter hook output priority raw - 10; policy accept;
-{send}	}}
+{send}{end}	}}
 
 	chain send_zone {{
 		type filter hook output priority raw; policy accept;
@@ -95,6 +109,42 @@ pub fn table(plan: &Plan, ownership: Ownership) -> String {
 }}
 "#
     )
+}
+
+/// How long the packets of a leg that was closed may be late: longer than any network keeps them, and
+/// than a peer waits before it repeats its last one.
+const ENDED_FOR: &str = "30s";
+/// How many such legs are noted at a time; the packets of more are forwarded.
+const ENDED_MOST: u32 = 65_536;
+
+/// What drops the late packets of ended legs as they arrive, and what notes a leg as it ends. An opening
+/// packet makes a new connection of it, relayed or not.
+fn ended(mark: Mark) -> [String; 2] {
+    let (mut late, mut end) = (String::new(), String::new());
+    for (ip, set) in [("ip", "ended4"), ("ip6", "ended6")] {
+        let arriving = format!("{ip} saddr . tcp sport . {ip} daddr . tcp dport");
+        let answered = format!("{ip} daddr . tcp dport . {ip} saddr . tcp sport");
+        let opening = "tcp flags & (fin | syn | rst | ack) == syn";
+        rule(
+            &mut late,
+            &format!("{opening} delete @{set} {{ {arriving} }}"),
+        );
+        rule(
+            &mut late,
+            &format!("{opening} delete @{set} {{ {answered} }}"),
+        );
+        rule(
+            &mut late,
+            &format!("meta mark & {mark} == 0 {arriving} @{set} drop"),
+        );
+        rule(
+            &mut end,
+            &format!(
+                "fib saddr type != local tcp flags & fin == fin update @{set} {{ {answered} }}"
+            ),
+        );
+    }
+    [late, end]
 }
 
 /// What each interception adds.
