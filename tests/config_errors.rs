@@ -55,7 +55,7 @@ fn a_key_that_there_is_not_is_answered_with_those_there_are() {
     );
     assert_eq!(
         refusal(&[GATEWAY, "port = 22\n"], &[]),
-        "unmangle.toml:5: listener 1: port: there is no such key; there are: name, mode, intercept, mangled-side, from, to, listen, mangled-leg, profile, clean-profile, connect-timeout, keepalive"
+        "unmangle.toml:5: listener 1: port: there is no such key; there are: name, mode, intercept, mangled-side, from, to, listen, mangled-leg, mangled-port, clean-port, profile, clean-profile, connect-timeout, keepalive"
     );
     assert_eq!(
         refusal(
@@ -144,11 +144,11 @@ fn a_time_that_is_none_is_named() {
 fn a_keepalive_that_the_kernel_cannot_keep_is_named() {
     assert_eq!(
         refusal(&[GATEWAY, "keepalive = \"500ms\"\n"], &[]),
-        r#"unmangle.toml:5: listener 1: keepalive: "500ms" is not a whole number of seconds, 1s or more"#
+        r#"unmangle.toml:5: listener 1: keepalive: "500ms" is not a whole number of seconds, 1s to 32767s"#
     );
     assert_eq!(
         refusal(&["keepalive = \"1500ms\"\n", GATEWAY], &[]),
-        r#"unmangle.toml:1: keepalive: "1500ms" is not a whole number of seconds, 1s or more"#
+        r#"unmangle.toml:1: keepalive: "1500ms" is not a whole number of seconds, 1s to 32767s"#
     );
     assert_eq!(
         refusal(
@@ -158,7 +158,7 @@ fn a_keepalive_that_the_kernel_cannot_keep_is_named() {
             ],
             &[]
         ),
-        r#"unmangle.toml:7: profile.chatty: keepalive: "500ms" is not a whole number of seconds, 1s or more"#
+        r#"unmangle.toml:7: profile.chatty: keepalive: "500ms" is not a whole number of seconds, 1s to 32767s"#
     );
 }
 
@@ -558,14 +558,55 @@ fn check_prints_every_setting_that_was_given() {
     }
 }
 
-/// Each value is another than the default, and stands as `--check` writes it.
+#[test]
+fn somebody_elses_rules_find_the_relay_at_fixed_ports_and_cannot_fail_closed() {
+    let printed = checked(&["rules = \"print\"\n", GATEWAY], &[]);
+    for line in [
+        "rules = \"print\"",
+        "mangled-port = 21069",
+        "clean-port = 21070",
+    ] {
+        assert!(
+            printed.lines().any(|other| other == line),
+            "{line} is not in:\n{printed}"
+        );
+    }
+    assert_eq!(checked(&[&printed], &[]), printed);
+    assert_eq!(
+        refusal(&["rules = \"none\"\nfail = \"closed\"\n", GATEWAY], &[]),
+        "unmangle.toml:2: fail: somebody else's rules cannot fail closed by themselves; give rules = \"own\""
+    );
+    assert_eq!(
+        refusal(&[GATEWAY], &["--mangled-port", "4000"]),
+        "--mangled-port: the relay's own rules find its ports; this is for rules = \"none\""
+    );
+}
+
+#[test]
+fn networks_without_a_family_in_common_and_lo_are_refused() {
+    let told = refusal(
+        &[GATEWAY],
+        &["--from", "10.0.0.0/8", "--to", "2001:db8::/32"],
+    );
+    let why = "from and to have no address family in common: nothing would be taken";
+    assert!(
+        told.starts_with("unmangle.toml:") && told.ends_with(why),
+        "{told}"
+    );
+    assert_eq!(
+        refusal(&[GATEWAY], &["--mangled-side", "lo"]),
+        "--mangled-side: lo is this host's own interface; give the one that faces the firewall"
+    );
+}
+
+/// Each value is another than the default where it can be, and stands as `--check` writes it.
 const EVERYTHING: &str = r#"
 workers = 3
 pipe-budget = 7
 drain = "1m"
 engine = "copy"
 fail = "closed"
-rules = "print"
+rules = "own"
 track = "notrack"
 host-tuning = "print"
 override-forward = true

@@ -14,7 +14,7 @@ use crate::config::{HostTuning, Keys, Listener, Mode, RulesMode, Settings, Strip
 use crate::relay::{Listeners, Outcome, Server, WayIn};
 use crate::rules::survey::{self, Forward};
 use crate::rules::tuning::{self, Tuned};
-use crate::rules::{InPlace, Plan, preflight};
+use crate::rules::{InPlace, preflight};
 
 /// Relay connections, and normalise the leg that crosses the firewall.
 ///
@@ -168,6 +168,7 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     logging::start(&settings.process.log)?;
+    end_with_a_panic();
     let workers = match settings.process.workers {
         Some(workers) => workers,
         None => std::thread::available_parallelism()
@@ -182,6 +183,16 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()?
         .block_on(relay(&settings, listeners))
+}
+
+/// A session that has panicked must not close its legs as if all was said: the whole relay ends, which
+/// resets every session and takes the rules away.
+fn end_with_a_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
 }
 
 /// Whether this host can do it and its other rules leave room for it, before anything is changed. What
@@ -227,7 +238,11 @@ async fn relay(settings: &Settings, listeners: Listeners) -> anyhow::Result<Exit
     let ways_in = listeners.ways_in().to_vec();
     let server = Server::start(&settings.process, listeners).context("starting the workers")?;
     let plan = settings::plan(settings, &ways_in);
-    let tuned = tune(settings, plan.as_ref())?;
+    let strips: Vec<Strip> = plan
+        .iter()
+        .flat_map(|plan| &plan.interceptions)
+        .map(|each| each.strip)
+        .collect();
     let mut rules = match (plan, settings.process.rules) {
         (Some(plan), RulesMode::Own) => InPlace::own(plan, settings.process.fail).await?,
         (Some(plan), RulesMode::Print) => {
@@ -235,6 +250,21 @@ async fn relay(settings: &Settings, listeners: Listeners) -> anyhow::Result<Exit
             InPlace::foreign()
         }
         _ => InPlace::foreign(),
+    };
+    // Whose rules they are not, does not know whether another relay's tuning is left over or in force.
+    let how = settings.process.host_tuning;
+    let ours = settings.process.rules == RulesMode::Own && !strips.is_empty();
+    let tuned = if ours || how == HostTuning::Print {
+        tune(how, &strips)
+    } else {
+        Ok(None)
+    };
+    let tuned = match tuned {
+        Ok(tuned) => tuned,
+        Err(error) => {
+            rules.remove().await;
+            return Err(error);
+        }
     };
     for (listener, way_in) in settings.listeners.iter().zip(&ways_in) {
         tracing::info!(
@@ -249,6 +279,10 @@ async fn relay(settings: &Settings, listeners: Listeners) -> anyhow::Result<Exit
             _ = interrupt.recv() => break,
             _ = tell.recv() => print(&server).await,
             () = rules.lost() => restore(&mut rules).await,
+            () = server.failed() => {
+                tracing::error!("a worker has ended: the relay ends, too");
+                break;
+            }
         }
     }
     let within = settings.process.drain;
@@ -280,14 +314,9 @@ async fn restore(rules: &mut InPlace) {
 }
 
 /// Changes the settings of the host that the profiles want changed, if that was asked for.
-fn tune(settings: &Settings, plan: Option<&Plan>) -> anyhow::Result<Option<Tuned>> {
-    let strips: Vec<Strip> = plan
-        .iter()
-        .flat_map(|plan| &plan.interceptions)
-        .map(|each| each.strip)
-        .collect();
-    let wanted = tuning::plan(&strips);
-    match settings.process.host_tuning {
+fn tune(how: HostTuning, strips: &[Strip]) -> anyhow::Result<Option<Tuned>> {
+    let wanted = tuning::plan(strips);
+    match how {
         HostTuning::Nothing => {
             for restored in tuning::restore_left_over() {
                 tracing::info!("{restored}");

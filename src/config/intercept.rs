@@ -30,6 +30,12 @@ pub enum InterceptError {
         "{0:?} cannot be an interface's name: 1 to 15 letters, digits or any of . _ - @ are needed"
     )]
     Interface(String),
+    /// Nothing crosses a firewall there.
+    #[error("lo is this host's own interface; give the one that faces the firewall")]
+    Loopback,
+    /// No packet has such an address.
+    #[error("{0:?} is an IPv4 address in IPv6 notation, which no packet has; write it as IPv4")]
+    Mapped(String),
     /// Not a network.
     #[error(
         "{0:?} is not a network; give an address or a prefix, such as 10.0.0.0/8 or 2001:db8::/32"
@@ -52,6 +58,19 @@ pub struct Interface(String);
 // === impl Intercept ===
 
 impl Intercept {
+    /// Whether there is a family in which both a source and a destination are wanted.
+    pub fn has_a_family(&self) -> bool {
+        let named = |nets: &Networks| {
+            let everywhere = nets.is_everywhere();
+            (
+                everywhere || nets.v4().next().is_some(),
+                everywhere || nets.v6().next().is_some(),
+            )
+        };
+        let ((from4, from6), (to4, to6)) = (named(&self.from), named(&self.to));
+        (from4 && to4) || (from6 && to6)
+    }
+
     /// Whether a connection could be meant for both.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.mangled_side == other.mangled_side
@@ -151,7 +170,12 @@ fn parse_network(text: &str) -> Result<IpNet, InterceptError> {
                 .map_err(|_| InterceptError::Network(text.to_owned()))?,
         ),
     };
-    Ok(network.trunc())
+    match network {
+        IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some() => {
+            Err(InterceptError::Mapped(text.to_owned()))
+        }
+        _ => Ok(network.trunc()),
+    }
 }
 
 impl fmt::Display for Networks {
@@ -176,6 +200,9 @@ impl FromStr for Interface {
     type Err = InterceptError;
 
     fn from_str(name: &str) -> Result<Self, InterceptError> {
+        if name == "lo" {
+            return Err(InterceptError::Loopback);
+        }
         let fits = (1..=15).contains(&name.len())
             && name
                 .bytes()
@@ -235,6 +262,24 @@ mod tests {
             networks.to_string(),
             "10.0.0.0/8, 192.0.2.7/32, 2001:db8::1/128"
         );
+    }
+
+    #[test]
+    fn what_could_never_match_is_refused() {
+        assert_eq!("lo".parse::<Interface>(), Err(InterceptError::Loopback));
+        let mapped = "::ffff:10.0.0.1";
+        assert_eq!(
+            Networks::parse([mapped]),
+            Err(InterceptError::Mapped(mapped.to_owned()))
+        );
+        let intercept = |from, to| Intercept {
+            ports: "22".parse().unwrap(),
+            from: Networks::parse([from]).unwrap(),
+            to: Networks::parse([to]).unwrap(),
+            mangled_side: "eth1".parse().unwrap(),
+        };
+        assert!(!intercept("10.0.0.0/8", "2001:db8::/32").has_a_family());
+        assert!(intercept("10.0.0.0/8", "192.0.2.0/24").has_a_family());
     }
 
     #[test]

@@ -344,13 +344,19 @@ fn mode(keys: &Keys, origin: &Origin) -> Result<Mode, ConfigError> {
             .map_err(|error| given.origin.error(error)),
         None => Ok(Networks::default()),
     };
-    Ok(Mode::Gateway(Intercept {
+    let intercept = Intercept {
         ports: needed("intercept", "which destination ports? 22, for ssh")?.parse(str::parse)?,
         mangled_side: needed("mangled-side", "which interface faces the firewall?")?
             .parse(str::parse)?,
         from: networks("from")?,
         to: networks("to")?,
-    }))
+    };
+    if !intercept.has_a_family() {
+        return Err(
+            origin.error("from and to have no address family in common: nothing would be taken")
+        );
+    }
+    Ok(Mode::Gateway(intercept))
 }
 
 /// The ports that somebody else's rules deliver to; unless told otherwise those that `unmangle rules`
@@ -441,14 +447,15 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// TCP keepalive knows whole seconds only.
+/// TCP keepalive knows whole seconds only, and 15 bits of them.
 pub(super) fn whole_seconds(text: &str) -> Result<Duration, String> {
     duration(text).and_then(|time| {
-        if time >= Duration::from_secs(1) && time.subsec_nanos() == 0 {
+        // MAX_TCP_KEEPIDLE in the kernel's include/net/tcp.h.
+        if (1..=32767).contains(&time.as_secs()) && time.subsec_nanos() == 0 {
             Ok(time)
         } else {
             Err(format!(
-                "{text:?} is not a whole number of seconds, 1s or more"
+                "{text:?} is not a whole number of seconds, 1s to 32767s"
             ))
         }
     })

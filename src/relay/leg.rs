@@ -26,8 +26,8 @@ pub trait Leg {
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize>;
     /// Moves bytes from the leg into an *empty* pipe; 0 is the end.
     fn try_splice_in(&self, pipe: &mut Pipe) -> io::Result<usize>;
-    /// Moves bytes from the pipe to the leg; `more` says that others follow at once.
-    fn try_splice_out(&self, pipe: &mut Pipe, more: bool) -> io::Result<usize>;
+    /// Moves bytes from the pipe to the leg.
+    fn try_splice_out(&self, pipe: &mut Pipe) -> io::Result<usize>;
     /// Tells the peer that no more bytes come (FIN).
     fn finish(&self) -> io::Result<()>;
 }
@@ -73,11 +73,8 @@ impl Leg for TcpStream {
         })
     }
 
-    fn try_splice_out(&self, pipe: &mut Pipe, more: bool) -> io::Result<usize> {
-        let mut flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-        if more {
-            flags |= SpliceFlags::MORE;
-        }
+    fn try_splice_out(&self, pipe: &mut Pipe) -> io::Result<usize> {
+        let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
         self.try_io(Interest::WRITABLE, || {
             let moved = splice(
                 pipe.read_end(),

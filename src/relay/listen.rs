@@ -280,14 +280,16 @@ pub async fn accept_loop(
                 if chosen == worker.index() {
                     worker.clone().begin(accepted);
                 } else if peers[chosen].send(Order::Serve(accepted)).is_err() {
+                    worker.unplace(chosen);
                     tracing::error!(
                         worker = chosen,
                         "a worker is gone: its connection was reset"
                     );
                 }
             }
-            // The client gave up before it was accepted.
-            Err(Errno::CONNABORTED | Errno::INTR) => {}
+            Err(error) if concerns_one_connection(error) => {
+                tracing::debug!(%error, "a connection was gone before it was accepted");
+            }
             Err(error) => {
                 worker
                     .resources
@@ -300,6 +302,24 @@ pub async fn accept_loop(
             }
         }
     }
+}
+
+/// Whether the error is that of the connection that was to be accepted, which Linux passes on from the
+/// network; accept(2) says to go on as after EAGAIN.
+fn concerns_one_connection(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::CONNABORTED
+            | Errno::INTR
+            | Errno::NETDOWN
+            | Errno::PROTO
+            | Errno::NOPROTOOPT
+            | Errno::HOSTDOWN
+            | Errno::NONET
+            | Errno::HOSTUNREACH
+            | Errno::OPNOTSUPP
+            | Errno::NETUNREACH
+    )
 }
 
 // === impl Registered ===

@@ -1,7 +1,9 @@
 //! Starts the workers, drains them, and gathers what they recorded.
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -105,6 +107,25 @@ impl Server {
         total
     }
 
+    /// Waits until a worker has ended, which none should before it is told to.
+    pub async fn failed(&self) {
+        let mut ended: Vec<_> = self
+            .orders
+            .iter()
+            .map(|worker| Box::pin(worker.closed()))
+            .collect();
+        poll_fn(|cx| {
+            match ended
+                .iter_mut()
+                .any(|worker| worker.as_mut().poll(cx).is_ready())
+            {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
+    }
+
     /// Takes no client that comes of itself any more, and waits until no session is left, at most for
     /// `deadline`; then resets those that are.
     pub async fn drain(&self, deadline: Duration) -> Outcome {
@@ -116,6 +137,9 @@ impl Server {
             return Outcome::Drained;
         }
         let left = self.sessions();
+        if left == 0 {
+            return Outcome::Drained;
+        }
         self.abort.set();
         if tokio::time::timeout(ABORT_WITHIN, self.idle())
             .await

@@ -176,6 +176,11 @@ impl Worker {
         chosen
     }
 
+    /// Takes back what [`Worker::place`] counted, because that worker does not serve it.
+    pub fn unplace(&self, chosen: usize) {
+        self.loads.0[chosen].0.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// This worker's number.
     pub fn index(&self) -> usize {
         self.index

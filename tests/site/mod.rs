@@ -125,13 +125,15 @@ impl Site {
         Ok(stream)
     }
 
-    /// A connection that is relayed to this address, which has port 22.
+    /// A connection to this address, by the door if the relay has one.
     fn dial_in(&self, opened: OpenedFrom, to: SocketAddr) -> TcpStream {
-        assert_eq!(to.port(), 22, "it is the port that is relayed");
         let family = if to.is_ipv4() { Family::V4 } else { Family::V6 };
         let to = match self.way {
             Way::Gateway(_) => to,
-            Way::Forward => self.door(opened.opener(), family),
+            Way::Forward => {
+                assert_eq!(to.port(), 22, "it is what the doors lead to");
+                self.door(opened.opener(), family)
+            }
         };
         self.dial(opened.opener(), to).unwrap()
     }

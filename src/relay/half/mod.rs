@@ -289,7 +289,7 @@ impl Half {
         resources: &mut Resources,
     ) -> Result<(), HalfError> {
         while pipe.filled > 0 {
-            match to.try_splice_out(&mut pipe, false) {
+            match to.try_splice_out(&mut pipe) {
                 Ok(moved) => self.bytes += moved as u64,
                 Err(error) if would_block(&error) => {
                     self.block();

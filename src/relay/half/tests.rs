@@ -140,7 +140,7 @@ impl Leg for Scripted {
         Ok(done)
     }
 
-    fn try_splice_out(&self, pipe: &mut Pipe, _more: bool) -> io::Result<usize> {
+    fn try_splice_out(&self, pipe: &mut Pipe) -> io::Result<usize> {
         let mut bytes = vec![0; self.room(pipe.filled)?];
         let moved = rustix::io::read(pipe.read_end(), &mut bytes)?;
         self.received
