@@ -4,10 +4,11 @@
 mod judge;
 
 use judge::{
-    all_arrives, at_most_twice_clean, both_complete, faults_kill, line, splitting_is_not_enough,
-    ten_times_liberal,
+    all_arrives, at_most_twice_clean, both_complete, every_tool_arrives, fault_and_cure,
+    faults_kill, line, rules_cure, silence_is_survived, splitting_fails, splitting_is_not_enough,
+    ten_times_liberal, three_times_normalise, twenty_arrive,
 };
-use unmangle::lab::Row;
+use unmangle::lab::{Family, FlowDirection, Row, Tool, scenario};
 
 /// A row of a 30 MB upload by scp, as the lab prints it.
 fn row(scenario: &str, path: &str, outcome: &str, seconds: f64) -> Row {
@@ -18,6 +19,47 @@ fn row(scenario: &str, path: &str, outcome: &str, seconds: f64) -> Row {
         "conntrack_invalid": {"client": 0, "server": 0, "relay_mangled": 0, "relay_clean": 0}
     }))
     .unwrap()
+}
+
+/// The same both ways and in both families.
+fn every_way(row: &Row) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for direction in [FlowDirection::Upload, FlowDirection::Download] {
+        for family in [Family::V4, Family::V6] {
+            rows.push(Row {
+                direction,
+                family,
+                ..row.clone()
+            });
+        }
+    }
+    rows
+}
+
+/// Complaints come with each of these in the place of a row, and with a row that is missing.
+fn says_no_to_each(judge: fn(&[Row]) -> judge::Judged, good: &[Row], bad: &[Row]) {
+    assert_eq!(judge(good).complaints, Vec::<String>::new());
+    for bad in bad {
+        let mut rows = good.to_vec();
+        let place = rows
+            .iter()
+            .position(|row| row.scenario == bad.scenario && row.path == bad.path)
+            .unwrap();
+        rows[place] = bad.clone();
+        assert!(said_no(&judge(&rows)), "{}", line(bad));
+    }
+    for missing in 0..good.len() {
+        let mut rows = good.to_vec();
+        let row = rows.remove(missing);
+        assert!(said_no(&judge(&rows)), "without {}", line(&row));
+    }
+    assert!(said_no(&judge(&[])));
+}
+
+/// The same with a packet INVALID.
+fn with_invalid(mut row: Row) -> Row {
+    row.conntrack_invalid.relay_mangled = 1;
+    row
 }
 
 fn said_no(judged: &judge::Judged) -> bool {
@@ -108,9 +150,134 @@ fn with_a_long_leg_every_transfer_must_complete() {
 }
 
 #[test]
+fn every_scenario_must_arrive_by_every_tool_every_way() {
+    let tools = [Tool::Scp, Tool::Sftp, Tool::RsyncSsh, Tool::RsyncDaemon];
+    let mut good = Vec::new();
+    for scenario in scenario::all() {
+        for tool in tools {
+            let row = row(scenario.name, "relay", "ok", 0.5);
+            good.extend(every_way(&Row { tool, ..row }));
+        }
+    }
+    assert_eq!(good.len(), 9 * 4 * 4);
+    let bad = [
+        row("reorder", "relay", "stall", 120.0),
+        with_invalid(row("asa", "relay", "ok", 0.5)),
+    ];
+    says_no_to_each(every_tool_arrives, &good, &bad);
+}
+
+#[test]
+fn a_silent_session_that_survives_without_the_relay_or_is_lost_with_it_is_a_complaint() {
+    let silent = |path, outcome| Row {
+        tool: Tool::SshIdle,
+        ..row("idle-drop", path, outcome, 40.0)
+    };
+    let mut good = vec![silent("direct", "stall")];
+    good.extend(every_way(&silent("relay", "ok")));
+    let bad = [
+        silent("direct", "ok"),
+        silent("relay", "reset"),
+        with_invalid(silent("relay", "ok")),
+        // Who is busy is not forgotten.
+        row("idle-drop", "relay", "ok", 0.5),
+    ];
+    says_no_to_each(silence_is_survived, &good, &bad);
+}
+
+#[test]
+fn one_split_that_arrives_in_a_stress_case_is_a_complaint() {
+    let good = [
+        row("isn-rewrite-lossy-lan", "split", "reset", 0.3),
+        row("blackhole", "split", "stall", 15.0),
+    ];
+    // ssh's own patience with a banner that does not come.
+    let gave_up = row("blackhole", "split", "error", 10.0);
+    assert!(!said_no(&splitting_fails(&[good[0].clone(), gave_up])));
+    let bad = [
+        row("isn-rewrite-lossy-lan", "split", "ok", 9.0),
+        row("isn-rewrite-lossy-lan", "split", "error", 10.0),
+        row("blackhole", "split", "error", 0.1),
+    ];
+    says_no_to_each(splitting_fails, &good, &bad);
+}
+
+#[test]
+fn of_twenty_runs_none_may_fail_or_be_left_out_however_slow_they_are() {
+    let good = vec![row("isn-rewrite-lossy-lan", "relay", "ok", 24.0); 20];
+    let bad = [
+        row("isn-rewrite-lossy-lan", "relay", "stall", 120.0),
+        with_invalid(row("isn-rewrite-lossy-lan", "relay", "ok", 1.0)),
+    ];
+    says_no_to_each(twenty_arrive, &good, &bad);
+}
+
+#[test]
+fn a_little_less_than_three_times_normalise_is_a_complaint() {
+    let with_normalise = |seconds| {
+        [
+            row("pix", "normalise", "ok", seconds),
+            row("pix", "relay", "ok", 1.0),
+        ]
+    };
+    let bad = [
+        row("pix", "normalise", "ok", 2.9),
+        row("pix", "normalise", "reset", 9.0),
+        row("pix", "relay", "ok", 1.1),
+    ];
+    says_no_to_each(three_times_normalise, &with_normalise(3.1), &bad);
+}
+
+#[test]
+fn rules_must_cure_what_rules_can_cure_and_the_rest_is_reported() {
+    let cured = [
+        "isn-rewrite",
+        "pix",
+        "wscale-strip",
+        "blackhole",
+        "reorder",
+        "asa",
+    ];
+    let good: Vec<Row> = cured
+        .iter()
+        .flat_map(|scenario| every_way(&row(scenario, "normalise", "ok", 0.9)))
+        .collect();
+    let bad = [
+        row("blackhole", "normalise", "stall", 120.0),
+        with_invalid(row("reorder", "normalise", "ok", 0.9)),
+    ];
+    says_no_to_each(rules_cure, &good, &bad);
+    let lost = row("idle-drop", "normalise", "stall", 50.0);
+    let judged = rules_cure(&[good, vec![lost]].concat());
+    assert!(!said_no(&judged));
+    assert!(
+        judged
+            .reported
+            .iter()
+            .any(|line| line.contains("not required: idle-drop"))
+    );
+}
+
+#[test]
+fn an_ordinary_user_must_see_the_fault_the_cure_and_that_clean_is_clean() {
+    let good = [
+        row("clean", "direct", "ok", 0.1),
+        row("clean", "relay", "ok", 0.1),
+        row("pix", "direct", "reset", 0.2),
+        row("pix", "relay", "ok", 0.1),
+    ];
+    let bad = [
+        row("clean", "direct", "reset", 0.1),
+        row("pix", "direct", "ok", 0.9),
+        with_invalid(row("pix", "relay", "ok", 0.1)),
+    ];
+    says_no_to_each(fault_and_cure, &good, &bad);
+}
+
+#[test]
 fn a_row_reads_as_one_line() {
     assert_eq!(
         line(&row("pix", "relay", "ok", 0.5)),
-        "pix relay upload v4, opened from the client, run 1: ok 0.50 s, invalid 0, 0, 0, 0"
+        "pix relay scp upload v4, opened from the client, run 1: ok 0.50 s, invalid 0, 0, 0, 0"
     );
 }

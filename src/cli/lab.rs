@@ -18,9 +18,9 @@ use crate::config::{Log, LogFormat};
 use crate::lab::matrix::label;
 use crate::lab::runner::Terms;
 use crate::lab::{
-    Case, Error, Family, FlowDirection, Interrupt, Matrix, OpenedFrom, Outcome, Path, Report, Row,
-    Runner, Scenario, Strict, Tool, ground, require, requirements, rootless, scenario, verdict,
-    wire,
+    Case, Error, Family, FlowDirection, HostTuning, Interrupt, Matrix, OpenedFrom, Outcome, Path,
+    Report, Row, Runner, Scenario, Strict, Tool, ground, require, requirements, rootless, scenario,
+    verdict, wire,
 };
 
 /// Prove it: hosts in network namespaces around an emulated firewall.
@@ -88,6 +88,9 @@ struct RunArgs {
     /// Round-trip time of the long leg.
     #[arg(long, default_value = "0ms", value_parser = humantime::parse_duration, value_name = "TIME")]
     long_rtt: Duration,
+    /// Whether the hosts are tuned for a leg without SACK: tcp_no_metrics_save=1, tcp_max_reordering=3.
+    #[arg(long, default_value = "none")]
+    host_tuning: HostTuning,
     /// How much to carry.
     #[arg(long, default_value = "30M", value_parser = values::size, value_name = "BYTES")]
     size: u64,
@@ -180,17 +183,21 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         unmangle: None,
     };
     let title = format!(
-        "{} MB, opened from the {}, strict: {}, long leg {} ms",
+        "{} MB, opened from the {}, strict: {}, long leg {} ms{}",
         args.size as f64 / 1e6,
         label(args.opened_from),
         label(args.strict),
-        args.long_rtt.as_secs_f64() * 1e3
+        args.long_rtt.as_secs_f64() * 1e3,
+        match args.host_tuning {
+            HostTuning::None => "",
+            HostTuning::Apply => ", hosts tuned",
+        }
     );
     let cases = matrix.cases();
     for case in &cases {
         case.tool.require()?;
     }
-    let mut runner = Runner::new(terms, Interrupt::watch()?);
+    let mut runner = Runner::new(terms, Interrupt::watch()?).host_tuning(args.host_tuning);
     if let Some(directory) = &args.report {
         runner = runner.report_to(Report::new(directory)?);
     }

@@ -34,6 +34,7 @@ pub mod sshd;
 pub mod standing;
 pub mod tool;
 pub mod topology;
+pub mod tuning;
 pub mod verdict;
 pub mod wire;
 
@@ -53,3 +54,4 @@ pub use scenario::Scenario;
 pub use standing::Lab;
 pub use tool::Tool;
 pub use topology::Role;
+pub use tuning::HostTuning;

@@ -14,6 +14,7 @@ use crate::lab::scenario::Between;
 use crate::lab::standing::Lab;
 use crate::lab::tool::Tool;
 use crate::lab::topology::Role;
+use crate::lab::tuning::HostTuning;
 
 /// How long flows may take to close after a tool is content.
 const CLOSING: Duration = Duration::from_secs(10);
@@ -42,6 +43,7 @@ pub struct Runner {
     interrupt: Interrupt,
     lab: Option<(Key, Lab)>,
     report: Option<Report>,
+    tuning: HostTuning,
 }
 
 /// Transfers that agree in this can share a lab, and with it the kernel's warm caches.
@@ -68,7 +70,14 @@ impl Runner {
             interrupt,
             lab: None,
             report: None,
+            tuning: HostTuning::None,
         }
+    }
+
+    /// Whether the hosts are tuned for a leg without SACK.
+    pub fn host_tuning(mut self, tuning: HostTuning) -> Self {
+        self.tuning = tuning;
+        self
     }
 
     /// Keeps rows, logs and captures there.
@@ -129,6 +138,7 @@ impl Runner {
     ) -> Result<(Row, Evidence)> {
         let sshd_said = lab.sshd().map_or(0, |sshd| sshd.log().len());
         lab.set_liberal(case.path == Path::Liberal)?;
+        lab.tune(self.tuning)?;
         lab.reset_counts()?;
         let statistics = lab.conntrack_statistics()?;
         if case.tool == Tool::RsyncDaemon {

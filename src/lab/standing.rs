@@ -18,6 +18,7 @@ use crate::lab::rsyncd::Rsyncd;
 use crate::lab::sshd::Sshd;
 use crate::lab::tool::Errand;
 use crate::lab::topology::{FIREWALL_DEVICE, LONG_DEVICE, Role};
+use crate::lab::tuning::{Former, HostTuning, tune};
 
 /// The ports of ssh and rsync: what the relay intercepts.
 const PORTS: &str = "22,873";
@@ -32,6 +33,8 @@ pub struct Lab {
     rsyncd: Option<Rsyncd>,
     wires: Vec<Process>,
     hosts: [Host; 3],
+    /// What every host was before it was tuned; none while they are as they were made.
+    untuned: Option<Vec<Former>>,
     strict: Option<Strict>,
     payload: Option<Payload>,
     unmangle: PathBuf,
@@ -53,6 +56,7 @@ impl Lab {
             rsyncd: None,
             wires: Vec::new(),
             hosts: Role::ALL.map(|role| Host::new(ground.id(), role)),
+            untuned: None,
             strict,
             payload: None,
             unmangle,
@@ -248,6 +252,24 @@ impl Lab {
         let value = if liberal { "1" } else { "0" };
         for host in &self.hosts {
             host.set(&[("net/netfilter/nf_conntrack_tcp_be_liberal", value)])?;
+        }
+        Ok(())
+    }
+
+    /// Tunes every host (each of them sends on the mangled leg, or would), or gives back what was there
+    /// before.
+    pub fn tune(&mut self, tuning: HostTuning) -> Result<()> {
+        match (tuning, self.untuned.take()) {
+            (HostTuning::Apply, None) => {
+                let former: Result<_> = self.hosts.iter().map(tune).collect();
+                self.untuned = Some(former?);
+            }
+            (HostTuning::Apply, former) => self.untuned = former,
+            (HostTuning::None, former) => {
+                for (host, former) in self.hosts.iter().zip(former.iter().flatten()) {
+                    former.restore(host)?;
+                }
+            }
         }
         Ok(())
     }

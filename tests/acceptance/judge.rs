@@ -1,6 +1,7 @@
 //! Whether rows show what they should. Pure; one function a requirement.
 
-use unmangle::lab::{FlowDirection, Outcome, Path, Row};
+use unmangle::lab::matrix::label;
+use unmangle::lab::{Family, FlowDirection, Outcome, Path, Row, Tool, scenario};
 
 /// What a judge found.
 #[derive(Default)]
@@ -124,7 +125,197 @@ pub fn both_complete(rows: &[Row]) -> Judged {
     }
 }
 
+/// `relay`: every scenario by every tool that carries a file, both ways, in both families.
+pub fn every_tool_arrives(rows: &[Row]) -> Judged {
+    let scenarios = scenario::all();
+    let mut judged = Judged {
+        complaints: complaints(rows, is_cured),
+        reported: scenarios
+            .iter()
+            .map(|scenario| {
+                let rows = of(rows, scenario.name, Path::Relay);
+                format!("{}: {}", scenario.name, times(&rows))
+            })
+            .collect(),
+    };
+    for scenario in &scenarios {
+        for tool in BULK {
+            let rows = of(rows, scenario.name, Path::Relay);
+            let of_tool = rows.into_iter().filter(|row| row.tool == tool).collect();
+            judged.complaints.extend(missing_ways(
+                &format!("{} {}", scenario.name, label(tool)),
+                of_tool,
+            ));
+        }
+    }
+    judged
+}
+
+/// `idle-drop`, by a session that is silent: `direct` fails, `relay` survives.
+pub fn silence_is_survived(rows: &[Row]) -> Judged {
+    let silent = |row: &Row| row.tool == Tool::SshIdle;
+    let direct = of(rows, "idle-drop", Path::Direct);
+    let relay = of(rows, "idle-drop", Path::Relay);
+    let mut judged = Judged {
+        complaints: complaints(rows, |row| match row.path {
+            Path::Direct => silent(row) && was_killed(row),
+            _ => silent(row) && is_cured(row),
+        }),
+        reported: vec![
+            format!("direct: {}", tally(&direct)),
+            format!("relay: {}", times(&relay)),
+        ],
+    };
+    if direct.is_empty() {
+        judged.complaints.push("direct was not measured".to_owned());
+    }
+    judged.complaints.extend(missing_ways("relay", relay));
+    judged
+}
+
+/// `split`: not one transfer arrives in isn-rewrite-lossy-lan and blackhole. Where a blackhole takes the
+/// server's very first segment, ssh gives up by itself after 10 s: an error for the lab, a stall in truth.
+pub fn splitting_fails(rows: &[Row]) -> Judged {
+    let gave_up = |row: &Row| {
+        row.scenario == "blackhole" && row.outcome == Outcome::Error && row.seconds >= 9.5
+    };
+    let mut judged = Judged {
+        complaints: complaints(rows, |row| was_killed(row) || gave_up(row)),
+        ..Judged::default()
+    };
+    for scenario in ["isn-rewrite-lossy-lan", "blackhole"] {
+        let split = of(rows, scenario, Path::Split);
+        if split.is_empty() {
+            judged
+                .complaints
+                .push(format!("{scenario} was not measured"));
+        }
+        judged
+            .reported
+            .push(format!("{scenario}: {}", tally(&split)));
+    }
+    judged
+}
+
+/// `relay`: each of 20 runs arrives, however slowly; the times are reported.
+pub fn twenty_arrive(rows: &[Row]) -> Judged {
+    let mut judged = Judged {
+        complaints: complaints(rows, is_cured),
+        reported: vec![times(rows)],
+    };
+    if rows.len() < 20 {
+        judged
+            .complaints
+            .push(format!("{} runs are not 20", rows.len()));
+    }
+    judged
+}
+
+/// Medians: relay at least 3 times as fast as normalise; both arrive.
+pub fn three_times_normalise(rows: &[Row]) -> Judged {
+    let normalise = median(&of(rows, "pix", Path::Normalise));
+    let relay = median(&of(rows, "pix", Path::Relay));
+    let times = normalise / relay;
+    let told =
+        format!("pix: normalise {normalise:.2} s, relay {relay:.2} s, {times:.1} times as fast");
+    let mut judged = Judged {
+        complaints: complaints(rows, is_cured),
+        reported: vec![told.clone()],
+    };
+    // Not a number fails, too: there was nothing to compare.
+    if times.is_nan() || times < 3.0 {
+        judged.complaints.push(told);
+    }
+    judged
+}
+
+/// `normalise`: what rules can cure arrives, with nothing INVALID; the others are reported.
+pub fn rules_cure(rows: &[Row]) -> Judged {
+    let curable = |row: &Row| CURED_BY_RULES.contains(&row.scenario.as_str());
+    let (cured, others): (Vec<Row>, Vec<Row>) = rows.iter().cloned().partition(curable);
+    let mut judged = Judged {
+        complaints: complaints(&cured, is_cured),
+        ..Judged::default()
+    };
+    for scenario in CURED_BY_RULES {
+        let rows = of(rows, scenario, Path::Normalise);
+        judged
+            .reported
+            .push(format!("{scenario}: {}", times(&rows)));
+        judged.complaints.extend(missing_ways(scenario, rows));
+    }
+    judged.reported.extend(
+        others
+            .iter()
+            .map(|row| format!("not required: {}", line(row))),
+    );
+    judged
+}
+
+/// `clean` arrives either way; `pix` is killed without the relay and arrives with it.
+pub fn fault_and_cure(rows: &[Row]) -> Judged {
+    let mut judged = Judged {
+        complaints: complaints(rows, |row| match (row.scenario.as_str(), row.path) {
+            ("pix", Path::Direct) => was_killed(row),
+            _ => is_cured(row),
+        }),
+        reported: rows.iter().map(line).collect(),
+    };
+    for scenario in ["clean", "pix"] {
+        for path in [Path::Direct, Path::Relay] {
+            if of(rows, scenario, path).is_empty() {
+                judged
+                    .complaints
+                    .push(format!("{scenario} {path:?} was not measured"));
+            }
+        }
+    }
+    judged
+}
+
 // === parts ===
+
+/// The tools that carry a file.
+const BULK: [Tool; 4] = [Tool::Scp, Tool::Sftp, Tool::RsyncSsh, Tool::RsyncDaemon];
+
+/// What stripping and clamping can cure. `clean` has nothing to cure, and `idle-drop` nothing that
+/// rules could do; without SACK from end to end, isn-rewrite-lossy-lan arrives when it does.
+const CURED_BY_RULES: [&str; 6] = [
+    "isn-rewrite",
+    "pix",
+    "wscale-strip",
+    "blackhole",
+    "reorder",
+    "asa",
+];
+
+/// Arrived as it was sent, with nothing INVALID anywhere.
+fn is_cured(row: &Row) -> bool {
+    row.outcome == Outcome::Ok && row.sha256_ok && row.conntrack_invalid.sum() == 0
+}
+
+/// The directions and families in which nothing was measured: what is not there cannot be met.
+fn missing_ways(what: &str, rows: Vec<Row>) -> Vec<String> {
+    let ways = [FlowDirection::Upload, FlowDirection::Download]
+        .into_iter()
+        .flat_map(|direction| [Family::V4, Family::V6].map(|family| (direction, family)));
+    ways.filter(|way| !rows.iter().any(|row| (row.direction, row.family) == *way))
+        .map(|(direction, family)| {
+            format!("{what} {direction:?} {family:?} was not measured").to_lowercase()
+        })
+        .collect()
+}
+
+/// How rows ended, and how long that took.
+fn times(rows: &[Row]) -> String {
+    let worst = rows.iter().map(|row| row.seconds).fold(0.0, f64::max);
+    let invalid: u64 = rows.iter().map(|row| row.conntrack_invalid.sum()).sum();
+    format!(
+        "{}; median {:.2} s, worst {worst:.2} s, INVALID {invalid}",
+        tally(rows),
+        median(rows)
+    )
+}
 
 /// A row in one line.
 pub fn line(row: &Row) -> String {
@@ -145,8 +336,9 @@ pub fn line(row: &Row) -> String {
         _ => format!("after {seconds:.1} s"),
     };
     format!(
-        "{scenario} {path:?} {direction:?} {family:?}, opened from the {opened_from:?}, run {run}: \
+        "{scenario} {path:?} {} {direction:?} {family:?}, opened from the {opened_from:?}, run {run}: \
          {outcome:?} {rest}, INVALID {}, {}, {}, {}",
+        label(row.tool),
         invalid.client, invalid.server, invalid.relay_mangled, invalid.relay_clean
     )
     .to_lowercase()
