@@ -6,10 +6,10 @@
 //! | room | what it does | floor |
 //! | --- | --- | --- |
 //! | [`cli`] | one file per subcommand: arguments, and what is printed | 5 |
-//! | [`relay`] | the data path: server, listen, dial, session, half, pipes | 3 |
+//! | [`relay`] | the data path: server, listen, dial, session, halves, pipes | 3 |
 //! | [`rules`] | a pure plan -> nft / iptables text -> own, apply, undo | 3 |
 //! | [`lab`] | hosts in namespaces, the emulated firewall, scenarios | 3 |
-//! | [`config`] | flags -> checked settings; leg profiles and presets | 2 |
+//! | [`config`] | file and flags -> checked settings; leg profiles and presets | 2 |
 //! | [`metrics`] | every counter and histogram, and how they are told | 2 |
 //! | [`packet`] | IPv4, IPv6, TCP and ICMP as bytes: pure, no I/O | 1 |
 //! | [`sys`] | the only `unsafe`: what rustix and socket2 lack | 1 |
