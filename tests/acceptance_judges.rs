@@ -234,6 +234,7 @@ fn rules_must_cure_what_rules_can_cure_and_the_rest_is_reported() {
         "isn-rewrite",
         "pix",
         "wscale-strip",
+        "isn-rewrite-lossy-lan",
         "blackhole",
         "reorder",
         "asa",

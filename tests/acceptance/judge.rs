@@ -279,11 +279,12 @@ pub fn fault_and_cure(rows: &[Row]) -> Judged {
 const BULK: [Tool; 4] = [Tool::Scp, Tool::Sftp, Tool::RsyncSsh, Tool::RsyncDaemon];
 
 /// What stripping and clamping can cure. `clean` has nothing to cure, and `idle-drop` nothing that
-/// rules could do; without SACK from end to end, isn-rewrite-lossy-lan arrives when it does.
-const CURED_BY_RULES: [&str; 6] = [
+/// rules could do.
+const CURED_BY_RULES: [&str; 7] = [
     "isn-rewrite",
     "pix",
     "wscale-strip",
+    "isn-rewrite-lossy-lan",
     "blackhole",
     "reorder",
     "asa",
