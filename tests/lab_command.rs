@@ -167,9 +167,9 @@ fn a_shell_on_a_terminal_is_ended_by_sigterm_and_not_by_ctrl_c() {
         .stderr(terminal)
         .spawn()
         .unwrap();
-    let lines = BufReader::new(shell.stdout.take().unwrap()).lines();
+    let mut lines = BufReader::new(shell.stdout.take().unwrap()).lines();
     let here = |line: std::io::Result<String>| line.unwrap().contains("leave it to take");
-    assert!(lines.map(here).any(|here| here));
+    assert!(lines.any(here));
     signal(&shell, Signal::INT);
     std::thread::sleep(Duration::from_millis(300));
     assert!(shell.try_wait().unwrap().is_none(), "Ctrl-C ended it");
