@@ -13,6 +13,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::cli::output::print;
 use crate::cli::{Usage, logging};
 use crate::config::{Log, LogFormat};
 use crate::lab::matrix::label;
@@ -44,6 +45,9 @@ pub struct Args {
 enum Command {
     Run(RunArgs),
     /// Tell what the scenarios are.
+    ///
+    /// What labs that were killed left behind is swept away first, as by every `unmangle lab` command:
+    /// for root namespaces, files and processes, for other users their own processes.
     List,
     Shell(shell::Args),
     /// One wire of the lab; started by the lab itself.
@@ -57,11 +61,14 @@ enum Command {
 
 /// Make real transfers and print what became of them.
 ///
-/// Exit code 1 when a relayed transfer fails or has packets INVALID, or when a fault turns out to
-/// do no harm without the relay.
+/// Exit code 1 when a transfer by `relay` is not `ok` or has packets INVALID, when one in `clean` is
+/// not `ok` on any path, when a `direct` upload in another scenario is `ok` with a tool that its
+/// fault should harm, or when one ends as `error` anywhere. In faulty scenarios a `reset` or `stall`
+/// by `split`, `liberal` or `normalise` is a finding and no failure. Ctrl-C takes the lab down and
+/// ends with 130; a second one ends at once.
 #[derive(clap::Args)]
 struct RunArgs {
-    /// Scenarios by name, or `all` [default: the four that tell the story].
+    /// Scenarios by name, or `all`; one that is named twice is run once [default: the four that tell the story].
     scenario: Vec<String>,
     /// What stands in between.
     #[arg(
@@ -85,21 +92,21 @@ struct RunArgs {
     /// Which hosts filter by connection tracking and answer the rest by a TCP reset.
     #[arg(long, default_value = "both")]
     strict: Strict,
-    /// Round-trip time of the long leg.
-    #[arg(long, default_value = "0ms", value_parser = humantime::parse_duration, value_name = "TIME")]
+    /// Round-trip time of the long leg, up to 10s.
+    #[arg(long, default_value = "0ms", value_parser = values::long_rtt, value_name = "TIME")]
     long_rtt: Duration,
     /// Whether the hosts are tuned for a leg without SACK: tcp_no_metrics_save=1, tcp_max_reordering=3.
     #[arg(long, default_value = "none")]
     host_tuning: HostTuning,
-    /// How much to carry.
+    /// How much to carry; it must fit into memory twice.
     #[arg(long, default_value = "30M", value_parser = values::size, value_name = "BYTES")]
     size: u64,
-    /// When a transfer is given up as stalled.
-    #[arg(long, default_value = "40s", value_parser = humantime::parse_duration, value_name = "TIME")]
+    /// When a transfer is given up as stalled, from 1s to 1day.
+    #[arg(long, default_value = "40s", value_parser = values::timeout, value_name = "TIME")]
     timeout: Duration,
-    /// How long ssh-idle is silent; the firewall of idle-drop forgets a flow after half of it [default: 40s
-    /// there, 5s elsewhere].
-    #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
+    /// How long ssh-idle is silent, from 1s to 1h; the firewall of idle-drop forgets a flow after half
+    /// of it [default: 40s there, 5s elsewhere].
+    #[arg(long, value_parser = values::idle, value_name = "TIME")]
     idle: Option<Duration>,
     /// How often to repeat each.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
@@ -151,7 +158,21 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     };
-    result.map_err(usage)
+    match result {
+        Err(error) => ended(error),
+        done => done,
+    }
+}
+
+/// An interrupt ends with the exit code that shells give a signal; nobody has to be told of it.
+fn ended(error: anyhow::Error) -> anyhow::Result<ExitCode> {
+    match error.downcast_ref::<Error>() {
+        Some(Error::Interrupted { signal }) => {
+            tracing::info!("interrupted");
+            Ok(ExitCode::from(128 + signal))
+        }
+        _ => Err(usage(error)),
+    }
 }
 
 /// What was asked for and cannot be done here ends with exit code 2.
@@ -165,6 +186,8 @@ fn usage(error: anyhow::Error) -> anyhow::Error {
 fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let scenarios = scenarios(&args.scenario, args.idle)?;
     require()?;
+    ground::sweep()?;
+    ground::require_room(args.size)?;
     let matrix = Matrix {
         scenarios,
         paths: args.path,
@@ -204,11 +227,11 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let rows = transfer(&cases, runner)?;
 
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&rows)?);
+        print(format!("{}\n", serde_json::to_string_pretty(&rows)?))?;
     } else {
-        println!("{title}\n\n{}", table::render(&rows));
+        print(format!("{title}\n\n{}\n", table::render(&rows)))?;
         if args.runs > 1 {
-            println!("\n{}", summary::render(&rows));
+            print(format!("\n{}\n", summary::render(&rows)))?;
         }
     }
     let complaints = verdict::complaints(&rows);
@@ -273,10 +296,10 @@ fn list() -> anyhow::Result<ExitCode> {
         rootless::sweep();
     }
     for scenario in scenario::all() {
-        println!(
-            "{:<22} {} Cured by the profile {}.",
+        print(format!(
+            "{:<22} {} Cured by the profile {}.\n",
             scenario.name, scenario.story, scenario.profile
-        );
+        ))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -33,6 +33,20 @@ pub enum Error {
     /// What is there already would be mixed with what is new.
     #[error("{} is no empty directory: name one that is empty or does not exist yet", .0.display())]
     ReportTaken(PathBuf),
+    /// The payload would fill the place where bulk data is, or the memory.
+    #[error(
+        "a payload of {bytes} bytes is too large: {} and the memory have room for {most}, sent and \
+         received",
+        .place.display()
+    )]
+    TooLarge {
+        /// What was asked for.
+        bytes: u64,
+        /// The largest that has room.
+        most: u64,
+        /// Where it would be.
+        place: &'static std::path::Path,
+    },
     /// A command that had to succeed did not.
     #[error("{command}: {status}: {stderr}")]
     Command {
@@ -75,9 +89,12 @@ pub enum Error {
         /// Why it failed.
         source: std::io::Error,
     },
-    /// SIGINT or SIGTERM arrived.
+    /// SIGINT, SIGTERM or SIGHUP arrived.
     #[error("interrupted")]
-    Interrupted,
+    Interrupted {
+        /// Its number.
+        signal: u8,
+    },
 }
 
 impl Error {
@@ -90,6 +107,7 @@ impl Error {
                 | Self::MissingTool { .. }
                 | Self::UnknownScenario { .. }
                 | Self::ReportTaken(_)
+                | Self::TooLarge { .. }
         )
     }
 

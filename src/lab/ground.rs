@@ -8,15 +8,19 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, flock, statvfs};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::lab::error::{Error, Result};
 use crate::lab::host::output;
 
 const LABS: &str = "/run/unmangle-lab";
+/// Where bulk data is, if there is such a directory.
+const MEMORY: &str = "/dev/shm";
 const NAMESPACES: &str = "/run/netns";
 const LOCK: &str = "lock";
+/// Memory that is left to the hosts and what runs on them.
+const SPARE: u64 = 256 << 20;
 const NOT_WAITING: FlockOperation = FlockOperation::NonBlockingLockExclusive;
 
 /// A lab's place on the machine; dropped, nothing of it is left.
@@ -87,6 +91,35 @@ pub fn sweep() -> Result<usize> {
     Ok(swept)
 }
 
+/// Whether a payload of `bytes` has room where bulk data is: as sent, and once more as received.
+pub fn require_room(bytes: u64) -> Result<()> {
+    let place = match Path::new(MEMORY) {
+        memory if memory.is_dir() => memory,
+        _ => Path::new("/run"),
+    };
+    let free = statvfs(place).map_err(|error| Error::file(place)(error.into()))?;
+    let room = free.f_bavail.saturating_mul(free.f_frsize);
+    let most = room.min(available_memory().saturating_sub(SPARE)) / 2;
+    if bytes > most {
+        return Err(Error::TooLarge { bytes, most, place });
+    }
+    Ok(())
+}
+
+/// What the kernel would give before it has to kill; no limit where it does not say.
+fn available_memory() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kilobytes = text
+        .lines()
+        .find_map(|line| {
+            line.strip_prefix("MemAvailable:")?
+                .split_whitespace()
+                .next()
+        })
+        .and_then(|number| number.parse::<u64>().ok());
+    kilobytes.map_or(u64::MAX, |kilobytes| kilobytes.saturating_mul(1024))
+}
+
 /// Whether there are labs below this `/run`, seen from outside its namespace, and nobody's any more.
 pub(crate) fn is_abandoned(run: &Path) -> bool {
     // Who holds the gate is alive.
@@ -152,7 +185,7 @@ fn directory(id: &str) -> PathBuf {
 }
 
 fn data_directory(id: &str) -> PathBuf {
-    let memory = Path::new("/dev/shm");
+    let memory = Path::new(MEMORY);
     if memory.is_dir() {
         memory.join(format!("unmangle-lab-{id}"))
     } else {

@@ -132,18 +132,18 @@ pub struct Matrix {
 // === impl Matrix ===
 
 impl Matrix {
-    /// Every transfer, in the order of the table. Repetitions follow one another, so that the
+    /// Every transfer, in the order of the table; what was asked for twice is made once. Repetitions follow one another, so that the
     /// kernel's caches are as warm for the second as they will be for the last.
     pub fn cases(&self) -> Vec<Case> {
         let mut cases = Vec::new();
-        for scenario in &self.scenarios {
+        for scenario in once(&self.scenarios) {
             let own = [scenario.tool];
             let tools = match self.tools.as_slice() {
                 [] => &own[..],
                 tools => tools,
             };
-            for &path in &self.paths {
-                for &tool in tools {
+            for &path in once(&self.paths) {
+                for &tool in once(tools) {
                     for (&direction, &family) in self.ways() {
                         cases.extend((1..=self.runs).map(|run| Case {
                             scenario: scenario.clone(),
@@ -168,6 +168,14 @@ impl Matrix {
         let families = |direction| self.families.iter().map(move |family| (direction, family));
         self.directions.iter().flat_map(families)
     }
+}
+
+/// Each of them, where it stands first.
+fn once<T: PartialEq>(all: &[T]) -> impl Iterator<Item = &T> {
+    all.iter()
+        .enumerate()
+        .filter(|(nth, one)| !all[..*nth].contains(one))
+        .map(|(_, one)| one)
 }
 
 // === impl Remedy ===
@@ -313,6 +321,29 @@ mod tests {
         assert_eq!(cases.len(), scenario::all().len() * 2 * 2 * 2 * 3);
         let runs: Vec<_> = cases.iter().take(4).map(|case| case.run).collect();
         assert_eq!(runs, [1, 2, 3, 1]);
+    }
+
+    #[test]
+    fn what_is_asked_for_twice_is_made_once() {
+        let [clean, pix] = ["clean", "pix"].map(|name| scenario::find(name).unwrap());
+        let matrix = |scenarios, paths, tools| Matrix {
+            scenarios,
+            paths,
+            tools,
+            ..matrix()
+        };
+        let (direct, relay) = (Path::Direct, Path::Relay);
+        let twice = matrix(
+            vec![pix.clone(), clean.clone(), pix.clone()],
+            vec![relay, relay, direct, relay],
+            vec![Tool::Sftp, Tool::Scp, Tool::Sftp],
+        );
+        let each = matrix(
+            vec![pix, clean],
+            vec![relay, direct],
+            vec![Tool::Sftp, Tool::Scp],
+        );
+        assert_eq!(twice.cases(), each.cases());
     }
 
     #[test]

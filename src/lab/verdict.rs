@@ -6,8 +6,14 @@ use crate::lab::scenario;
 
 /// One complaint for each row that breaks a promise; none when all is well.
 ///
-/// A fault that does no harm proves nothing, so `direct` uploads must fail everywhere but in
-/// `clean`, with the kind of tool that the scenario is about; and with the relay everything must arrive with not one packet INVALID.
+/// - An [`Outcome::Error`] is one on every path: neither harm nor cure has been seen.
+/// - In `clean`, where nothing is wrong, everything must arrive, on every path.
+/// - With the relay everything must arrive, and with not one packet INVALID.
+/// - A fault that does no harm proves nothing: elsewhere a `direct` upload by the kind of tool that
+///   the scenario is about must be reset or stall.
+///
+/// `split`, `liberal` and `normalise` are there to be compared with: what they cure and what they
+/// do not is the finding, so where there is a fault neither a reset nor a stall of theirs is one.
 pub fn complaints(rows: &[Row]) -> Vec<String> {
     rows.iter().filter_map(complaint).collect()
 }
@@ -20,11 +26,14 @@ fn complaint(row: &Row) -> Option<String> {
         Path::Direct if faulty && ok && row.direction == FlowDirection::Upload => {
             "went through although the firewall mangles: the scenario proves nothing".to_owned()
         }
+        _ if row.outcome == Outcome::Error => {
+            "ended in an error that is neither a reset nor a stall".to_owned()
+        }
+        _ if row.scenario == "clean" && !ok => {
+            format!("ended as {} where nothing is wrong", label(row.outcome))
+        }
         Path::Relay if !ok => format!("ended as {}", label(row.outcome)),
         Path::Relay if invalid > 0 => format!("had {invalid} packets INVALID"),
-        Path::Direct if row.scenario == "clean" && !ok => {
-            format!("ended as {}", label(row.outcome))
-        }
         _ => return None,
     };
     Some(format!(
@@ -114,11 +123,42 @@ mod tests {
         );
     }
 
+    const PATHS: [Path; 5] = [
+        Path::Direct,
+        Path::Liberal,
+        Path::Split,
+        Path::Relay,
+        Path::Normalise,
+    ];
+
+    #[test]
+    fn an_error_is_a_complaint_on_every_path() {
+        for path in PATHS {
+            for scenario in ["clean", "pix"] {
+                let rows = [row(scenario, path, Outcome::Error, 0)];
+                assert_eq!(complaints(&rows).len(), 1, "{rows:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_nothing_is_wrong_every_path_must_arrive() {
+        for path in PATHS {
+            for (outcome, expected) in [(Outcome::Ok, 0), (Outcome::Reset, 1), (Outcome::Stall, 1)]
+            {
+                let rows = [row("clean", path, outcome, 0)];
+                assert_eq!(complaints(&rows).len(), expected, "{rows:?}");
+            }
+        }
+    }
+
     #[test]
     fn what_fails_without_the_relay_is_as_it_should_be() {
         let rows = [
             row("pix", Path::Direct, Outcome::Reset, 9),
             row("pix", Path::Split, Outcome::Stall, 9),
+            row("pix", Path::Split, Outcome::Ok, 9),
+            row("idle-drop", Path::Normalise, Outcome::Stall, 0),
             row("wscale-strip", Path::Liberal, Outcome::Stall, 9),
             row("clean", Path::Direct, Outcome::Ok, 0),
         ];

@@ -1,17 +1,26 @@
 //! `unmangle lab shell`: a lab that stays, for looking around.
 
-use std::io::{IsTerminal, Read, Write};
-use std::process::ExitCode;
+use std::io::IsTerminal;
+use std::process::{Command, ExitCode};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::values;
+use crate::cli::output::print;
 use crate::lab::matrix::Remedy;
 use crate::lab::scenario::{self, Between};
 use crate::lab::{
     Family, Interrupt, Joined, Lab, OpenedFrom, Path, Role, Strict, require, requirements,
 };
 
-/// Put up a scenario and leave it standing until the shell ends, stdin does, or Ctrl-C.
+/// How often a signal is looked for.
+const GLANCE: Duration = Duration::from_millis(50);
+/// How long a shell may take to leave when its terminal hangs up.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Put up a scenario and leave it standing until the shell ends, stdin does, or Ctrl-C or SIGTERM.
 #[derive(clap::Args)]
 pub struct Args {
     /// The scenario's name.
@@ -25,8 +34,8 @@ pub struct Args {
     /// Which hosts filter by connection tracking and answer the rest by a TCP reset.
     #[arg(long, default_value = "both")]
     strict: Strict,
-    /// Round-trip time of the long leg.
-    #[arg(long, default_value = "0ms", value_parser = humantime::parse_duration, value_name = "TIME")]
+    /// Round-trip time of the long leg, up to 10s.
+    #[arg(long, default_value = "0ms", value_parser = values::long_rtt, value_name = "TIME")]
     long_rtt: Duration,
 }
 
@@ -34,7 +43,11 @@ pub struct Args {
 pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
     let scenario = scenario::find(&args.scenario)?;
     require()?;
-    let interrupt = Interrupt::watch()?;
+    let has_terminal = std::io::stdin().is_terminal();
+    let interrupt = match has_terminal {
+        true => Interrupt::watch_beside_a_shell()?,
+        false => Interrupt::watch()?,
+    };
     let mut long_leg: Between = scenario.long_leg.clone();
     long_leg.client_to_server.delay += args.long_rtt / 2;
     long_leg.server_to_client.delay += args.long_rtt / 2;
@@ -47,17 +60,15 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
         .start()?;
     lab.set_liberal(args.path == Path::Liberal)?;
     let _remedy = lab.start_remedy(Remedy::on(args.path, &scenario))?;
-    // A reader that has gone away is no reason to end.
-    let mut stdout = std::io::stdout();
-    let _ = writeln!(stdout, "{}", describe(&lab, &args)).and_then(|()| stdout.flush());
-    if std::io::stdin().is_terminal() {
+    print(format!("{}\n", describe(&lab, &args)))?;
+    if has_terminal {
         let shell = std::env::var("SHELL").unwrap_or_else(|_| "/bin/sh".to_owned());
         let host = lab.host(args.opened_from.opener());
-        println!(
-            "This shell is on the {} host; leave it to take the lab down.",
+        print(format!(
+            "This shell is on the {} host; leave it to take the lab down.\n",
             host.role()
-        );
-        host.command(shell).status()?;
+        ))?;
+        stay(&mut host.command(shell), &interrupt)?;
     } else {
         wait(&interrupt)?;
     }
@@ -108,14 +119,35 @@ fn enter(netns: &str) -> String {
     )
 }
 
+/// Runs the shell until it ends or a signal says that it is to.
+fn stay(shell: &mut Command, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let mut shell = shell.spawn()?;
+    while interrupt.check().is_ok() {
+        if shell.try_wait()?.is_some() {
+            return Ok(());
+        }
+        std::thread::sleep(GLANCE);
+    }
+    // An interactive shell does not heed SIGTERM.
+    let _ = kill_process(Pid::from_child(&shell), Signal::HUP);
+    let asked = Instant::now();
+    while shell.try_wait()?.is_none() {
+        if asked.elapsed() > PATIENCE {
+            shell.kill()?;
+        }
+        std::thread::sleep(GLANCE);
+    }
+    Ok(())
+}
+
 /// Waits for the end of stdin or for a signal, whichever comes first.
 fn wait(interrupt: &Interrupt) -> anyhow::Result<()> {
     let (ended, end) = mpsc::channel::<()>();
     std::thread::spawn(move || {
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
         drop(ended);
     });
-    while end.recv_timeout(Duration::from_millis(50)) == Err(RecvTimeoutError::Timeout) {
+    while end.recv_timeout(GLANCE) == Err(RecvTimeoutError::Timeout) {
         if interrupt.check().is_err() {
             break;
         }
