@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use unmangle::config::{Fail, Intercept, Networks, Profile};
 use unmangle::lab::{Family, OpenedFrom, Role};
-use unmangle::rules::{InPlace, ListenPorts, Plan, fail_closed};
+use unmangle::rules::{InPlace, ListenPorts, Lock, Plan, fail_closed};
 
 use site::rules::Rules;
 use site::{FAMILIES, OPENED, PATIENCE, Site, UNMANGLE, inside, is_unvisited, talk, until};
@@ -39,7 +39,7 @@ fn install(site: &Site) {
 }
 
 fn is_installed(site: &Site) -> bool {
-    inside(site.lab.relay(), fail_closed::is_installed)
+    inside(site.lab.relay(), fail_closed::is_installed).unwrap()
 }
 
 /// How many opening packets were dropped so far.
@@ -157,11 +157,12 @@ fn the_next_relay_replaces_the_table_or_removes_it_as_it_is_told() {
                 .enable_all()
                 .build();
             runtime.unwrap().block_on(async {
-                let mut rules = InPlace::own(plan(), fail).await.unwrap();
-                assert_eq!(fail_closed::is_installed(), fail == Fail::Closed);
+                let lock = Lock::relay().unwrap();
+                let mut rules = InPlace::own(plan(), fail, lock).await.unwrap();
+                assert_eq!(fail_closed::is_installed().unwrap(), fail == Fail::Closed);
                 rules.drain().await.unwrap();
                 assert!(
-                    !fail_closed::is_installed(),
+                    !fail_closed::is_installed().unwrap(),
                     "an orderly stop opens the path"
                 );
                 rules.remove().await;
