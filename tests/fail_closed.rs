@@ -15,7 +15,9 @@ use unmangle::lab::{Family, OpenedFrom, Role};
 use unmangle::rules::{InPlace, ListenPorts, Lock, Plan, fail_closed};
 
 use site::rules::Rules;
-use site::{FAMILIES, OPENED, PATIENCE, Site, UNMANGLE, inside, is_unvisited, talk, until};
+use site::{
+    FAMILIES, OPENED, PATIENCE, Pair, Site, UNMANGLE, accept, inside, is_unvisited, talk, until,
+};
 
 /// Long enough for a SYN that is let through, and its first repetition.
 const A_WHILE: Duration = Duration::from_millis(1500);
@@ -120,7 +122,11 @@ fn a_killed_relay_lets_no_intercepted_connection_pass_until_the_table_is_removed
         Role::Server,
         (Role::Server.address(Family::V6), 2222).into(),
     );
-    talk(&site.connect_to(&other, OpenedFrom::Client));
+    let client = site.dial(Role::Client, other.local_addr().unwrap());
+    talk(&Pair {
+        client: client.unwrap(),
+        server: accept(&other),
+    });
 
     let (code, said) = remove(&site);
     assert_eq!(code, Some(0), "{said}");
