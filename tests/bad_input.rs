@@ -4,10 +4,12 @@
 
 mod site;
 
+use rustix::process::Signal;
 use unmangle::lab::{Family, OpenedFrom};
+use unmangle::rules::Lock;
 
 use site::rules::Rules;
-use site::{FAMILIES, PATIENCE, Relay, Site, talk, until};
+use site::{FAMILIES, PATIENCE, Relay, Site, UNMANGLE, inside, talk, until};
 
 /// Every word must be in the refusal, and the host must be as it was.
 fn expect_refusal(site: &Site, starter: &[&str], arguments: &[&str], words: &[&str]) {
@@ -89,6 +91,28 @@ fn of_two_relays_that_start_at_once_one_is_refused_and_the_other_works() {
         winners.pop().unwrap().stop();
         assert_eq!(Rules::of(&site), at_first);
     }
+}
+
+#[test]
+fn while_another_holds_the_lock_nothing_is_started_and_nothing_removed() {
+    let Some(site) = Site::put_up() else { return };
+    // As much as a relay has at its very start, or at its very end.
+    let relay = site.relay(&[]);
+    relay.signal(Signal::KILL);
+    until("the table is gone", PATIENCE, || !site.has_table());
+    assert_eq!(site.own_ip_rules(), [1, 1]);
+    let held = inside(site.lab.relay(), Lock::relay).unwrap();
+    expect_refusal(&site, &[], &[], &["another relay"]);
+    let remove = || {
+        let mut command = site.lab.relay().command(UNMANGLE);
+        let output = command.args(["rules", "--remove"]).output().unwrap();
+        output.status.code()
+    };
+    assert_eq!(remove(), Some(2));
+    assert_eq!(site.own_ip_rules(), [1, 1]);
+    drop(held);
+    assert_eq!(remove(), Some(0));
+    assert_eq!(site.own_ip_rules(), [0, 0]);
 }
 
 #[test]

@@ -250,7 +250,7 @@ impl Owned {
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Table => f.write_str("the rules' owner ended"),
+            Self::Table => f.write_str("the rules' owner ended or does not answer"),
             Self::Routes(missing) => {
                 let missing: Vec<_> = missing.iter().map(Lead::to_string).collect();
                 write!(f, "somebody removed {}", missing.join(" and "))
