@@ -4,10 +4,12 @@
 
 mod site;
 
+use rustix::process::Signal;
 use unmangle::lab::{Family, OpenedFrom};
+use unmangle::rules::Lock;
 
 use site::rules::Rules;
-use site::{Relay, Site, talk};
+use site::{FAMILIES, PATIENCE, Relay, Site, UNMANGLE, inside, talk, until};
 
 /// Every word must be in the refusal, and the host must be as it was.
 fn expect_refusal(site: &Site, starter: &[&str], arguments: &[&str], words: &[&str]) {
@@ -60,6 +62,65 @@ fn a_second_relay_is_refused_and_the_first_goes_on() {
     talk(&site.connect(OpenedFrom::Client, Family::V4));
     first.ended(1);
     first.stop();
+}
+
+#[test]
+fn of_two_relays_that_start_at_once_one_is_refused_and_the_other_works() {
+    let Some(site) = Site::put_up() else { return };
+    let at_first = Rules::of(&site);
+    for round in 0..8 {
+        let two = [(); 2].map(|()| Relay::launch(&site.lab, &[], &[]));
+        let mut winners = Vec::new();
+        let relays = |relay: &Relay| !relay.events("relaying").is_empty();
+        for mut relay in two {
+            until("it relays or ends", PATIENCE, || {
+                relays(&relay) || relay.has_ended()
+            });
+            if relay.has_ended() {
+                assert_eq!(relay.exit_code(), Some(2), "{}", relay.log());
+                assert!(relay.log().contains("another relay"), "{}", relay.log());
+            } else {
+                winners.push(relay);
+            }
+        }
+        assert_eq!(winners.len(), 1, "round {round}");
+        assert_eq!(site.own_ip_rules(), [1, 1]);
+        for family in FAMILIES {
+            talk(&site.connect(OpenedFrom::Client, family));
+        }
+        winners.pop().unwrap().stop();
+        assert_eq!(Rules::of(&site), at_first);
+    }
+}
+
+#[test]
+fn while_another_holds_the_lock_nothing_is_started_and_nothing_removed() {
+    let Some(site) = Site::put_up() else { return };
+    // As much as a relay has at its very start, or at its very end.
+    let relay = site.relay(&[]);
+    relay.signal(Signal::KILL);
+    until("the table is gone", PATIENCE, || !site.has_table());
+    assert_eq!(site.own_ip_rules(), [1, 1]);
+    let held = inside(site.lab.relay(), Lock::relay).unwrap();
+    expect_refusal(&site, &[], &[], &["another relay"]);
+    let remove = || {
+        let mut command = site.lab.relay().command(UNMANGLE);
+        let output = command.args(["rules", "--remove"]).output().unwrap();
+        output.status.code()
+    };
+    assert_eq!(remove(), Some(2));
+    assert_eq!(site.own_ip_rules(), [1, 1]);
+    drop(held);
+    assert_eq!(remove(), Some(0));
+    assert_eq!(site.own_ip_rules(), [0, 0]);
+}
+
+#[test]
+fn a_priority_that_another_program_uses_is_refused_and_its_rule_is_shown() {
+    let Some(site) = Site::put_up() else { return };
+    let rule = ["rule", "add", "pref", "21069", "lookup", "100"];
+    site.lab.relay().run("ip", &rule).unwrap();
+    expect_refusal(&site, &[], &[], &["priority 21069", "lookup 100"]);
 }
 
 #[test]

@@ -13,7 +13,9 @@ use rustix::process::Signal;
 use unmangle::lab::{Family, OpenedFrom};
 
 use site::rules::Rules;
-use site::{FAMILIES, OPENED, Pair, Site, Way, expect_end, expect_reset, pattern, talk, until};
+use site::{
+    FAMILIES, OPENED, Pair, Relay, Site, Way, expect_end, expect_reset, pattern, talk, until,
+};
 
 site::in_every_way!(
     a_relay_killed_in_mid_transfer_resets_both_ends,
@@ -134,4 +136,72 @@ fn sessions_survive_the_death_of_the_process_that_owns_the_rules() {
     relay.ended(3);
     relay.holds_no_more_than(before);
     relay.stop();
+}
+
+/// Signals the process that owns the rules.
+fn signal_owner(relay: &Relay, signal: Signal) -> u32 {
+    let owner = relay.rule_owner().expect("nft runs");
+    let pid = rustix::process::Pid::from_raw(owner as i32).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+    owner
+}
+
+#[test]
+fn a_rule_or_route_that_somebody_removes_is_put_back_and_told() {
+    let Some(site) = Site::put_up() else { return };
+    let relay = site.relay(&[]);
+    let losses = [
+        ("ip -4 rule del pref 21069", "ip -4 rule"),
+        ("ip -6 rule del pref 21069", "ip -6 rule"),
+        ("ip -4 route flush table 21837", "ip -4 route"),
+        ("ip link set lo down; ip link set lo up", "ip -6 route"),
+    ];
+    let in_place = || relay.events("it is in place again").len();
+    for (number, (loss, name)) in losses.into_iter().enumerate() {
+        assert_eq!(in_place(), number);
+        site.lab.relay().run("sh", &["-c", loss]).unwrap();
+        until(loss, TABLE_GONE, || in_place() > number);
+        for family in FAMILIES {
+            talk(&site.connect(OpenedFrom::Client, family));
+        }
+        let told = format!("somebody removed {name}: putting it in place again");
+        assert!(relay.log().contains(&told), "{}", relay.log());
+    }
+    relay.ended(2 * losses.len());
+    relay.stop();
+    assert_eq!(site.own_ip_rules(), [0, 0]);
+}
+
+#[test]
+fn a_session_that_drains_survives_the_death_of_the_process_that_owns_the_rules() {
+    let Some(site) = Site::put_up() else { return };
+    let mut relay = site.relay(&[]);
+    let pair = site.connect(OpenedFrom::Client, Family::V4);
+    talk(&pair);
+    relay.signal(Signal::TERM);
+    until("it drains", TABLE_GONE, || {
+        !relay
+            .events("new connections are no longer taken")
+            .is_empty()
+    });
+    signal_owner(&relay, Signal::KILL);
+    until("the rules are in place again", TABLE_GONE, || {
+        !relay.events("it is in place again").is_empty()
+    });
+    assert!(site.has_table() && !site.is_intercepting());
+    talk(&pair);
+    drop(pair);
+    assert_eq!(relay.exit_code(), Some(0), "{}", relay.log());
+    assert!(!site.has_table());
+}
+
+#[test]
+fn a_relay_whose_rules_owner_hangs_ends_all_the_same() {
+    let Some(site) = Site::put_up() else { return };
+    let rules_at_first = Rules::of(&site);
+    let relay = site.relay(&[]);
+    signal_owner(&relay, Signal::STOP);
+    let log = relay.stop();
+    assert!(log.contains("nft did not answer within"), "{log}");
+    assert_eq!(Rules::of(&site), rules_at_first);
 }

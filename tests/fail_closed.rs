@@ -12,10 +12,12 @@ use std::time::Duration;
 use rustix::process::Signal;
 use unmangle::config::{Fail, Intercept, Networks, Profile};
 use unmangle::lab::{Family, OpenedFrom, Role};
-use unmangle::rules::{InPlace, ListenPorts, Plan, fail_closed};
+use unmangle::rules::{InPlace, ListenPorts, Lock, Plan, fail_closed};
 
 use site::rules::Rules;
-use site::{FAMILIES, OPENED, PATIENCE, Site, UNMANGLE, inside, is_unvisited, talk, until};
+use site::{
+    FAMILIES, OPENED, PATIENCE, Pair, Site, UNMANGLE, accept, inside, is_unvisited, talk, until,
+};
 
 /// Long enough for a SYN that is let through, and its first repetition.
 const A_WHILE: Duration = Duration::from_millis(1500);
@@ -39,7 +41,7 @@ fn install(site: &Site) {
 }
 
 fn is_installed(site: &Site) -> bool {
-    inside(site.lab.relay(), fail_closed::is_installed)
+    inside(site.lab.relay(), fail_closed::is_installed).unwrap()
 }
 
 /// How many opening packets were dropped so far.
@@ -120,7 +122,11 @@ fn a_killed_relay_lets_no_intercepted_connection_pass_until_the_table_is_removed
         Role::Server,
         (Role::Server.address(Family::V6), 2222).into(),
     );
-    talk(&site.connect_to(&other, OpenedFrom::Client));
+    let client = site.dial(Role::Client, other.local_addr().unwrap());
+    talk(&Pair {
+        client: client.unwrap(),
+        server: accept(&other),
+    });
 
     let (code, said) = remove(&site);
     assert_eq!(code, Some(0), "{said}");
@@ -157,11 +163,12 @@ fn the_next_relay_replaces_the_table_or_removes_it_as_it_is_told() {
                 .enable_all()
                 .build();
             runtime.unwrap().block_on(async {
-                let mut rules = InPlace::own(plan(), fail).await.unwrap();
-                assert_eq!(fail_closed::is_installed(), fail == Fail::Closed);
+                let lock = Lock::relay().unwrap();
+                let mut rules = InPlace::own(plan(), fail, lock).await.unwrap();
+                assert_eq!(fail_closed::is_installed().unwrap(), fail == Fail::Closed);
                 rules.drain().await.unwrap();
                 assert!(
-                    !fail_closed::is_installed(),
+                    !fail_closed::is_installed().unwrap(),
                     "an orderly stop opens the path"
                 );
                 rules.remove().await;

@@ -286,6 +286,30 @@ fn what_rules_alone_cannot_do_is_refused_by_name_and_nothing_is_changed() {
 }
 
 #[test]
+fn of_two_that_start_at_once_one_is_refused_and_the_other_normalises() {
+    let Some(site) = Site::put_up() else { return };
+    for _ in 0..4 {
+        let two = [(); 2].map(|()| Normaliser::launch(&site, &[]));
+        let mut winners = Vec::new();
+        for mut one in two {
+            let mut code = None;
+            until("it normalises or ends", PATIENCE, || {
+                code = one.process.ended().unwrap();
+                code.is_some() || one.process.log().contains("normalising")
+            });
+            match code {
+                Some(status) => assert_eq!(status.code(), Some(2), "{}", one.process.log()),
+                None => winners.push(one),
+            }
+        }
+        assert_eq!(winners.len(), 1);
+        assert!(has_table(&site));
+        assert_eq!(winners.pop().unwrap().stop(Signal::TERM), Some(0));
+        assert!(!has_table(&site));
+    }
+}
+
+#[test]
 fn a_relay_beside_it_works_as_it_does_alone() {
     let Some(site) = Site::put_up() else { return };
     let _normaliser = Normaliser::start(&site, &[]);

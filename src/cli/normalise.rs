@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Usage, logging};
 use crate::config::{Log, LogFormat, Networks, Profile};
+use crate::rules::Lock;
 use crate::rules::normalise::{self, Normaliser, Normalising};
 
 /// Strip what a firewall gets wrong from SYN and SYN-ACK as they pass, and relay nothing.
@@ -66,14 +66,15 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
         filter: args.log.clone(),
     })?;
     let (plan, profile) = args.parse()?;
+    let lock = Lock::normaliser().map_err(|error| Usage(error.to_string()))?;
     normalise::check(&plan).map_err(|error| Usage(error.to_string()))?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
-        .block_on(normalise(plan, &profile))
+        .block_on(normalise(plan, &profile, lock))
 }
 
-async fn normalise(plan: Normalising, profile: &Profile) -> anyhow::Result<ExitCode> {
+async fn normalise(plan: Normalising, profile: &Profile, lock: Lock) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let ports = plan.ports.as_ref().map(ToString::to_string);
@@ -83,17 +84,12 @@ async fn normalise(plan: Normalising, profile: &Profile) -> anyhow::Result<ExitC
         plan.mangled_side,
         profile.name
     );
-    let mut rules = Normaliser::apply(&plan).await?;
+    let mut rules = Normaliser::apply(&plan, lock).await?;
     tracing::info!(connections = what, "normalising");
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            () = rules.lost() => {
-                tracing::error!("the rules' owner ended: putting the rules in place again");
-                rules.restore().await.context("restoring the rules")?;
-            }
-        }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        never = rules.keep() => match never {},
     }
     rules.remove().await;
     Ok(ExitCode::SUCCESS)

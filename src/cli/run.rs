@@ -14,7 +14,7 @@ use crate::config::{HostTuning, Keys, Listener, Mode, RulesMode, Settings, Strip
 use crate::relay::{Listeners, Outcome, Server, WayIn};
 use crate::rules::survey::{self, Forward};
 use crate::rules::tuning::{self, Tuned};
-use crate::rules::{InPlace, preflight};
+use crate::rules::{InPlace, Lock, preflight};
 
 /// Relay connections, and normalise the leg that crosses the firewall.
 ///
@@ -129,9 +129,6 @@ Signals:
   SIGTERM, SIGINT   take no new connection, let running ones end (--drain), exit 0; twice: at once
   SIGUSR1           print latency percentiles and counters on stdout";
 
-/// Pause between attempts to put lost rules in place again.
-const RESTORE_EVERY: Duration = Duration::from_secs(1);
-
 impl ProcessFlags {
     fn keys(&self) -> Keys {
         let mut keys = Keys::default();
@@ -175,14 +172,14 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
             .context("counting the cores")?
             .get(),
     };
-    look_first(&settings)?;
+    let lock = look_first(&settings)?;
     raise_descriptor_limit();
     let listeners =
         Listeners::bind(&settings.listeners, workers).map_err(|error| Usage(error.to_string()))?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
-        .block_on(relay(&settings, listeners))
+        .block_on(relay(&settings, listeners, lock))
 }
 
 /// A session that has panicked must not close its legs as if all was said: the whole relay ends, which
@@ -196,19 +193,20 @@ fn end_with_a_panic() {
 }
 
 /// Whether this host can do it and its other rules leave room for it, before anything is changed. What
-/// somebody else has put in place is theirs to judge.
-fn look_first(settings: &Settings) -> Result<(), Usage> {
+/// somebody else has put in place is theirs to judge. The lock comes first: nobody else changes it meanwhile.
+fn look_first(settings: &Settings) -> Result<Option<Lock>, Usage> {
     let somewhere = WayIn::Intercepted {
         mangled: 1,
         clean: 2,
     };
     let ways_in = vec![somewhere; settings.listeners.len()];
     let Some(plan) = settings::plan(settings, &ways_in) else {
-        return Ok(());
+        return Ok(None);
     };
     if settings.process.rules != RulesMode::Own {
-        return Ok(());
+        return Ok(None);
     }
+    let lock = Lock::relay().map_err(|error| Usage(error.to_string()))?;
     let warnings = preflight::check(&plan).map_err(|error| Usage(error.to_string()))?;
     let forward = if settings.process.override_forward {
         Forward::Override
@@ -219,7 +217,7 @@ fn look_first(settings: &Settings) -> Result<(), Usage> {
     for warning in warnings.into_iter().chain(doubts) {
         tracing::warn!("{warning}");
     }
-    Ok(())
+    Ok(Some(lock))
 }
 
 /// A session takes two descriptors, and the usual limit of 1024 is meant for programs that use select(2).
@@ -231,7 +229,11 @@ fn raise_descriptor_limit() {
     }
 }
 
-async fn relay(settings: &Settings, listeners: Listeners) -> anyhow::Result<ExitCode> {
+async fn relay(
+    settings: &Settings,
+    listeners: Listeners,
+    lock: Option<Lock>,
+) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut tell = signal(SignalKind::user_defined1())?;
@@ -243,9 +245,11 @@ async fn relay(settings: &Settings, listeners: Listeners) -> anyhow::Result<Exit
         .flat_map(|plan| &plan.interceptions)
         .map(|each| each.strip)
         .collect();
-    let mut rules = match (plan, settings.process.rules) {
-        (Some(plan), RulesMode::Own) => InPlace::own(plan, settings.process.fail).await?,
-        (Some(plan), RulesMode::Print) => {
+    let mut rules = match (plan, settings.process.rules, lock) {
+        (Some(plan), RulesMode::Own, Some(lock)) => {
+            InPlace::own(plan, settings.process.fail, lock).await?
+        }
+        (Some(plan), RulesMode::Print, _) => {
             output::print(super::rules::text(&plan, super::rules::Format::Nft))?;
             InPlace::foreign()
         }
@@ -278,7 +282,7 @@ async fn relay(settings: &Settings, listeners: Listeners) -> anyhow::Result<Exit
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = tell.recv() => print(&server).await,
-            () = rules.lost() => restore(&mut rules).await,
+            never = rules.keep() => match never {},
             () = server.failed() => {
                 tracing::error!("a worker has ended: the relay ends, too");
                 break;
@@ -287,14 +291,21 @@ async fn relay(settings: &Settings, listeners: Listeners) -> anyhow::Result<Exit
     }
     let within = settings.process.drain;
     tracing::info!(sessions = server.sessions(), ?within, "draining");
-    if let Err(error) = rules.drain().await {
-        tracing::warn!(%error, "the rules were gone already");
-    }
-    tokio::select! {
-        outcome = server.drain(within) => told(outcome),
-        _ = terminate.recv() => told(server.drain(Duration::ZERO).await),
-        _ = interrupt.recv() => told(server.drain(Duration::ZERO).await),
-    }
+    let orderly = async {
+        if let Err(error) = rules.drain().await {
+            tracing::error!(%error, "new connections may still be taken");
+        }
+        tokio::select! {
+            outcome = server.drain(within) => outcome,
+            never = rules.keep() => match never {},
+        }
+    };
+    let outcome = tokio::select! {
+        outcome = orderly => outcome,
+        _ = terminate.recv() => server.drain(Duration::ZERO).await,
+        _ = interrupt.recv() => server.drain(Duration::ZERO).await,
+    };
+    told(outcome);
     rules.remove().await;
     if let Some(tuned) = tuned {
         tuned.restore();
@@ -302,15 +313,6 @@ async fn relay(settings: &Settings, listeners: Listeners) -> anyhow::Result<Exit
     print(&server).await;
     server.stop().context("a worker failed")?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Puts lost rules in place again. Sessions wait for them; ending the relay would reset those.
-async fn restore(rules: &mut InPlace) {
-    tracing::error!("the rules' owner ended: putting the rules in place again");
-    if let Err(error) = rules.restore().await {
-        tracing::error!(%error, "the rules are not in place, trying again");
-        tokio::time::sleep(RESTORE_EVERY).await;
-    }
 }
 
 /// Changes the settings of the host that the profiles want changed, if that was asked for.

@@ -47,7 +47,7 @@ pub fn table(plan: &Plan) -> String {
 /// # Errors
 /// If `nft` refuses; what was there before is there still.
 pub fn install(plan: &Plan) -> Result<(), OwnError> {
-    if is_installed() {
+    if is_installed()? {
         tracing::warn!(
             "fail closed: a relay that was killed has left its table, and new connections were dropped since"
         );
@@ -57,7 +57,8 @@ pub fn install(plan: &Plan) -> Result<(), OwnError> {
     let replaced = format!("table inet {TABLE}\ndelete table inet {TABLE}\n{text}");
     tool::feed("nft", &["-f", "-"], &replaced)
         .map_err(|error| OwnError::Refused(error.to_string()))?;
-    owner::verify(TABLE, &text, &owner::listed(TABLE)?)?;
+    let listing = owner::listed(TABLE)?.unwrap_or_default();
+    owner::verify(TABLE, &text, &listing)?;
     tracing::info!(
         "fail closed: should the relay be killed, new connections are dropped until it runs again or \
          `unmangle rules --remove`"
@@ -70,7 +71,7 @@ pub fn install(plan: &Plan) -> Result<(), OwnError> {
 /// # Errors
 /// If `nft` refuses.
 pub fn remove() -> Result<bool, ToolError> {
-    let there = is_installed();
+    let there = is_installed()?;
     if there {
         tool::run("nft", &["delete", "table", "inet", TABLE])?;
         tracing::info!("fail closed: the table is removed");
@@ -79,6 +80,9 @@ pub fn remove() -> Result<bool, ToolError> {
 }
 
 /// Whether the table is there, of this relay or of one that was killed.
-pub fn is_installed() -> bool {
-    owner::listed(TABLE).is_ok()
+///
+/// # Errors
+/// If `nft` cannot tell.
+pub fn is_installed() -> Result<bool, ToolError> {
+    Ok(owner::listed(TABLE)?.is_some())
 }

@@ -1,6 +1,7 @@
 //! What a killed relay leaves behind, and how it is taken away.
 
 use super::fail_closed;
+use super::lock::Lock;
 use super::nft;
 use super::own::OwnError;
 use super::owner;
@@ -15,7 +16,8 @@ use super::tuning;
 /// If a relay lives, or something of it stays.
 pub fn remove() -> Result<Vec<String>, PreflightError> {
     preflight::privilege()?;
-    if owner::listed(nft::TABLE).is_ok() {
+    let _lock = Lock::relay()?;
+    if owner::listed(nft::TABLE)?.is_some() {
         return Err(OwnError::Taken {
             table: nft::TABLE,
             by: "relay",

@@ -7,7 +7,8 @@
 //! | `nft`, `iptables` | write the plan down |
 //! | `routes` | what leads marked packets to this host |
 //! | `preflight`, `survey`, `check` | look at the host, and at what its other rules would do |
-//! | `own`, `owner` | apply the plan for as long as the relay lives, and take it away |
+//! | `lock` | keeps two of them apart |
+//! | `own`, `owner`, `leads` | apply the plan for as long as the relay lives, watch it, and take it away |
 //! | `fail_closed`, `mode` | what becomes of new connections when it is killed; whose the rules are |
 //! | `leftovers` | finds and removes what a killed relay left |
 //! | `normalise` | rules without a relay |
@@ -16,7 +17,9 @@
 pub mod check;
 pub mod fail_closed;
 pub mod iptables;
+mod leads;
 pub mod leftovers;
+mod lock;
 pub mod mode;
 pub mod nft;
 pub mod normalise;
@@ -31,6 +34,7 @@ pub mod survey;
 mod tool;
 pub mod tuning;
 
+pub use lock::Lock;
 pub use mode::InPlace;
 pub use own::{OwnError, Owned};
 pub use plan::{Conflict, Interception, ListenPorts, Plan, Tracking, Zones};

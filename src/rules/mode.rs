@@ -1,6 +1,12 @@
 //! Whose the rules are, and what becomes of new connections when the relay is killed.
 
+use std::convert::Infallible;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
 use super::fail_closed;
+use super::lock::Lock;
 use super::own::{OwnError, Owned};
 use super::plan::Plan;
 use crate::config::Fail;
@@ -15,6 +21,9 @@ struct Ours {
     fail: Fail,
 }
 
+/// Pause between attempts to put back what is lost.
+pub(super) const RESTORE_EVERY: Duration = Duration::from_secs(1);
+
 // === impl InPlace ===
 
 impl InPlace {
@@ -23,8 +32,8 @@ impl InPlace {
     ///
     /// # Errors
     /// Nothing is left behind when this fails, except what was there before.
-    pub async fn own(plan: Plan, fail: Fail) -> Result<Self, OwnError> {
-        let owned = Owned::apply(plan.clone()).await?;
+    pub async fn own(plan: Plan, fail: Fail, lock: Lock) -> Result<Self, OwnError> {
+        let owned = Owned::apply(plan.clone(), lock).await?;
         let settled = match fail {
             Fail::Closed => fail_closed::install(&plan),
             Fail::Open => fail_closed::remove().map(drop).map_err(OwnError::from),
@@ -58,22 +67,22 @@ impl InPlace {
         drained
     }
 
-    /// Waits until the table has lost its owner; for ever if it is somebody else's.
-    pub async fn lost(&mut self) {
-        match &mut self.0 {
-            Some(ours) => ours.owned.lost().await,
-            None => std::future::pending().await,
-        }
-    }
-
-    /// Puts the table in place again after [`InPlace::lost`].
-    ///
-    /// # Errors
-    /// As for [`Owned::restore`].
-    pub async fn restore(&mut self) -> Result<(), OwnError> {
-        match &mut self.0 {
-            Some(ours) => ours.owned.restore().await,
-            None => Ok(()),
+    /// Puts back whatever is lost, for as long as it is waited for; it may be given up at any time and
+    /// begun anew. Sessions wait for what is lost: ending the relay would reset them.
+    pub async fn keep(&mut self) -> Infallible {
+        let Some(Ours { owned, .. }) = &mut self.0 else {
+            return std::future::pending().await;
+        };
+        loop {
+            let lost = owned.lost().await;
+            tracing::error!("{lost}: putting it in place again");
+            match owned.restore().await {
+                Ok(()) => tracing::info!("it is in place again"),
+                Err(error) => {
+                    tracing::error!(%error, "it is not in place, trying again");
+                    sleep(RESTORE_EVERY).await;
+                }
+            }
         }
     }
 

@@ -9,10 +9,15 @@
 //!
 //! All three, or one side alone would offer an option and the other be told of it: the very fault.
 
+use std::convert::Infallible;
 use std::fmt::Write;
+
+use tokio::time::sleep;
 
 use crate::config::{Interface, Networks, Ports, Profile, Strip};
 
+use super::lock::Lock;
+use super::mode::RESTORE_EVERY;
 use super::nft::Ownership;
 use super::own::OwnError;
 use super::owner::{self, Owner};
@@ -64,6 +69,8 @@ pub enum Unfit {
 pub struct Normaliser {
     text: String,
     owner: Owner,
+    /// Let go last, when nothing is left.
+    _lock: Lock,
 }
 
 /// Whether rules alone can do what a profile asks for.
@@ -141,7 +148,7 @@ pub fn table(plan: &Normalising, ownership: Ownership) -> String {
 /// The first thing that keeps the rules from being put in place.
 pub fn check(plan: &Normalising) -> Result<(), PreflightError> {
     preflight::host(&[&plan.mangled_side])?;
-    if owner::listed(TABLE).is_ok() {
+    if owner::listed(TABLE)?.is_some() {
         return Err(OwnError::Taken {
             table: TABLE,
             by: "unmangle normalise",
@@ -164,29 +171,30 @@ impl Normaliser {
     ///
     /// # Errors
     /// Nothing is left behind when this fails.
-    pub async fn apply(plan: &Normalising) -> Result<Self, OwnError> {
+    pub async fn apply(plan: &Normalising, lock: Lock) -> Result<Self, OwnError> {
         let text = table(plan, Ownership::Process);
         let mut owner = Owner::start(TABLE)?;
-        owner.load(&text).await?;
-        Ok(Self { text, owner })
-    }
-
-    /// Waits until the table has lost its owner, which nobody should have made happen.
-    pub async fn lost(&mut self) {
-        self.owner.ended().await;
-    }
-
-    /// Puts the table in place again after [`Normaliser::lost`].
-    ///
-    /// # Errors
-    /// As for [`Normaliser::apply`]; the owner is then lost again, so that this can be tried again.
-    pub async fn restore(&mut self) -> Result<(), OwnError> {
-        self.owner = Owner::start(TABLE)?;
-        let loaded = self.owner.load(&self.text).await;
-        if loaded.is_err() {
-            self.owner.kill().await;
+        if let Err(error) = owner.load(&text).await {
+            owner.release().await;
+            return Err(error);
         }
-        loaded
+        Ok(Self {
+            text,
+            owner,
+            _lock: lock,
+        })
+    }
+
+    /// Puts the table in place again whenever it is lost, for as long as it is waited for.
+    pub async fn keep(&mut self) -> Infallible {
+        loop {
+            self.owner.lost().await;
+            tracing::error!("the rules' owner ended: putting the rules in place again");
+            if let Err(error) = self.owner.reload(&self.text).await {
+                tracing::error!(%error, "the rules are not in place, trying again");
+                sleep(RESTORE_EVERY).await;
+            }
+        }
     }
 
     /// Takes the rules away and waits until they are gone.

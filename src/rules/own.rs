@@ -3,14 +3,22 @@
 //! The table has `flags owner`: it belongs to a supervised `nft -i`, whose stdin the relay holds open.
 //! When the relay ends, however it ends, that stdin closes, `nft` ends, and the kernel removes the
 //! table. The `ip rule` and its route have no owner: without the table no packet carries their mark, so
-//! they do nothing, and the next start finds them by their protocol number and replaces them.
+//! they do nothing, and the next start finds them by their protocol number and replaces them. Others can
+//! remove them, so they are looked at again and again.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::config::Mark;
 
+use super::leads::{self, Lead};
+use super::lock::Lock;
 use super::nft::{self, Ownership};
 use super::owner::{self, Owner};
 use super::plan::Plan;
-use super::routes::{self, FAMILIES, Family};
+use super::routes::{self, FAMILIES};
 use super::tool::{self, ToolError};
 
 /// Why the rules are not in place.
@@ -27,11 +35,22 @@ pub enum OwnError {
         /// Who else makes it.
         by: &'static str,
     },
+    /// The lock that keeps two relays apart cannot be had.
+    #[error("the lock of this network namespace cannot be had: {0}")]
+    Lock(std::io::Error),
     /// A rule of another program uses the same mark bits.
     #[error("an ip rule of another program uses the mark bits {mark}: {rule}")]
     MarkTaken {
         /// Our bits.
         mark: Mark,
+        /// The rule in its way, as `ip` shows it.
+        rule: String,
+    },
+    /// A rule of another program has our priority.
+    #[error("an ip rule of another program has the priority {priority}: {rule}")]
+    PriorityTaken {
+        /// Our priority.
+        priority: u32,
         /// The rule in its way, as `ip` shows it.
         rule: String,
     },
@@ -59,14 +78,33 @@ pub enum OwnError {
 pub struct Owned {
     plan: Plan,
     owner: Owner,
+    /// When to look at the routes again.
+    look: Interval,
+    /// Whether they could be looked at the last time.
+    seen: bool,
+    draining: bool,
+    /// Let go last, when nothing is left.
+    _lock: Lock,
 }
+
+/// What is no longer in place.
+#[derive(Debug)]
+pub enum Lost {
+    /// The table, with its owner.
+    Table,
+    /// Rules of `ip rule`, or routes.
+    Routes(Vec<Lead>),
+}
+
+/// How often the routes are looked at: nobody owns them, and without them what is taken goes nowhere.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Looks for what would stand in the plan's way and asks the kernel whether it can do it; changes nothing.
 ///
 /// # Errors
 /// Whatever [`Owned::apply`] would fail with, as far as it can be known before.
 pub fn check(plan: &Plan) -> Result<(), OwnError> {
-    if owner::listed(nft::TABLE).is_ok() {
+    if owner::listed(nft::TABLE)?.is_some() {
         return Err(OwnError::Taken {
             table: nft::TABLE,
             by: "relay",
@@ -80,13 +118,18 @@ pub fn check(plan: &Plan) -> Result<(), OwnError> {
                 rule: rule.trim().to_owned(),
             });
         }
+        let priority = format!("{}:", plan.priority);
+        let foreign = |rule: &&str| rule.starts_with(&priority) && !routes::is_ours(rule);
+        if let Some(rule) = rules.lines().find(foreign) {
+            return Err(OwnError::PriorityTaken {
+                priority: plan.priority,
+                rule: rule.trim().to_owned(),
+            });
+        }
         // A table without routes may not exist, which `ip` calls an error.
         let table = plan.table.to_string();
-        let routes = tool::run(
-            "ip",
-            &["-N", family.flag(), "route", "show", "table", &table],
-        )
-        .unwrap_or_default();
+        let show = ["-N", family.flag(), "route", "show", "table", &table];
+        let routes = tool::if_there(tool::run("ip", &show))?.unwrap_or_default();
         if let Some(route) = routes.lines().find(|route| !routes::is_ours(route)) {
             return Err(OwnError::TableTaken {
                 table: plan.table,
@@ -102,22 +145,36 @@ pub fn check(plan: &Plan) -> Result<(), OwnError> {
     .map_err(|error| OwnError::Refused(error.to_string()))
 }
 
+// === impl Owned ===
+
 impl Owned {
     /// Puts rules and routes in place and verifies each.
     ///
     /// # Errors
     /// Nothing is left behind when this fails.
-    pub async fn apply(plan: Plan) -> Result<Self, OwnError> {
+    pub async fn apply(plan: Plan, lock: Lock) -> Result<Self, OwnError> {
         check(&plan)?;
-        let mut owner = Owner::start(nft::TABLE)?;
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut owned = Self {
+            owner: Owner::start(nft::TABLE)?,
+            plan,
+            look,
+            seen: true,
+            draining: false,
+            _lock: lock,
+        };
         let applied = async {
-            add_routes(&plan)?;
-            owner.load(&nft::table(&plan, Ownership::Process)).await
+            // Of a relay that was killed, perhaps with another priority.
+            leads::remove(&owned.plan).await;
+            leads::put(&owned.plan, &leads::all()).await?;
+            let text = nft::table(&owned.plan, Ownership::Process);
+            owned.owner.load(&text).await
         };
         match applied.await {
-            Ok(()) => Ok(Self { plan, owner }),
+            Ok(()) => Ok(owned),
             Err(error) => {
-                remove_routes(&plan);
+                owned.remove().await;
                 Err(error)
             }
         }
@@ -126,96 +183,80 @@ impl Owned {
     /// Takes no new connection from now on; the packets of running sessions keep their rules.
     ///
     /// # Errors
-    /// If `nft` is gone or did not do it.
+    /// If `nft` is gone or did not do it; [`Owned::restore`] then does.
     pub async fn drain(&mut self) -> Result<(), OwnError> {
-        self.owner.send(&nft::drain()).await?;
-        self.owner
-            .await_listing(|table| !table.contains("tproxy"))
-            .await?;
+        self.draining = true;
+        self.stop_taking().await?;
         tracing::info!("new connections are no longer taken");
         Ok(())
     }
 
-    /// Waits until the table has lost its owner, which nobody should have made happen.
-    pub async fn lost(&mut self) {
-        self.owner.ended().await;
+    async fn stop_taking(&mut self) -> Result<(), OwnError> {
+        let taken = |table: &str| table.contains("tproxy");
+        self.owner
+            .change(&nft::drain(), |table| !taken(table))
+            .await
+            .map(drop)
     }
 
-    /// Puts the table in place again after [`Owned::lost`].
+    /// Waits until something is no longer in place, which nobody should have made happen.
+    ///
+    /// May be given up and begun anew.
+    pub async fn lost(&mut self) -> Lost {
+        loop {
+            tokio::select! {
+                () = self.owner.lost() => return Lost::Table,
+                _ = self.look.tick() => {}
+            }
+            match leads::missing(&self.plan).await {
+                Ok(missing) if missing.is_empty() => self.seen = true,
+                Ok(missing) => return Lost::Routes(missing),
+                Err(error) if self.seen => {
+                    self.seen = false;
+                    tracing::warn!(%error, "nobody sees whether the routes are in place");
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Puts back what [`Owned::lost`], without the chains that take connections if this is drained.
     ///
     /// # Errors
-    /// As for [`Owned::apply`]; the owner is then lost again, so that this can be tried again.
+    /// As for [`Owned::apply`]; what is missing is then still lost, so that this can be tried again, as
+    /// it can if it is given up.
     pub async fn restore(&mut self) -> Result<(), OwnError> {
-        self.owner = Owner::start(nft::TABLE)?;
-        let restored = async {
-            add_routes(&self.plan)?;
+        let missing = leads::missing(&self.plan).await?;
+        leads::put(&self.plan, &missing).await?;
+        if self.owner.is_lost() {
             let text = nft::table(&self.plan, Ownership::Process);
-            self.owner.load(&text).await
-        };
-        let restored = restored.await;
-        if restored.is_err() {
-            self.owner.kill().await;
+            self.owner.reload(&text).await?;
+            if self.draining {
+                self.stop_taking().await?;
+            }
         }
-        restored
+        Ok(())
     }
 
     /// Takes everything away and waits until it is gone.
     pub async fn remove(self) {
         self.owner.release().await;
-        remove_routes(&self.plan);
-        tracing::info!("rules and routes removed");
-    }
-}
-
-fn add_routes(plan: &Plan) -> Result<(), OwnError> {
-    remove_routes(plan);
-    for family in FAMILIES {
-        let rule = routes::rule(plan);
-        ip(family, &["rule", "add"], &rule)?;
-        ip(family, &["route", "replace"], &routes::route(plan))?;
-        let shown = tool::run("ip", &["-N", family.flag(), "rule", "show"])?;
-        if !shown.lines().any(routes::is_ours) {
-            return Err(OwnError::Unverified {
-                what: format!("ip {} rule", family.flag()),
-            });
+        if leads::remove(&self.plan).await {
+            tracing::info!("rules and routes removed");
         }
-        tracing::info!(
-            rule = format!("ip {} rule {}", family.flag(), rule.join(" ")),
-            "rule verified"
-        );
     }
-    Ok(())
 }
 
-/// Removes what is ours, of this relay or of one that was killed; what is not there needs no removing.
-fn remove_routes(plan: &Plan) {
-    for family in FAMILIES {
-        let shown = tool::run("ip", &["-N", family.flag(), "rule", "show"]).unwrap_or_default();
-        for line in shown.lines().filter(|line| routes::is_ours(line)) {
-            if let Some((pref, _)) = line.split_once(':') {
-                let _ = tool::run(
-                    "ip",
-                    &[
-                        family.flag(),
-                        "rule",
-                        "del",
-                        "pref",
-                        pref,
-                        "protocol",
-                        routes::PROTOCOL,
-                    ],
-                );
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Table => f.write_str("the rules' owner ended or does not answer"),
+            Self::Routes(missing) => {
+                let missing: Vec<_> = missing.iter().map(Lead::to_string).collect();
+                write!(f, "somebody removed {}", missing.join(" and "))
             }
         }
-        let _ = ip(family, &["route", "del"], &routes::route(plan));
     }
-}
-
-fn ip(family: Family, verb: &[&str], object: &[String]) -> Result<String, ToolError> {
-    let mut args = vec![family.flag()];
-    args.extend(verb);
-    args.extend(object.iter().map(String::as_str));
-    tool::run("ip", &args)
 }
 
 /// Whether a line of `ip rule show` matches on bits of `mark` and is not ours.

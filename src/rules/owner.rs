@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
-use tokio::time::Instant;
+use tokio::time::timeout;
 
 use super::nft;
 use super::own::OwnError;
@@ -17,10 +17,13 @@ pub(super) struct Owner {
     table: &'static str,
     child: Child,
     stdin: ChildStdin,
+    /// Whether the table was last seen to be as it is wanted. False while it is being changed: whoever
+    /// gives up in between finds it lost.
+    whole: bool,
 }
 
-/// How long the kernel may take to show a table that was sent to it.
-const APPLY_WITHIN: Duration = Duration::from_secs(10);
+/// How long the kernel may take to show a table that was sent to it, and `nft` to end.
+const WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 impl Owner {
@@ -43,44 +46,66 @@ impl Owner {
             table,
             child,
             stdin,
+            whole: false,
         })
     }
 
-    /// Loads the table's text and sees that every chain of it is there.
+    /// Loads the table's text and sees that every chain of it is there, and is this process's.
+    ///
+    /// A table of that name that is another's cannot be mistaken for it: the kernel refuses to make it
+    /// owned, or to let two processes own it, and its listeners are others.
     pub async fn load(&mut self, text: &str) -> Result<(), OwnError> {
-        self.send(&nft::one_line(text)).await?;
-        let listing = self.await_listing(|_| true).await?;
-        verify(self.table, text, &listing)
+        let ours = |table: &str| {
+            table.contains("flags owner") && destinations(text).all(|to| table.contains(to))
+        };
+        let listing = self.change(&nft::one_line(text), ours).await?;
+        self.whole = false;
+        verify(self.table, text, &listing)?;
+        self.whole = true;
+        Ok(())
     }
 
-    /// Waits until the kernel shows the table as it is wanted.
-    pub async fn await_listing(
+    /// Loads it anew after it was lost. What is left of the one before goes first.
+    pub async fn reload(&mut self, text: &str) -> Result<(), OwnError> {
+        self.whole = false;
+        self.kill().await;
+        *self = Self::start(self.table)?;
+        self.load(text).await
+    }
+
+    /// Has it carry out one line, and waits until the kernel shows the table as it is wanted.
+    pub async fn change(
         &mut self,
+        line: &str,
         wanted: impl Fn(&str) -> bool,
     ) -> Result<String, OwnError> {
-        let deadline = Instant::now() + APPLY_WITHIN;
+        self.whole = false;
+        let changed = async {
+            self.send(line).await?;
+            self.await_listing(wanted).await
+        };
+        let listing = timeout(WITHIN, changed)
+            .await
+            .map_err(|_| OwnError::Refused(format!("nft did not answer within {WITHIN:?}")))??;
+        self.whole = true;
+        Ok(listing)
+    }
+
+    async fn await_listing(&mut self, wanted: impl Fn(&str) -> bool) -> Result<String, OwnError> {
         loop {
-            let listing = listed(self.table);
-            // Without its owner a table is gone for good.
-            let ended = matches!(self.child.try_wait(), Ok(Some(_)));
-            match listing {
-                Ok(table) if wanted(&table) => return Ok(table),
-                _ if ended || Instant::now() > deadline => {
-                    let otherwise = match listing {
-                        Ok(_) => "the table did not change".to_owned(),
-                        Err(error) => error.to_string(),
-                    };
-                    return Err(OwnError::Refused(
-                        self.complaint().await.unwrap_or(otherwise),
-                    ));
-                }
-                _ => tokio::time::sleep(LOOK_EVERY).await,
+            if let Some(table) = tool::if_there(tool::ask("nft", &list(self.table)).await)?
+                && wanted(&table)
+            {
+                return Ok(table);
+            }
+            tokio::select! {
+                complaint = complaint(&mut self.child) => return Err(OwnError::Refused(complaint)),
+                () = tokio::time::sleep(LOOK_EVERY) => {}
             }
         }
     }
 
-    /// Has it carry out one line.
-    pub async fn send(&mut self, line: &str) -> Result<(), OwnError> {
+    async fn send(&mut self, line: &str) -> Result<(), OwnError> {
         let refused = |error: std::io::Error| OwnError::Refused(error.to_string());
         self.stdin
             .write_all(line.as_bytes())
@@ -90,45 +115,71 @@ impl Owner {
         self.stdin.flush().await.map_err(refused)
     }
 
-    /// Waits until it has ended.
-    pub async fn ended(&mut self) {
-        let _ = self.child.wait().await;
-    }
-
-    /// Ends it at once; one that is gone needs no killing.
-    pub async fn kill(&mut self) {
-        let _ = self.child.kill().await;
-    }
-
-    /// Lets it go and waits until it has ended, and its table with it.
-    pub async fn release(self) {
-        let Self {
-            mut child, stdin, ..
-        } = self;
-        drop(stdin);
-        if let Err(error) = child.wait().await {
-            tracing::warn!(%error, "nft did not end");
+    /// Waits until the table is lost: its owner has ended, or a change of it was given up.
+    pub async fn lost(&mut self) {
+        if self.whole {
+            let _ = self.child.wait().await;
         }
     }
 
-    /// What `nft` has written to stderr, if anything.
-    async fn complaint(&mut self) -> Option<String> {
-        let mut text = vec![0; 1024];
-        let stderr = self.child.stderr.as_mut()?;
-        let read = tokio::time::timeout(LOOK_EVERY, stderr.read(&mut text))
-            .await
-            .ok()?
-            .ok()?;
-        String::from_utf8_lossy(&text[..read])
-            .lines()
-            .next()
-            .map(str::to_owned)
+    /// Whether it is, by now.
+    pub fn is_lost(&mut self) -> bool {
+        !self.whole || !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    async fn kill(&mut self) {
+        let _ = self.child.kill().await;
+    }
+
+    /// Lets it go and waits until it has ended, and its table with it. One that does not end is killed.
+    pub async fn release(self) {
+        let Self {
+            mut child,
+            stdin,
+            whole,
+            ..
+        } = self;
+        drop(stdin);
+        // One that did not answer will not hear either.
+        let patience = if whole { WITHIN } else { LOOK_EVERY };
+        let ended = match timeout(patience, child.wait()).await {
+            Ok(ended) => ended.map(drop),
+            Err(_) => {
+                tracing::warn!("nft did not end, and is killed");
+                child.kill().await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::warn!(%error, "nft did not end");
+        }
     }
 }
 
-/// The table as `nft` lists it; an error if there is none.
-pub(super) fn listed(table: &str) -> Result<String, ToolError> {
-    tool::run("nft", &["list", "table", "inet", table])
+/// Waits until `nft` writes something to stderr, which it does to refuse; or until it ends.
+async fn complaint(nft: &mut Child) -> String {
+    let mut text = vec![0; 1024];
+    let stderr = nft.stderr.as_mut().expect("stderr is piped");
+    let read = stderr.read(&mut text).await.unwrap_or(0);
+    let said = String::from_utf8_lossy(&text[..read]);
+    match said.lines().next() {
+        Some(line) => line.to_owned(),
+        None => "nft ended".to_owned(),
+    }
+}
+
+fn list(table: &str) -> [&str; 4] {
+    ["list", "table", "inet", table]
+}
+
+/// The table as `nft` lists it; nothing if there is none.
+pub(super) fn listed(table: &str) -> Result<Option<String>, ToolError> {
+    tool::if_there(tool::run("nft", &list(table)))
+}
+
+/// The listeners that a table's text names.
+fn destinations(text: &str) -> impl Iterator<Item = &str> {
+    text.split_whitespace()
+        .filter(|word| word.starts_with("127.0.0.1:") || word.starts_with("[::1]:"))
 }
 
 /// Each chain of `text` must be in `listing`.
@@ -163,5 +214,14 @@ mod tests {
         assert!(verify("t", text, text).is_ok());
         let error = verify("t", text, listing).unwrap_err().to_string();
         assert!(error.starts_with("chain b"), "{error}");
+    }
+
+    #[test]
+    fn a_table_is_known_by_its_listeners() {
+        let text = "tproxy ip to 127.0.0.1:5002 accept\ntproxy ip6 to [::1]:5002 accept\n";
+        assert_eq!(
+            destinations(text).collect::<Vec<_>>(),
+            ["127.0.0.1:5002", "[::1]:5002"]
+        );
     }
 }

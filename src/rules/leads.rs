@@ -1,0 +1,118 @@
+//! What leads marked packets to this host, an `ip rule` and a route for each family: put in place,
+//! looked at, and taken away.
+
+use std::fmt;
+
+use super::own::OwnError;
+use super::plan::Plan;
+use super::routes::{self, FAMILIES, Family};
+use super::tool::{self, ToolError};
+
+/// One of the four.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lead {
+    /// The `ip rule` of a family.
+    Rule(Family),
+    /// The route of a family.
+    Route(Family),
+}
+
+/// All four.
+pub(super) fn all() -> Vec<Lead> {
+    let both = |family| [Lead::Rule(family), Lead::Route(family)];
+    FAMILIES.into_iter().flat_map(both).collect()
+}
+
+/// Those that are not there.
+pub(super) async fn missing(plan: &Plan) -> Result<Vec<Lead>, ToolError> {
+    let mut missing = Vec::new();
+    let priority = format!("{}:", plan.priority);
+    for family in FAMILIES {
+        let rules = shown(family, &["rule", "show"]).await?;
+        let mut rules = rules.lines();
+        if !rules.any(|rule| routes::is_ours(rule) && rule.starts_with(&priority)) {
+            missing.push(Lead::Rule(family));
+        }
+        let table = plan.table.to_string();
+        let routes = shown(family, &["route", "show", "table", &table]).await?;
+        if !routes.lines().any(routes::is_ours) {
+            missing.push(Lead::Route(family));
+        }
+    }
+    Ok(missing)
+}
+
+/// Puts these in place and sees that they are.
+pub(super) async fn put(plan: &Plan, wanted: &[Lead]) -> Result<(), OwnError> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    for lead in wanted {
+        match lead {
+            Lead::Rule(family) => ip(*family, &["rule", "add"], &routes::rule(plan)).await?,
+            Lead::Route(family) => ip(*family, &["route", "replace"], &routes::route(plan)).await?,
+        };
+    }
+    if let Some(missing) = missing(plan).await?.first() {
+        return Err(OwnError::Unverified {
+            what: missing.to_string(),
+        });
+    }
+    for lead in wanted {
+        let (Lead::Rule(family) | Lead::Route(family)) = lead;
+        let (kind, words) = match lead {
+            Lead::Rule(_) => ("rule", routes::rule(plan)),
+            Lead::Route(_) => ("route", routes::route(plan)),
+        };
+        let rule = format!("ip {} {kind} {}", family.flag(), words.join(" "));
+        tracing::info!(rule, "rule verified");
+    }
+    Ok(())
+}
+
+/// Removes what is ours, of this relay or of one that was killed; what is not there needs no removing.
+/// Whether nothing is left; what is, is told.
+pub(super) async fn remove(plan: &Plan) -> bool {
+    let mut gone = true;
+    for family in FAMILIES {
+        if let Err(error) = remove_of(plan, family).await {
+            gone = false;
+            tracing::warn!(%error, "a rule or route stays: `unmangle rules --remove` removes it");
+        }
+    }
+    gone
+}
+
+async fn remove_of(plan: &Plan, family: Family) -> Result<(), ToolError> {
+    let rules = shown(family, &["rule", "show"]).await?;
+    let ours = rules.lines().filter(|line| routes::is_ours(line));
+    for (pref, _) in ours.filter_map(|line| line.split_once(':')) {
+        let rule = ["pref", pref, "protocol", routes::PROTOCOL].map(str::to_owned);
+        tool::if_there(ip(family, &["rule", "del"], &rule).await)?;
+    }
+    let route = routes::route(plan);
+    tool::if_there(ip(family, &["route", "del"], &route).await)?;
+    Ok(())
+}
+
+/// What `ip` lists; nothing of a table that does not exist.
+async fn shown(family: Family, what: &[&str]) -> Result<String, ToolError> {
+    let arguments = [&["-N", family.flag()], what].concat();
+    Ok(tool::if_there(tool::ask("ip", &arguments).await)?.unwrap_or_default())
+}
+
+async fn ip(family: Family, verb: &[&str], object: &[String]) -> Result<String, ToolError> {
+    let mut args = vec![family.flag()];
+    args.extend(verb);
+    args.extend(object.iter().map(String::as_str));
+    tool::ask("ip", &args).await
+}
+
+impl fmt::Display for Lead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rule(family) => write!(f, "ip {} rule", family.flag()),
+            Self::Route(family) => write!(f, "ip {} route", family.flag()),
+        }
+    }
+}
