@@ -149,20 +149,41 @@ impl Relay {
         tables(&self.log()).pop().unwrap()
     }
 
+    /// What it holds, at a moment at which it is not just starting or ending a program of its own: it
+    /// looks at its routes by `ip` every second.
     pub fn descriptors(&self) -> Descriptors {
+        let begun = std::time::Instant::now();
+        loop {
+            let (open, programs) = self.look();
+            std::thread::sleep(Duration::from_millis(5));
+            // Its nft is always there.
+            let calm = programs <= 1 && self.look().0 == open;
+            if calm || begun.elapsed() > PATIENCE {
+                return open;
+            }
+        }
+    }
+
+    /// Open descriptors, and how many of them stand for programs that it has started.
+    fn look(&self) -> (Descriptors, usize) {
         let mut open = Descriptors::default();
-        let directory = format!("/proc/{}/fd", self.id());
-        for entry in fs::read_dir(directory).unwrap().flatten() {
+        let mut programs = 0;
+        for entry in fs::read_dir(format!("/proc/{}/fd", self.id()))
+            .unwrap()
+            .flatten()
+        {
             let Ok(target) = fs::read_link(entry.path()) else {
                 continue;
             };
-            match target.to_string_lossy().split(':').next() {
+            let target = target.to_string_lossy();
+            programs += usize::from(target.contains("[pidfd]"));
+            match target.split(':').next() {
                 Some("socket") => open.sockets += 1,
                 Some("pipe") => open.pipes += 1,
                 _ => open.others += 1,
             }
         }
-        open
+        (open, programs)
     }
 
     /// Sees that nothing is left of the sessions there were since `before`, free pipes aside.
