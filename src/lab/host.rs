@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use crate::lab::error::{Error, Result};
+use crate::lab::requirements::search_path;
 use crate::lab::topology::Role;
 use crate::sys::child::die_with_parent;
 
@@ -39,6 +40,7 @@ impl Host {
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.netns]).arg(program);
+        command.env("PATH", search_path());
         die_with_parent(&mut command);
         command
     }

@@ -1,5 +1,6 @@
 //! What the machine must have before a lab is put up.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::lab::error::{Error, Result};
@@ -35,13 +36,25 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Where a program is; the system's own directories count even when `PATH` leaves them out.
+/// Where a program is.
 pub(crate) fn find(tool: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from))
+    directories()
         .map(|directory| directory.join(tool))
         .find(|candidate| candidate.is_file())
+}
+
+/// `PATH` for what runs on the hosts.
+pub(crate) fn search_path() -> OsString {
+    let own = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths(directories()).unwrap_or(own)
+}
+
+/// Where programs are looked for: an ordinary user's `PATH` leaves out the system's own directories.
+fn directories() -> impl Iterator<Item = PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let own: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    own.into_iter()
+        .chain(["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from))
 }
 
 #[cfg(test)]

@@ -154,11 +154,14 @@ impl Relay {
     pub fn descriptors(&self) -> Descriptors {
         let begun = std::time::Instant::now();
         loop {
-            let (open, programs) = self.look();
-            std::thread::sleep(Duration::from_millis(5));
+            let first = self.look();
+            let alike = (0..3).all(|_| {
+                std::thread::sleep(Duration::from_millis(10));
+                self.look() == first
+            });
+            let (open, programs) = first;
             // Its nft is always there.
-            let calm = programs <= 1 && self.look().0 == open;
-            if calm || begun.elapsed() > PATIENCE {
+            if (alike && programs <= 1) || begun.elapsed() > PATIENCE {
                 return open;
             }
         }
@@ -176,7 +179,7 @@ impl Relay {
                 continue;
             };
             let target = target.to_string_lossy();
-            programs += usize::from(target.contains("[pidfd]"));
+            programs += usize::from(target.contains("pidfd"));
             match target.split(':').next() {
                 Some("socket") => open.sockets += 1,
                 Some("pipe") => open.pipes += 1,
