@@ -2,10 +2,9 @@
 //! they are merged when somebody asks.
 
 mod report;
+mod times;
 
-use std::time::Duration;
-
-use hdrhistogram::Histogram;
+pub use times::{FineTimes, Micros, Nanos, Timed, Times, Unit, Unreadable, human};
 
 /// Which way bytes travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,10 +24,6 @@ impl Direction {
         }
     }
 }
-
-/// A histogram of times: 1 us to 1 h, 3 significant digits.
-#[derive(Debug, Clone)]
-pub struct Times(Histogram<u64>);
 
 /// One value for each direction.
 #[derive(Debug, Clone, Default)]
@@ -102,42 +97,6 @@ counters! {
     pipes_evicted,
 }
 
-// === impl Times ===
-
-impl Default for Times {
-    fn default() -> Self {
-        // 1 us to 1 h at 3 digits: the bounds are constants, so this cannot fail.
-        Self(Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("constant bounds"))
-    }
-}
-
-impl Times {
-    /// Records one time; below 1 us counts as 1 us, above 1 h as 1 h.
-    pub fn record(&mut self, time: Duration) {
-        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1);
-        self.0.saturating_record(micros);
-    }
-
-    /// How many times were recorded.
-    pub fn count(&self) -> u64 {
-        self.0.len()
-    }
-
-    /// The time that `percent` of the recorded ones do not exceed; `percent` is 0 to 100.
-    pub fn percentile(&self, percent: f64) -> Duration {
-        Duration::from_micros(self.0.value_at_percentile(percent))
-    }
-
-    /// The longest time that was recorded.
-    pub fn max(&self) -> Duration {
-        Duration::from_micros(self.0.max())
-    }
-
-    fn add(&mut self, other: &Times) {
-        self.0.add(&other.0).expect("all have the same bounds");
-    }
-}
-
 // === impl PerDirection ===
 
 impl<T> PerDirection<T> {
@@ -175,6 +134,8 @@ impl Recorder {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -195,16 +156,6 @@ mod tests {
                 both.connect.percentile(percent)
             );
         }
-    }
-
-    #[test]
-    fn times_beyond_the_bounds_are_kept_at_the_bounds() {
-        let mut times = Times::default();
-        times.record(Duration::ZERO);
-        times.record(Duration::from_secs(100_000));
-        assert_eq!(times.count(), 2);
-        assert_eq!(times.percentile(0.0), Duration::from_micros(1));
-        assert!(times.max() >= Duration::from_secs(3590));
     }
 
     #[test]

@@ -1,11 +1,10 @@
 //! The percentile table that is printed at exit and on SIGUSR1.
 
 use std::fmt;
-use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::{Recorder, Times};
+use super::{Recorder, Times, human};
 
 impl fmt::Display for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -43,39 +42,9 @@ fn row(name: &str, times: &Times) -> Vec<String> {
     cells
 }
 
-/// Three significant digits, in the unit that fits.
-fn human(time: Duration) -> String {
-    let seconds = time.as_secs_f64();
-    let (value, unit) = match seconds {
-        s if s >= 1.0 => (s, "s"),
-        s if s >= 1e-3 => (s * 1e3, "ms"),
-        s => (s * 1e6, "us"),
-    };
-    let digits = if value >= 100.0 {
-        0
-    } else if value >= 10.0 {
-        1
-    } else {
-        2
-    };
-    format!("{value:.digits$} {unit}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_told_in_the_unit_that_fits() {
-        for (micros, text) in [
-            (1, "1.00 us"),
-            (999, "999 us"),
-            (12_340, "12.3 ms"),
-            (3_600_000_000, "3600 s"),
-        ] {
-            assert_eq!(human(Duration::from_micros(micros)), text);
-        }
-    }
 
     #[test]
     fn the_table_names_every_histogram_and_counter() {

@@ -1,0 +1,15 @@
+//! The benchmark: loads a TCP path and times it honestly, direct and by another way.
+//!
+//! From the ground up: [`work`] says what is asked for, [`schedule`] when each request is due,
+//! [`hello`] and [`pattern`] what goes over a connection. [`serve`] is one end of it, [`load`] the
+//! other: threads with a [`poller`] each, which fill [`tally`]s. A [`report`] is what they come to;
+//! [`merge`] adds the reports of several clients, [`hdr_log`] and [`plot`] write them for other tools and
+//! for the eye. [`compare`] runs all of it against every peer in turn.
+//!
+//! The load is no asynchronous program: a timer of tokio ticks in milliseconds, and a schedule wants
+//! microseconds; a ping-pong over one connection wants to wait in `recv` itself.
+
+pub mod failure;
+pub mod report;
+pub mod tally;
+pub mod work;
