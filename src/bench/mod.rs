@@ -10,6 +10,13 @@
 //! microseconds; a ping-pong over one connection wants to wait in `recv` itself.
 
 pub mod failure;
+pub mod hello;
+pub mod load;
+pub mod paths;
+pub mod pattern;
+pub mod poller;
 pub mod report;
+pub mod schedule;
+pub mod serve;
 pub mod tally;
 pub mod work;

@@ -3,7 +3,10 @@
 //! Exit codes: 0 it worked; 1 it ran and failed; 2 it was asked for something that cannot be done
 //! (bad arguments, missing privilege, a kernel without a feature), and nothing was changed.
 
+mod bench;
+mod descriptors;
 mod effective;
+mod interrupts;
 mod lab;
 mod listener;
 mod logging;
@@ -12,6 +15,7 @@ mod output;
 mod rules;
 mod run;
 mod settings;
+mod values;
 
 use std::process::ExitCode;
 
@@ -31,6 +35,7 @@ enum Command {
     Rules(rules::Args),
     Normalise(normalise::Args),
     Lab(lab::Args),
+    Bench(bench::Args),
 }
 
 /// A request that cannot be carried out as it stands; nothing was changed. Exit code 2.
@@ -45,6 +50,7 @@ pub fn main() -> ExitCode {
         Command::Rules(args) => rules::main(args),
         Command::Normalise(args) => normalise::main(args),
         Command::Lab(args) => lab::main(args),
+        Command::Bench(args) => bench::main(args),
     };
     match result {
         Ok(code) => code,
