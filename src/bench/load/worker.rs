@@ -333,7 +333,8 @@ impl<'a> Running<'a> {
             if give_up {
                 break;
             }
-            if left > 0 && !(self.lone && !self.queue.is_empty()) {
+            let waits_in_calls = self.lone && !self.queue.is_empty();
+            if left > 0 && !waits_in_calls {
                 self.wait()?;
             }
         }
