@@ -10,6 +10,7 @@
 //! microseconds; a ping-pong over one connection wants to wait in `recv` itself.
 
 pub mod failure;
+pub mod hdr_log;
 pub mod merge;
 pub mod report;
 pub mod tally;
