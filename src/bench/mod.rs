@@ -12,6 +12,7 @@
 pub mod failure;
 pub mod hdr_log;
 pub mod merge;
+pub mod plot;
 pub mod report;
 pub mod tally;
 pub mod work;
