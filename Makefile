@@ -14,7 +14,7 @@ demo:
 
 ## test: every test, those in network namespaces too; nothing is skipped
 test: root
-	@$(INSTALL) lab rust
+	@$(INSTALL) lab python rust
 	CI=true $(CARGO) test --locked
 
 ## acceptance: the full matrix, one verdict a requirement; up to an hour

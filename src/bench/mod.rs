@@ -10,10 +10,13 @@
 //! microseconds; a ping-pong over one connection wants to wait in `recv` itself.
 
 pub mod failure;
+pub mod hdr_log;
 pub mod hello;
 pub mod load;
+pub mod merge;
 pub mod paths;
 pub mod pattern;
+pub mod plot;
 pub mod poller;
 pub mod report;
 pub mod schedule;

@@ -1,7 +1,9 @@
 //! `unmangle bench`: loads a TCP path and times it.
 
+mod merge;
 mod run;
 mod serve;
+mod table;
 mod values;
 
 use std::process::ExitCode;
@@ -27,6 +29,7 @@ pub struct Args {
 enum Command {
     Serve(serve::Args),
     Run(Box<run::Args>),
+    Merge(merge::Args),
 }
 
 /// Runs the subcommand.
@@ -38,5 +41,6 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Serve(args) => serve::main(args),
         Command::Run(args) => run::main(*args),
+        Command::Merge(args) => merge::main(args),
     }
 }
