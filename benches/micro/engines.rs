@@ -1,7 +1,7 @@
 //! Each engine over loopback, beside the same exchange without a relay.
 
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput};
 use unmangle::config::Engine;
 
 use crate::talk::{Exchange, Path, Talk};
@@ -40,6 +40,7 @@ pub fn bench(criterion: &mut Criterion) {
 }
 
 fn each_path(group: &mut BenchmarkGroup<WallTime>, name: &str, exchange: Exchange) {
+    group.sampling_mode(SamplingMode::Flat);
     let engines = [Engine::Splice, Engine::TokioSplice, Engine::Copy].map(Path::Relayed);
     for path in [Path::Direct].into_iter().chain(engines) {
         // Opened by the first run, so that what is filtered out opens nothing.
