@@ -81,7 +81,9 @@ pub fn measure(
         .collect();
     let paths: Vec<PathReport> = all.into_iter().map(Measured::report).collect();
     let difference = match paths.as_slice() {
-        [first, second] => Some(Difference::between(first, second)),
+        [first, second] if !first.windows.is_empty() && !second.windows.is_empty() => {
+            Some(Difference::between(first, second))
+        }
         _ => None,
     };
     Ok(Findings {

@@ -134,7 +134,7 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
     let report = &findings.report;
     if args.json {
         print(format!("{}\n", serde_json::to_string_pretty(report)?))?;
-    } else {
+    } else if report.paths.iter().any(|path| !path.windows.is_empty()) {
         print(table::render(report))?;
     }
     if let Some(file) = &args.plot {
