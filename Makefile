@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .PHONY: help demo test acceptance bench check build clean root
 
-## demo: the story in a table: four firewalls, without and with the relay; root only to install packages
+## demo: the story in a table: four scenarios, without and with the relay; root only to install packages
 demo:
 	@$(INSTALL) lab rust
 	@$(CARGO) build --release --locked

@@ -1,5 +1,6 @@
 //! The client's end: threads that load one address, and what they come to.
 
+mod boundary;
 mod clock;
 mod connection;
 mod link;
