@@ -115,19 +115,23 @@ impl<'a> Measured<'a> {
         interrupted: &AtomicBool,
         watcher: &mut dyn FnMut(&'static str, &Interval),
     ) -> Result<(), Error> {
-        let mut intervals = Vec::new();
+        // A histogram of every interval would fill the memory in an hour.
+        let mut points = vec![Vec::new(); self.series.len()];
         let outcome = load::run(load, self.path.to, interrupted, &mut |interval| {
             watcher(self.path.name, interval);
-            intervals.push(interval.clone());
+            for ((_, tally), points) in interval.tallies.iter().zip(&mut points) {
+                points.push(Point::new(0.0, interval, tally));
+            }
         })?;
         match outcome {
-            Outcome::Measured(measured) => self.add(&measured, &intervals),
+            Outcome::Measured(measured) => self.add(&measured, points),
             Outcome::NotMade { failures } => self.not_made(load, &failures),
         }
         Ok(())
     }
 
-    fn add(&mut self, measured: &Measurement, intervals: &[Interval]) {
+    /// Adds a measurement, and its points as counted from its beginning.
+    fn add(&mut self, measured: &Measurement, points: Vec<Vec<Point>>) {
         let from = unix_seconds(measured.began);
         self.windows.push(Window {
             from,
@@ -138,10 +142,12 @@ impl<'a> Measured<'a> {
         for (_, tally) in measured.tallies.iter() {
             self.failures.add(&tally.failures);
         }
-        for interval in intervals {
-            for ((_, tally), series) in interval.tallies.iter().zip(&mut self.series) {
-                series.push(Point::new(from, interval, tally));
-            }
+        for (points, series) in points.into_iter().zip(&mut self.series) {
+            let at = |point: Point| Point {
+                at: from + point.at,
+                ..point
+            };
+            series.extend(points.into_iter().map(at));
         }
     }
 
