@@ -119,19 +119,23 @@ impl<'a> Measured<'a> {
         interrupted: &AtomicBool,
         watcher: Watcher,
     ) -> Result<(), Error> {
-        let mut intervals = Vec::new();
+        // Points: a histogram of every interval would fill the memory in an hour.
+        let mut series = std::mem::take(&mut self.series);
         let outcome = load::run(load, self.path.to, interrupted, &mut |began, interval| {
             watcher(self.path.name, began, interval);
-            intervals.push(interval.clone());
+            for ((_, tally), points) in interval.tallies.iter().zip(&mut series) {
+                points.push(Point::new(unix_seconds(began), interval, tally));
+            }
         })?;
+        self.series = series;
         match outcome {
-            Outcome::Measured(measured) => self.add(&measured, &intervals),
+            Outcome::Measured(measured) => self.add(&measured),
             Outcome::NotMade { failures } => self.not_made(load, &failures),
         }
         Ok(())
     }
 
-    fn add(&mut self, measured: &Measurement, intervals: &[Interval]) {
+    fn add(&mut self, measured: &Measurement) {
         let from = unix_seconds(measured.began);
         self.windows.push(Window {
             from,
@@ -141,11 +145,6 @@ impl<'a> Measured<'a> {
         self.tallies.add(&measured.tallies);
         for (_, tally) in measured.tallies.iter() {
             self.failures.add(&tally.failures);
-        }
-        for interval in intervals {
-            for ((_, tally), series) in interval.tallies.iter().zip(&mut self.series) {
-                series.push(Point::new(from, interval, tally));
-            }
         }
     }
 

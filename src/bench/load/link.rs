@@ -41,8 +41,8 @@ enum State {
     Down(Option<Instant>),
     /// One is being made since then.
     Connecting(Connection, Instant),
-    /// The answer to the hello is awaited.
-    Greeting(Connection),
+    /// The answer to the hello is awaited since then.
+    Greeting(Connection, Instant),
     /// It may be used.
     Up(Connection),
 }
@@ -86,14 +86,14 @@ impl Link {
 
     /// The other end has sent its last byte, or the connection is broken.
     pub fn see_end(&mut self) {
-        if let State::Greeting(connection) | State::Up(connection) = &mut self.state {
+        if let State::Greeting(connection, _) | State::Up(connection) = &mut self.state {
             connection.see_end();
         }
     }
 
     /// Whether it waits for the other end, and may wait for too long.
     pub fn is_being_made(&self) -> bool {
-        matches!(self.state, State::Connecting(..) | State::Greeting(_))
+        matches!(self.state, State::Connecting(..) | State::Greeting(..))
     }
 
     /// Closes the connection.
@@ -122,7 +122,7 @@ impl Link {
                 State::Connecting(mut connection, since) => {
                     let made = connection.made()? == Made::Yes;
                     if !made {
-                        in_time(cx, since)?;
+                        in_time(cx, since, "no connection")?;
                         self.state = State::Connecting(connection, since);
                         return Ok(Some(Next::Wait));
                     }
@@ -132,11 +132,11 @@ impl Link {
                         cx.tally(self.mode).connect.record(took);
                     }
                     self.state = match greet {
-                        Greet::First => State::Greeting(connection),
+                        Greet::First => State::Greeting(connection, cx.now),
                         Greet::Along => State::Up(connection),
                     };
                 }
-                State::Greeting(mut connection) => {
+                State::Greeting(mut connection, since) => {
                     if !connection.is_welcome() {
                         connection.send(0, cx.block)?;
                         if connection.receive(0, cx.block)? == Received::End {
@@ -144,7 +144,8 @@ impl Link {
                         }
                     }
                     if !connection.is_welcome() {
-                        self.state = State::Greeting(connection);
+                        in_time(cx, since, "a connection, but no answer to its hello")?;
+                        self.state = State::Greeting(connection, since);
                         return Ok(Some(Next::Wait));
                     }
                     if cx.lone {
@@ -187,11 +188,12 @@ impl Link {
     }
 }
 
-fn in_time(cx: &Context, since: Instant) -> Result<(), Failure> {
+/// Whether what is awaited since then may still come.
+fn in_time(cx: &Context, since: Instant, so_far: &str) -> Result<(), Failure> {
     let most = cx.load.connect_timeout;
     if cx.now < since + most {
         return Ok(());
     }
-    let what = format!("no connection within {}", humantime::format_duration(most));
+    let what = format!("{so_far} within {}", humantime::format_duration(most));
     Err(Failure::new(Kind::TimedOut, what))
 }

@@ -37,7 +37,7 @@ const LEAD: Duration = Duration::from_millis(5);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The machine gave no thread, no descriptor for waiting, or took one away.
-    #[error("the load generator cannot go on: {0}")]
+    #[error("the load generator cannot go on")]
     Machine(#[from] io::Error),
     /// A thread is gone.
     #[error("a thread of the load generator has panicked")]

@@ -9,7 +9,7 @@ use super::worker::{Context, Next};
 use crate::bench::failure::{Failure, Kind};
 use crate::bench::poller::Interest;
 use crate::bench::schedule::Schedule;
-use crate::bench::work::Mode;
+use crate::bench::work::{Mode, Peer};
 
 /// In `crr` the kernel is asked about one connection of so many.
 const SAMPLED: u64 = 64;
@@ -157,13 +157,20 @@ impl Requester {
                 0 => break,
                 went => request.to_send -= went,
             }
+            // A long request to somebody slow must not outlast the run.
+            if request.to_send > 0 && cx.look() >= cx.until {
+                self.state = State::Asking(request);
+                return Ok(Some(Next::Again));
+            }
         }
         if just_asked && request.to_send > 0 {
             cx.rewatch(&*connection, Interest::Both)?;
         }
-        // The response cannot be there yet, and its coming will be told.
-        let is_early = just_asked && !cx.lone;
-        while !is_early && request.to_send == 0 && request.to_receive > 0 {
+        // An echo begins before the request has ended, and takes no more of it until it is received.
+        let may_come = request.to_send == 0 || cx.load.peer == Peer::Bare;
+        // Otherwise the response cannot be there yet, and its coming will be told.
+        let is_early = just_asked && request.to_send == 0 && !cx.lone;
+        while may_come && !is_early && request.to_receive > 0 {
             match connection.receive(request.to_receive, cx.block)? {
                 Received::Some(got) => request.to_receive -= got,
                 Received::All(got) => {

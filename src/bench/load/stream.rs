@@ -195,7 +195,11 @@ fn see_count(connection: &mut Connection) -> Result<bool, Failure> {
         return Ok(true);
     }
     let what = format!("{sent} bytes were sent, the server received {received}");
-    Err(Failure::new(Kind::Short, what))
+    let kind = match received < sent {
+        true => Kind::Short,
+        false => Kind::Corrupt,
+    };
+    Err(Failure::new(kind, what))
 }
 
 /// Whether the server has said that it sends no more; what it sent until then is thrown away.
@@ -204,6 +208,8 @@ fn see_end(connection: &mut Connection, cx: &mut Context) -> Result<bool, Failur
         match connection.receive(u64::MAX, cx.block)? {
             Received::End => return Ok(true),
             Received::All(_) => return Ok(false),
+            // Who sends on for ever is not listened to for ever.
+            Received::Some(_) if cx.look() >= cx.clock().give_up => return Ok(false),
             Received::Some(_) => {}
         }
     }

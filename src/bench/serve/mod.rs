@@ -10,7 +10,7 @@ mod worker;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -56,7 +56,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The machine gave no thread or descriptor.
-    #[error("the server cannot go on: {0}")]
+    #[error("the server cannot go on")]
     Machine(#[from] io::Error),
 }
 
@@ -146,7 +146,21 @@ impl Server {
                     ended,
                 };
                 let thread = std::thread::Builder::new().name("serve".to_owned());
-                running.push(thread.spawn_scoped(scope, move || worker.run())?);
+                // One that cannot go on would keep the connections that others hand to it.
+                let run = move || {
+                    let outcome = worker.run();
+                    if outcome.is_err() {
+                        ended.store(true, Ordering::Relaxed);
+                    }
+                    outcome
+                };
+                match thread.spawn_scoped(scope, run) {
+                    Ok(thread) => running.push(thread),
+                    Err(error) => {
+                        ended.store(true, Ordering::Relaxed);
+                        return Err(error.into());
+                    }
+                }
             }
             let mut totals = Totals::default();
             for thread in running {

@@ -211,7 +211,10 @@ impl Running<'_> {
     /// Stands still if it is time to.
     fn stall(&mut self, stall: Stall) {
         if self.worker.began.elapsed() >= stall.every * (self.stalls + 1) {
-            std::thread::sleep(stall.length);
+            let over = Instant::now() + stall.length;
+            while !self.worker.ended.load(Ordering::Relaxed) && Instant::now() < over {
+                std::thread::sleep(GLANCE.min(over.saturating_duration_since(Instant::now())));
+            }
             // Those that would have begun meanwhile are left out.
             let passed = self.worker.began.elapsed().as_nanos() / stall.every.as_nanos();
             self.stalls = u32::try_from(passed).unwrap_or(u32::MAX);

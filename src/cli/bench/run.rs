@@ -48,7 +48,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "MODE")]
     mode: Mode,
     /// How many connections at a time [default: 1; 8 in a mix]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::connections)]
     connections: Option<NonZeroU32>,
     /// How long each path is measured, from 100ms.
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = values::duration)]
@@ -102,6 +102,9 @@ pub(super) struct Args {
     plot: Option<PathBuf>,
 }
 
+/// How long each path's turn is at least, as `--duration` is.
+const SHORTEST_TURN: Duration = Duration::from_millis(100);
+
 const EXAMPLES: &str = "\
 Examples:
   unmangle bench run --to 198.51.100.2:7000 --mode stream --duration 30s
@@ -113,6 +116,7 @@ Examples:
 pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
     let load = args.load()?;
     let paths = args.paths()?;
+    let turns = args.turns()?;
     raise_limit();
     let mut log = args.log()?;
     let interrupted = Arc::new(AtomicBool::new(false));
@@ -121,7 +125,7 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
     let findings = measure(
         &load,
         &paths,
-        args.turns.map_or(1, NonZeroU32::get),
+        turns,
         &interrupted,
         &mut |path, began, interval| {
             progress.set_message(now(path, interval));
@@ -156,11 +160,12 @@ fn tell(findings: &Findings, load: &Load) -> bool {
             let advice = kind
                 .advice()
                 .map_or(String::new(), |advice| format!("; {advice}"));
-            let of = match kind {
-                Kind::Unsent => "requests",
-                _ => "times",
+            let often = match (kind, times) {
+                (Kind::Unsent, _) => format!("{times} requests"),
+                (_, 1) => "once".to_owned(),
+                _ => format!("{times} times"),
             };
-            eprintln!("unmangle: {path}: {kind}, {times} {of}: {what}{advice}");
+            say(format_args!("{path}: {kind}, {often}: {what}{advice}"));
         }
     }
     if let Pace::PerSecond(wanted) = load.pace
@@ -171,10 +176,10 @@ fn tell(findings: &Findings, load: &Load) -> bool {
     {
         for path in &findings.report.paths {
             let reached: f64 = path.parts.iter().map(|part| part.operations_per_s).sum();
-            eprintln!(
-                "unmangle: {}: {wanted:.0} requests a second were asked for, {reached:.0} were answered",
+            say(format_args!(
+                "{}: {wanted:.0} requests a second were asked for, {reached:.0} were answered",
                 path.name
-            );
+            ));
         }
     }
     any
@@ -205,6 +210,11 @@ impl Log<'_> {
             .and_then(|mut out| out.flush())
             .with_context(|| format!("--hdr-log {}", path.display()))
     }
+}
+
+/// A line on stderr; that nobody reads it any more (`2>&1 | head`) is no reason to panic.
+fn say(line: std::fmt::Arguments) {
+    let _ = writeln!(std::io::stderr(), "unmangle: {line}");
 }
 
 // === impl Args ===
@@ -283,6 +293,16 @@ impl Args {
             _ => return Ok(()),
         };
         Err(Usage(wrong.to_owned()))
+    }
+
+    /// How often each path has its turn: not so often that hardly anything is measured in one.
+    fn turns(&self) -> Result<u32, Usage> {
+        let turns = self.turns.map_or(1, NonZeroU32::get);
+        if self.via.is_some() && self.duration / turns < SHORTEST_TURN {
+            let what = format!("--turns {turns}: each would be shorter than 100ms");
+            return Err(Usage(format!("{what}; raise --duration")));
+        }
+        Ok(turns)
     }
 
     fn paths(&self) -> Result<Vec<Path>, Usage> {

@@ -38,6 +38,14 @@ pub(super) fn size(text: &str) -> Result<NonZeroU32, String> {
         .ok_or_else(|| "it must be less than 4 GiB".to_owned())
 }
 
+/// Connections at a time: more of them fit neither the ports nor the descriptors of a host.
+pub(super) fn connections(text: &str) -> Result<NonZeroU32, String> {
+    text.parse()
+        .ok()
+        .filter(|connections: &NonZeroU32| connections.get() <= 1_000_000)
+        .ok_or_else(|| "it must be from 1 to 1000000".to_owned())
+}
+
 /// Requests a second, such as `5000`, `20k` or `0.5`.
 pub(super) fn rate(text: &str) -> Result<f64, String> {
     let (number, factor) = match text.strip_suffix(['k', 'K']) {
@@ -97,6 +105,14 @@ mod tests {
         assert_eq!(stall.length, Duration::from_millis(200));
         for wrong in ["200ms", "1s/1s", "2s/1s", "0s/1s"] {
             assert!(super::stall(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn connections_are_as_many_as_a_host_can_hold() {
+        assert_eq!(connections("9000").map(NonZeroU32::get), Ok(9000));
+        for wrong in ["0", "-1", "1000001", "4294967295", "many", ""] {
+            assert!(connections(wrong).is_err(), "{wrong}");
         }
     }
 
