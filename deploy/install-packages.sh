@@ -5,7 +5,7 @@
 #
 #   lab    what the lab and the tests call: nftables, iproute2, OpenSSH, conntrack, rsync,
 #          tcpdump, ping
-#   bench  what the benchmarks compare with and measure by: HAProxy, iperf3
+#   bench  what the benchmarks compare with and measure by: HAProxy, nginx, socat, iperf3, sockperf
 #   rust   a C linker, and a Rust toolchain where there is none or where it is too old
 #   lint   rustfmt and clippy
 #
@@ -14,7 +14,7 @@ set -eu
 
 here=$(dirname "$0")
 
-# PROGRAM PACKAGE, one a line.
+# PROGRAM PACKAGE, one a line; a file by its whole path.
 lab_tools='ip iproute2
 ss iproute2
 nft nftables
@@ -28,10 +28,17 @@ tcpdump tcpdump
 ping iputils-ping
 ethtool ethtool'
 bench_tools='haproxy haproxy
-iperf3 iperf3'
+nginx nginx
+/usr/lib/nginx/modules/ngx_stream_module.so libnginx-mod-stream
+socat socat
+iperf3 iperf3
+sockperf sockperf'
 
 have() {
-    command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ]
+    case $1 in
+        /*) [ -e "$1" ] ;;
+        *) command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ] ;;
+    esac
 }
 
 die() {
@@ -113,6 +120,7 @@ install_tools() {
         case $package in
             openssh-server) disable ssh.service ssh.socket ;;
             haproxy) disable haproxy.service ;;
+            nginx) disable nginx.service ;;
         esac
     done
 }

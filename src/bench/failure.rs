@@ -63,7 +63,9 @@ impl Kind {
     pub fn advice(self) -> Option<&'static str> {
         Some(match self {
             Self::Refused => "is `unmangle bench serve` running there?",
-            Self::NotServe => "start `unmangle bench serve` there, or use --bare for an echo server",
+            Self::NotServe => {
+                "start `unmangle bench serve` there, or use --bare for an echo server"
+            }
             Self::WrongMode => "see the --mode of `unmangle bench serve` there",
             Self::Unsent => "lower --rate, or raise --connections",
             Self::NoDescriptors => "raise `ulimit -n`, or lower --connections",

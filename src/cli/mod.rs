@@ -3,6 +3,7 @@
 //! Exit codes: 0 it worked; 1 it ran and failed; 2 it was asked for something that cannot be done
 //! (bad arguments, missing privilege, a kernel without a feature), and nothing was changed.
 
+mod bench;
 mod effective;
 mod lab;
 mod listener;
@@ -31,6 +32,7 @@ enum Command {
     Rules(rules::Args),
     Normalise(normalise::Args),
     Lab(lab::Args),
+    Bench(bench::Args),
 }
 
 /// A request that cannot be carried out as it stands; nothing was changed. Exit code 2.
@@ -45,6 +47,7 @@ pub fn main() -> ExitCode {
         Command::Rules(args) => rules::main(args),
         Command::Normalise(args) => normalise::main(args),
         Command::Lab(args) => lab::main(args),
+        Command::Bench(args) => bench::main(args),
     };
     match result {
         Ok(code) => code,
