@@ -55,7 +55,7 @@ impl Meter {
     /// CPU time up to now.
     pub fn spent(self) -> Spent {
         let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
-        let ticks: u64 = self.processes().map(|(_, times)| times.ticks).sum();
+        let ticks: u64 = processes(self.group).map(|(_, times)| times.ticks).sum();
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         Spent {
             at: now.map_or(0.0, |since| since.as_secs_f64()),
@@ -67,7 +67,7 @@ impl Meter {
     /// What is held now.
     pub fn held(self) -> Held {
         let mut held = Held::default();
-        for (pid, _) in self.processes() {
+        for (pid, _) in processes(self.group) {
             let process = Path::new("/proc").join(pid);
             // One that has just ended holds nothing.
             let status = fs::read_to_string(process.join("status")).unwrap_or_default();
@@ -76,23 +76,6 @@ impl Meter {
             held.processes += 1;
         }
         held
-    }
-
-    /// The processes of the group, by their numbers.
-    fn processes(self) -> impl Iterator<Item = (String, ProcessTimes)> {
-        let group = self.group;
-        let entries = group.and_then(|_| fs::read_dir("/proc").ok());
-        entries
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(move |entry| {
-                let pid = entry.file_name().into_string().ok()?;
-                pid.parse::<u32>().ok()?;
-                let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-                let times = process_times(&stat)?;
-                (Some(times.group) == group).then_some((pid, times))
-            })
     }
 }
 
@@ -124,6 +107,19 @@ impl Spent {
             machine: share(a.machine, b.machine),
         })
     }
+}
+
+/// The processes of a group, by their numbers; none without a group.
+pub(crate) fn processes(group: Option<u32>) -> impl Iterator<Item = (String, ProcessTimes)> {
+    let entries = group.and_then(|_| fs::read_dir("/proc").ok());
+    let entries = entries.into_iter().flatten().flatten();
+    entries.filter_map(move |entry| {
+        let pid = entry.file_name().into_string().ok()?;
+        pid.parse::<u32>().ok()?;
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        let times = process_times(&stat)?;
+        (Some(times.group) == group).then_some((pid, times))
+    })
 }
 
 /// Reads `/proc/PID/stat`. The name of the program stands in brackets and may hold anything.

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bench::compare::candidate::Candidate;
+use crate::bench::compare::cores::Cores;
 use crate::bench::work::Mode;
 
 /// What a turn takes beside load and warm-up: starting the generator, its connections, its report.
@@ -156,6 +157,14 @@ impl Work {
             Self::Stream8 => 8,
             Self::Rr64 | Self::Crr64 | Self::Mix => 64,
             Self::Idle => 0,
+        }
+    }
+
+    /// On which cores it runs.
+    pub fn cores(self) -> Cores {
+        match self {
+            Self::Rr1 | Self::Stream1 => Cores::One,
+            _ => Cores::Any,
         }
     }
 

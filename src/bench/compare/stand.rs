@@ -90,6 +90,12 @@ impl Standing {
         self.relay.as_ref().map(Process::id)
     }
 
+    /// The process groups of the candidate and of its server.
+    pub fn groups(&self) -> Vec<u32> {
+        let server = self.server.id();
+        self.group().into_iter().chain([server]).collect()
+    }
+
     /// A command on the client's host that runs `unmangle bench run` against it.
     pub fn bench_run(&self) -> Command {
         let mut command = self.chain.client().command(&self.unmangle);

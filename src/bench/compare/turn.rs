@@ -4,6 +4,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::bench::compare::cores::{Bound, Cores};
 use crate::bench::compare::cost::{Meter, Spent};
 use crate::bench::compare::generator::{Failed, Generator, ask, errors};
 use crate::bench::compare::plan::{Measure, Plan, Work};
@@ -37,7 +38,15 @@ pub fn take(
     let (slice, warmup) = (plan.slice, plan.warmup);
     let mut command = standing.bench_run();
     ask(&mut command, work.mode(), work.connections(), slice, warmup);
+    let bound = match work.cores() {
+        Cores::One => Bound::to_one_core(standing.groups()),
+        Cores::Any => None,
+    };
+    // It inherits the core.
     let mut generator = Generator::start(&mut command, standing)?;
+    if let Some(bound) = &bound {
+        bound.release_this_thread();
+    }
     let meter = Meter::new(standing.group());
     let reading = (slice / READINGS).max(READING);
     let deadline = Instant::now() + slice + warmup + PATIENCE;
