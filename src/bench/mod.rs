@@ -11,6 +11,13 @@
 
 pub mod compare;
 pub mod failure;
+pub mod hello;
+pub mod load;
+pub mod paths;
+pub mod pattern;
+pub mod poller;
 pub mod report;
+pub mod schedule;
+pub mod serve;
 pub mod tally;
 pub mod work;

@@ -3,7 +3,6 @@
 mod shell;
 mod summary;
 mod table;
-mod values;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -14,6 +13,7 @@ use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::output::print;
+use crate::cli::values;
 use crate::cli::{Usage, logging};
 use crate::config::{Log, LogFormat};
 use crate::lab::matrix::label;

@@ -4,7 +4,9 @@
 //! (bad arguments, missing privilege, a kernel without a feature), and nothing was changed.
 
 mod bench;
+mod descriptors;
 mod effective;
+mod interrupts;
 mod lab;
 mod listener;
 mod logging;
@@ -13,6 +15,7 @@ mod output;
 mod rules;
 mod run;
 mod settings;
+mod values;
 
 use std::process::ExitCode;
 

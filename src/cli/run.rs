@@ -6,10 +6,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Usage, effective, listener, logging, output, settings};
+use super::{Usage, descriptors, effective, listener, logging, output, settings};
 use crate::config::{HostTuning, Keys, Listener, Mode, RulesMode, Settings, Strip};
 use crate::relay::{Listeners, Outcome, Server, WayIn};
 use crate::rules::survey::{self, Forward};
@@ -173,7 +172,7 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
             .get(),
     };
     let lock = look_first(&settings)?;
-    raise_descriptor_limit();
+    descriptors::raise_limit();
     let listeners =
         Listeners::bind(&settings.listeners, workers).map_err(|error| Usage(error.to_string()))?;
     tokio::runtime::Builder::new_current_thread()
@@ -218,15 +217,6 @@ fn look_first(settings: &Settings) -> Result<Option<Lock>, Usage> {
         tracing::warn!("{warning}");
     }
     Ok(Some(lock))
-}
-
-/// A session takes two descriptors, and the usual limit of 1024 is meant for programs that use select(2).
-fn raise_descriptor_limit() {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the limit of open descriptors stays as it is");
-    }
 }
 
 async fn relay(

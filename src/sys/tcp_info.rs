@@ -13,6 +13,8 @@ pub struct TcpInfo {
     pub rtt: Duration,
     /// Segments sent again, over the life of the connection.
     pub retransmits: u32,
+    /// Bytes that the peer has acknowledged, over the life of the connection; the SYN counts as one.
+    pub acknowledged: u64,
     /// Largest segment that is sent, in bytes, TCP options not included.
     pub send_mss: u32,
     /// Whether this end has said that it sends no more, and the peer has not acknowledged that yet.
@@ -66,6 +68,7 @@ pub fn tcp_info(socket: impl AsFd) -> io::Result<TcpInfo> {
     Ok(TcpInfo {
         rtt: Duration::from_micros(raw.tcpi_rtt.into()),
         retransmits: raw.tcpi_total_retrans,
+        acknowledged: raw.tcpi_bytes_acked,
         send_mss: raw.tcpi_snd_mss,
         closing: CLOSING.contains(&raw.tcpi_state),
         sack: has(OPT_SACK),

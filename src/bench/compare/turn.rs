@@ -81,7 +81,7 @@ pub fn take(
 /// As for [`take`].
 pub fn check(standing: &Standing, interrupt: &Interrupt) -> lab::Result<Result<(), Failed>> {
     let mut command = standing.bench_run();
-    let soon = Duration::from_millis(50);
+    let soon = Duration::from_millis(100);
     ask(&mut command, Mode::Rr, 1, soon, Duration::ZERO);
     command.arg("--verify");
     let mut generator = Generator::start(&mut command, standing)?;

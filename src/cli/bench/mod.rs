@@ -1,24 +1,45 @@
-//! `unmangle bench`: the load generator, and what is measured with it.
+//! `unmangle bench`: loads a TCP path and times it.
 
 mod compare;
+mod run;
+mod serve;
+mod values;
 
 use std::process::ExitCode;
 
-/// Load a TCP path and time it honestly.
+/// Measure: load a TCP path, direct and by way of a relay, and time it honestly.
 #[derive(clap::Args)]
 pub struct Args {
+    /// What is logged on stderr: error, warn, info, debug or trace, or a filter.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILTER",
+        default_value = "warn",
+        env = "UNMANGLE_LOG"
+    )]
+    log: String,
+
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(clap::Subcommand)]
 enum Command {
+    Serve(serve::Args),
+    Run(Box<run::Args>),
     Compare(compare::Args),
 }
 
 /// Runs the subcommand.
 pub fn main(args: Args) -> anyhow::Result<ExitCode> {
+    super::logging::start(&crate::config::Log {
+        format: crate::config::LogFormat::Human,
+        filter: args.log,
+    })?;
     match args.command {
+        Command::Serve(args) => serve::main(args),
+        Command::Run(args) => run::main(*args),
         Command::Compare(args) => compare::main(args),
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// `30M` is 30,000,000 bytes and `30Mi` is 30 times 2^20.
-pub(super) fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is no size: write for example 500k, 30M or 1Gi");
     let (number, unit) = split(text);
     let factor: u64 = match unit {
@@ -24,22 +24,22 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
 }
 
 /// A transfer that may not take a second proves nothing, and nobody waits for more than a day.
-pub(super) fn timeout(text: &str) -> Result<Duration, String> {
+pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
     time(text, "1s", "1day")
 }
 
 /// `sleep` and the wire can tell seconds apart, and a lab does not stand for days.
-pub(super) fn idle(text: &str) -> Result<Duration, String> {
+pub(crate) fn idle(text: &str) -> Result<Duration, String> {
     time(text, "1s", "1h")
 }
 
 /// Beyond that TCP's first packets would be sent again before they can be answered.
-pub(super) fn long_rtt(text: &str) -> Result<Duration, String> {
+pub(crate) fn long_rtt(text: &str) -> Result<Duration, String> {
     time(text, "0s", "10s")
 }
 
 /// A time from `least` to `most`.
-fn time(text: &str, least: &str, most: &str) -> Result<Duration, String> {
+pub(crate) fn time(text: &str, least: &str, most: &str) -> Result<Duration, String> {
     let read = |text: &str| humantime::parse_duration(text).map_err(|error| error.to_string());
     let time = read(text)?;
     if (read(least)?..=read(most)?).contains(&time) {
