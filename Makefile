@@ -6,26 +6,28 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .PHONY: help demo test acceptance bench compare check build clean root
 
-## demo: the story in a table: four firewalls, without and with the relay; root only to install packages
+## demo: the story in a table: four scenarios, without and with the relay; root only to install packages
 demo:
 	@$(INSTALL) lab rust
 	@$(CARGO) build --release --locked
 	@PATH="$$PATH:/usr/sbin:/sbin" $(CARGO) run --release --locked --quiet -- lab run
 
-## test: every test, those in network namespaces too; nothing is skipped
+## test: every test, those in network namespaces too, and each micro-benchmark once; nothing is skipped
 test: root
-	@$(INSTALL) lab rust
+	@$(INSTALL) lab python rust
 	CI=true $(CARGO) test --locked
+	$(CARGO) test --locked --bench micro -- --quiet
 
 ## acceptance: the full matrix, one verdict a requirement; up to an hour
 acceptance: root
 	@$(INSTALL) lab rust
 	$(CARGO) test --release --locked --test acceptance
 
-## bench: one figure of speed: the relay beside direct and HAProxy, bulk, one flow
+## bench: one figure of speed: the relay beside direct and HAProxy, bulk, one flow; and the micro-benchmarks
 bench: root
 	@$(INSTALL) lab bench rust
 	$(CARGO) bench --locked --bench bulk
+	$(CARGO) bench --locked --bench micro
 
 ## compare: the relay and its engines beside HAProxy, nginx and socat; under 15 minutes
 compare: root

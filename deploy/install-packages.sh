@@ -1,15 +1,16 @@
 #!/bin/sh
 # Installs what is missing on Debian or Ubuntu; what is there already is left alone.
 #
-#   deploy/install-packages.sh [lab] [bench] [rust] [lint]
+#   deploy/install-packages.sh [lab] [bench] [python] [rust] [lint]
 #
 #   lab    what the lab and the tests call: nftables, iproute2, OpenSSH, conntrack, rsync,
 #          tcpdump, ping
 #   bench  what the benchmarks compare with and measure by: HAProxy, nginx, socat, iperf3, sockperf
+#   python what reads our files independently of us: HdrHistogram from PyPI, in target/python
 #   rust   a C linker, and a Rust toolchain where there is none or where it is too old
 #   lint   rustfmt and clippy
 #
-# Without root it installs nothing and says in one line what is missing.
+# Without root it installs no package and says in one line what is missing.
 set -eu
 
 here=$(dirname "$0")
@@ -33,6 +34,9 @@ nginx nginx
 socat socat
 iperf3 iperf3
 sockperf sockperf'
+
+# Of PyPI. A later one may read otherwise: what it reads is compared number by number.
+hdrhistogram=0.10.8
 
 have() {
     case $1 in
@@ -130,6 +134,35 @@ disable() {
     [ ! -d /run/systemd/system ] || systemctl disable --now "$@" >/dev/null 2>&1 || true
 }
 
+# A Python that can make virtual environments; Debian's may be there beside one that cannot.
+python_found() {
+    for python in python3 /usr/bin/python3; do
+        if "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+            echo "$python"
+            return 0
+        fi
+    done
+    return 1
+}
+
+install_python() {
+    venv=$here/../target/python
+    wanted="import importlib.metadata as m, hdrh.log; assert m.version('hdrhistogram') == '$hdrhistogram'"
+    if "$venv/bin/python" -c "$wanted" 2>/dev/null; then return 0; fi
+    python_found >/dev/null || apt_install python3-venv
+    python=$(python_found) || die "no python3 here can make a virtual environment; please install python3-venv"
+    echo "installing: hdrhistogram $hdrhistogram from PyPI into target/python"
+    log=$(mktemp)
+    if ! { "$python" -m venv --clear "$venv" &&
+        "$venv/bin/python" -m pip -q --disable-pip-version-check install "hdrhistogram==$hdrhistogram" &&
+        "$venv/bin/python" -c "$wanted"; } >"$log" 2>&1; then
+        cat "$log" >&2
+        rm -f "$log"
+        die "cannot install hdrhistogram $hdrhistogram from PyPI into target/python: see above"
+    fi
+    rm -f "$log"
+}
+
 # The packages of apt that bring the newest Rust that is new enough: Debian 12 has rustc-web beside
 # its old rustc, Ubuntu has rustc-1.NN beside its own.
 rust_packages() {
@@ -185,8 +218,9 @@ for group in "$@"; do
     case $group in
         lab) install_tools "$lab_tools" ;;
         bench) install_tools "$bench_tools" ;;
+        python) install_python ;;
         rust) install_rust ;;
         lint) install_lint ;;
-        *) die "unknown group $group: there are lab, bench, rust and lint" ;;
+        *) die "unknown group $group: there are lab, bench, python, rust and lint" ;;
     esac
 done

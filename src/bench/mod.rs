@@ -11,10 +11,13 @@
 
 pub mod compare;
 pub mod failure;
+pub mod hdr_log;
 pub mod hello;
 pub mod load;
+pub mod merge;
 pub mod paths;
 pub mod pattern;
+pub mod plot;
 pub mod poller;
 pub mod report;
 pub mod schedule;

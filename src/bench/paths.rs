@@ -2,13 +2,16 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::bench::failure::Failures;
 use crate::bench::load::{self, Error, Measurement, Outcome, unix_seconds};
 use crate::bench::report::{Difference, FORMAT, LoadTold, Part, PathReport, Point, Report, Window};
 use crate::bench::tally::{Interval, Tallies};
 use crate::bench::work::Load;
+
+/// Hears the name of a path, when its measurement began, and each interval.
+pub type Watcher<'a> = &'a mut dyn FnMut(&'static str, SystemTime, &Interval);
 
 /// How the direct path is called in reports.
 pub const DIRECT: &str = "direct";
@@ -46,8 +49,7 @@ struct Measured<'a> {
 }
 
 /// Measures every path for `load.duration` in all. Several take turns, each `turns` times (A B A B), so
-/// that what else happens on the machine happens to all; one path is measured in one go. `watcher` hears
-/// the name of the path, the moment its measurement began (seconds since 1970) and each interval.
+/// that what else happens on the machine happens to all; one path is measured in one go.
 ///
 /// # Errors
 /// The machine does not give what it takes.
@@ -56,7 +58,7 @@ pub fn measure(
     paths: &[Path],
     turns: u32,
     interrupted: &AtomicBool,
-    watcher: &mut dyn FnMut(&'static str, &Interval),
+    watcher: Watcher,
 ) -> Result<Findings, Error> {
     let turns = if paths.len() > 1 { turns } else { 1 };
     let slice = Load {
@@ -79,7 +81,9 @@ pub fn measure(
         .collect();
     let paths: Vec<PathReport> = all.into_iter().map(Measured::report).collect();
     let difference = match paths.as_slice() {
-        [first, second] => Some(Difference::between(first, second)),
+        [first, second] if !first.windows.is_empty() && !second.windows.is_empty() => {
+            Some(Difference::between(first, second))
+        }
         _ => None,
     };
     Ok(Findings {
@@ -113,11 +117,11 @@ impl<'a> Measured<'a> {
         &mut self,
         load: &Load,
         interrupted: &AtomicBool,
-        watcher: &mut dyn FnMut(&'static str, &Interval),
+        watcher: Watcher,
     ) -> Result<(), Error> {
         let mut intervals = Vec::new();
-        let outcome = load::run(load, self.path.to, interrupted, &mut |interval| {
-            watcher(self.path.name, interval);
+        let outcome = load::run(load, self.path.to, interrupted, &mut |began, interval| {
+            watcher(self.path.name, began, interval);
             intervals.push(interval.clone());
         })?;
         match outcome {

@@ -1,34 +1,41 @@
 //! The report of a run: what `--json` writes and `unmangle bench merge` reads.
 //!
-//! `docs/bench-report.schema.json` describes it for others. A report that was written once can be read
-//! by later versions of the same [`FORMAT`].
+//! `docs/bench-report.schema.json` describes it for others: it is [`Report::schema`], and
+//! `tests/bench_report.rs` keeps it so. A report that was written once can be read by later versions of
+//! the same [`FORMAT`].
+
+mod times;
+
+pub use times::{Times, Uncounted};
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::bench::failure::Kind;
 use crate::bench::tally::{Interval, Tally};
 use crate::bench::work::{Direction, Load, Mode, Pace, Peer};
-use crate::metrics::FineTimes;
+use times::nanos;
 
 /// The version of the format.
 pub const FORMAT: u32 = 1;
 
 /// What a run, or several merged runs, found.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "A report of unmangle bench run")]
 pub struct Report {
     /// The version of this format.
+    #[schemars(extend("const" = FORMAT))]
     pub format: u32,
     /// What was asked for.
     pub load: LoadTold,
     /// What was found, the direct path first. One unless `--via` was given.
     pub paths: Vec<PathReport>,
     /// What the other path costs, if there were two.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub difference: Option<Difference>,
 }
 
@@ -42,6 +49,7 @@ pub struct LoadTold {
     #[serde(rename = "loop")]
     pub pace: Loop,
     /// Requests a second over all connections and clients; none in a closed loop.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub rate: Option<f64>,
     /// Connections at a time, over all clients.
     pub connections: u64,
@@ -70,7 +78,7 @@ pub enum Loop {
 }
 
 /// What was found on one path.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PathReport {
     /// `direct`, or `via`.
@@ -98,7 +106,7 @@ pub struct Window {
 }
 
 /// What one kind of connection did.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Part {
     /// What the connections did.
@@ -124,33 +132,10 @@ pub struct Part {
     /// Segments that the generator's sockets sent again; in `crr` of one connection in 64.
     pub retransmits: u64,
     /// What went wrong, and how often.
+    #[schemars(schema_with = "counted_by_kind")]
     pub errors: BTreeMap<Kind, u64>,
     /// How it went over time.
     pub series: Vec<Point>,
-}
-
-/// A histogram of times, and what is read off it most often; all in nanoseconds.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Times {
-    /// How many times.
-    pub count: u64,
-    /// The shortest.
-    pub min_ns: u64,
-    /// The mean.
-    pub mean_ns: u64,
-    /// Half of them were no longer.
-    pub p50_ns: u64,
-    /// 90 % of them were no longer.
-    pub p90_ns: u64,
-    /// 99 % of them were no longer.
-    pub p99_ns: u64,
-    /// 99.9 % of them were no longer.
-    pub p999_ns: u64,
-    /// The longest.
-    pub max_ns: u64,
-    /// All of them: HdrHistogram V2, deflated, in base64.
-    pub histogram: String,
 }
 
 /// One interval of a series.
@@ -187,6 +172,7 @@ pub struct PartDifference {
     pub mode: Mode,
     /// Requests (in a stream: bytes) a second by the second path, divided by those of the first; none if
     /// the first had none.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub throughput_ratio: Option<f64>,
     /// The second path's percentile less the first's, in nanoseconds; it may be negative.
     pub added_p50_ns: i64,
@@ -198,6 +184,54 @@ pub struct PartDifference {
     pub added_p999_ns: i64,
     /// The same of the longest.
     pub added_max_ns: i64,
+}
+
+/// A text that is no report which this program reads.
+#[derive(Debug, thiserror::Error)]
+pub enum NotAReport {
+    /// It is no JSON, or not the right one.
+    #[error("not a report of `unmangle bench run --json`: {0}")]
+    Other(#[from] serde_json::Error),
+    /// It is one of another version.
+    #[error("a report of format {0}; this version of unmangle reads format {FORMAT}")]
+    Format(u64),
+}
+
+/// Not deserialized whole: another format may have other fields.
+#[derive(Deserialize)]
+struct Versioned {
+    format: u64,
+}
+
+// === impl Report ===
+
+impl Report {
+    /// Reads what `--json` wrote.
+    ///
+    /// # Errors
+    /// A text that is none, that lacks a field or has one too many, or that is of another format.
+    pub fn parse(text: &str) -> Result<Self, NotAReport> {
+        let Versioned { format } = serde_json::from_str(text)?;
+        if format != u64::from(FORMAT) {
+            return Err(NotAReport::Format(format));
+        }
+        Ok(serde_json::from_str(text)?)
+    }
+
+    /// The schema of what `--json` writes: every field is there, if only as null.
+    pub fn schema() -> Schema {
+        let settings = SchemaSettings::draft2020_12().for_serialize();
+        settings.into_generator().into_root_schema_for::<Self>()
+    }
+}
+
+/// Schemars itself would let any name pass as a kind.
+fn counted_by_kind(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "propertyNames": generator.subschema_for::<Kind>(),
+        "additionalProperties": generator.subschema_for::<u64>(),
+    })
 }
 
 // === impl LoadTold ===
@@ -302,29 +336,6 @@ impl Part {
     }
 }
 
-// === impl Times ===
-
-impl Times {
-    /// Reads them off a histogram.
-    pub fn of(times: &FineTimes) -> Self {
-        if times.count() == 0 {
-            return Self::default();
-        }
-        let at = |percent| nanos(times.percentile(percent));
-        Self {
-            count: times.count(),
-            min_ns: nanos(times.min()),
-            mean_ns: nanos(times.mean()),
-            p50_ns: at(50.0),
-            p90_ns: at(90.0),
-            p99_ns: at(99.0),
-            p999_ns: at(99.9),
-            max_ns: nanos(times.max()),
-            histogram: times.encode(),
-        }
-    }
-}
-
 // === impl Point ===
 
 impl Point {
@@ -376,12 +387,10 @@ impl PartDifference {
     }
 }
 
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

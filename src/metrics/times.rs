@@ -64,7 +64,9 @@ impl<U: Unit> Timed<U> {
 
     /// The time that `percent` of the recorded ones do not exceed; `percent` is 0 to 100.
     pub fn percentile(&self, percent: f64) -> Duration {
-        Self::time(self.0.value_at_percentile(percent))
+        // As other HdrHistogram libraries do it: what rounding adds to the rank is taken off again.
+        let quantile = (percent / 100.0).next_down().max(0.0);
+        Self::time(self.0.value_at_quantile(quantile))
     }
 
     /// The shortest time that was recorded; zero if there is none.

@@ -22,7 +22,8 @@ mod halves;
 mod leg;
 mod legs;
 mod listen;
-mod pipes;
+// Public for the micro-benchmarks.
+pub mod pipes;
 mod server;
 mod session;
 mod told;

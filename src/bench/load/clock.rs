@@ -16,6 +16,8 @@ pub(super) struct Clock {
     pub measured: Instant,
     /// No new request is due.
     pub stop: Instant,
+    /// What is late is not sent any more: who is asked now could hardly answer in time.
+    pub last: Instant,
     /// What has not come by now does not come.
     pub give_up: Instant,
 }
@@ -30,6 +32,7 @@ impl Clock {
             start,
             measured,
             stop,
+            last: stop + load.grace / 4 * 3,
             give_up: stop + load.grace + APART * load.connections.get(),
         }
     }
@@ -41,6 +44,7 @@ impl Clock {
             start: self.start,
             measured: self.measured.min(stop),
             stop,
+            last: stop,
             give_up: (stop + Duration::from_millis(200)).min(self.give_up),
         }
     }

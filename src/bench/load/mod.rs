@@ -1,5 +1,6 @@
 //! The client's end: threads that load one address, and what they come to.
 
+mod boundary;
 mod clock;
 mod connection;
 mod link;
@@ -25,6 +26,9 @@ use link::Link;
 use requester::Requester;
 use stream::Stream;
 use worker::{Message, Slot, Worker};
+
+/// Hears when a measurement began, and each of its intervals.
+pub type Watcher<'a> = &'a mut dyn FnMut(SystemTime, &Interval);
 
 /// How long after the last connection is made the load begins: every thread has heard of it by then.
 const LEAD: Duration = Duration::from_millis(5);
@@ -75,7 +79,7 @@ pub fn run(
     load: &Load,
     to: SocketAddr,
     interrupted: &AtomicBool,
-    watcher: &mut dyn FnMut(&Interval),
+    watcher: Watcher,
 ) -> Result<Outcome, Error> {
     let (say, heard) = channel();
     let seed = rand::random();
@@ -150,11 +154,7 @@ struct Conductor<'a> {
 }
 
 impl Conductor<'_> {
-    fn conduct(
-        self,
-        starts: Vec<Sender<Clock>>,
-        watcher: &mut dyn FnMut(&Interval),
-    ) -> Result<Outcome, Error> {
+    fn conduct(self, starts: Vec<Sender<Clock>>, watcher: Watcher) -> Result<Outcome, Error> {
         let threads = starts.len();
         let mut failures = Failures::default();
         for _ in 0..threads {
@@ -174,7 +174,7 @@ impl Conductor<'_> {
             let _ = start.send(clock);
         }
         let mut cpu = Cpu::default();
-        let mut pieces = Pieces::new(self.load, threads);
+        let mut pieces = Pieces::new(self.load, threads, began);
         let mut ended = None;
         let mut done = 0;
         while done < threads {
@@ -263,6 +263,7 @@ struct Pieces {
     interval: Duration,
     duration: Duration,
     threads: usize,
+    began: SystemTime,
     /// The intervals that are not complete, from `told` on.
     open: Vec<(usize, Tallies)>,
     told: usize,
@@ -270,19 +271,20 @@ struct Pieces {
 }
 
 impl Pieces {
-    fn new(load: &Load, threads: usize) -> Self {
+    fn new(load: &Load, threads: usize, began: SystemTime) -> Self {
         Self {
             mode: load.mode,
             interval: load.interval,
             duration: load.duration,
             threads,
+            began,
             open: Vec::new(),
             told: 0,
             total: Tallies::of(load.mode),
         }
     }
 
-    fn add(&mut self, number: usize, tallies: &Tallies, watcher: &mut dyn FnMut(&Interval)) {
+    fn add(&mut self, number: usize, tallies: &Tallies, watcher: Watcher) {
         self.total.add(tallies);
         let index = number.saturating_sub(self.told);
         while self.open.len() <= index {
@@ -301,20 +303,21 @@ impl Pieces {
     }
 
     /// What is left when all threads are done: of a run that was cut short.
-    fn finish(&mut self, watcher: &mut dyn FnMut(&Interval)) {
+    fn finish(&mut self, watcher: Watcher) {
         while !self.open.is_empty() {
             self.tell(watcher);
         }
     }
 
-    fn tell(&mut self, watcher: &mut dyn FnMut(&Interval)) {
+    fn tell(&mut self, watcher: Watcher) {
         let (_, tallies) = self.open.remove(0);
         let from = self.interval * u32::try_from(self.told).unwrap_or(u32::MAX);
-        watcher(&Interval {
+        let interval = Interval {
             from,
             length: self.interval.min(self.duration.saturating_sub(from)),
             tallies,
-        });
+        };
+        watcher(self.began, &interval);
         self.told += 1;
     }
 }

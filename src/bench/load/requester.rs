@@ -231,9 +231,9 @@ impl Requester {
                 false => Due::Never,
             };
         };
-        // What is late is sent all the same, until nobody waits any more.
+        // What is late is sent all the same, for a while.
         match clock.start.checked_add(schedule.due()) {
-            Some(at) if at >= clock.stop || cx.now >= clock.give_up => Due::Never,
+            Some(at) if at >= clock.stop || cx.now >= clock.last => Due::Never,
             Some(at) if at > cx.now => Due::At(at),
             Some(at) => {
                 schedule.advance();

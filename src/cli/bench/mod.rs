@@ -1,8 +1,10 @@
 //! `unmangle bench`: loads a TCP path and times it.
 
 mod compare;
+mod merge;
 mod run;
 mod serve;
+mod table;
 mod values;
 
 use std::process::ExitCode;
@@ -29,6 +31,7 @@ enum Command {
     Serve(serve::Args),
     Run(Box<run::Args>),
     Compare(compare::Args),
+    Merge(merge::Args),
 }
 
 /// Runs the subcommand.
@@ -41,5 +44,6 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => serve::main(args),
         Command::Run(args) => run::main(*args),
         Command::Compare(args) => compare::main(args),
+        Command::Merge(args) => merge::main(args),
     }
 }

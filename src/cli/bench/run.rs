@@ -1,18 +1,21 @@
 //! `unmangle bench run`: one load, and its report.
 
 use std::fs::File;
-use std::io::{BufWriter, IsTerminal};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::values::{self, Target};
+use super::{merge, table};
 use crate::bench::failure::Kind;
+use crate::bench::hdr_log::HdrLog;
 use crate::bench::paths::{DIRECT, Findings, Path, VIA, measure};
 use crate::bench::tally::Interval;
 use crate::bench::work::{Direction, Load, Mode, Pace, Peer};
@@ -95,7 +98,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     hdr_log: Option<PathBuf>,
     /// Draw latency by percentile and throughput over time there: an SVG.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
 }
 
@@ -111,15 +114,7 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
     let load = args.load()?;
     let paths = args.paths()?;
     raise_limit();
-    let mut log = match &args.hdr_log {
-        Some(path) => {
-            let file = File::create(path)
-                .map_err(|error| Usage(format!("--hdr-log {}: {error}", path.display())))?;
-            Some(BufWriter::new(file))
-        }
-        None => None,
-    };
-    let _ = &mut log;
+    let mut log = args.log()?;
     let interrupted = Arc::new(AtomicBool::new(false));
     interrupts::set(&interrupted)?;
     let progress = progress();
@@ -128,15 +123,22 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
         &paths,
         args.turns.map_or(1, NonZeroU32::get),
         &interrupted,
-        &mut |path, interval| progress.set_message(now(path, interval)),
+        &mut |path, began, interval| {
+            progress.set_message(now(path, interval));
+            log.write(path, began, interval);
+        },
     )?;
     progress.finish_and_clear();
+    log.finish()?;
 
     let report = &findings.report;
     if args.json {
         print(format!("{}\n", serde_json::to_string_pretty(report)?))?;
-    } else {
-        print(serde_json::to_string_pretty(report)?)?;
+    } else if report.paths.iter().any(|path| !path.windows.is_empty()) {
+        print(table::render(report))?;
+    }
+    if let Some(file) = &args.plot {
+        merge::draw(report, file)?;
     }
     let went_wrong = tell(&findings, &load);
     Ok(match interrupted.load(Ordering::Relaxed) {
@@ -176,6 +178,33 @@ fn tell(findings: &Findings, load: &Load) -> bool {
         }
     }
     any
+}
+
+/// The log of intervals, if one is wanted. What could not be written is told at the end.
+struct Log<'a> {
+    path: Option<&'a std::path::Path>,
+    log: Option<io::Result<HdrLog<BufWriter<File>>>>,
+}
+
+// === impl Log ===
+
+impl Log<'_> {
+    fn write(&mut self, path: &str, began: SystemTime, interval: &Interval) {
+        if let Some(Ok(log)) = &mut self.log
+            && let Err(error) = log.interval(path, began, interval)
+        {
+            self.log = Some(Err(error));
+        }
+    }
+
+    fn finish(self) -> anyhow::Result<()> {
+        let Some((path, log)) = self.path.zip(self.log) else {
+            return Ok(());
+        };
+        log.and_then(HdrLog::finish)
+            .and_then(|mut out| out.flush())
+            .with_context(|| format!("--hdr-log {}", path.display()))
+    }
 }
 
 // === impl Args ===
@@ -222,6 +251,22 @@ impl Args {
             verify: self.verify,
             connect_timeout: self.connect_timeout,
             grace: self.grace,
+        })
+    }
+
+    /// The file is made before anything is measured.
+    fn log(&self) -> Result<Log<'_>, Usage> {
+        let log = match &self.hdr_log {
+            None => None,
+            Some(path) => {
+                let wrong = |error| Usage(format!("--hdr-log {}: {error}", path.display()));
+                let file = File::create(path).map_err(wrong)?;
+                Some(HdrLog::new(BufWriter::new(file), SystemTime::now()))
+            }
+        };
+        Ok(Log {
+            path: self.hdr_log.as_deref(),
+            log,
         })
     }
 
