@@ -86,6 +86,16 @@ fn every_candidate_has_figures_or_is_named_as_missing() {
         assert!(idle.descriptors.unwrap() >= 2.0, "{idle:?}");
     }
     assert_eq!(told.idle.len(), all.len() - absent.len());
+    let kept = directory.path().join("compare.json");
+    fs::write(&kept, &ended.stdout).unwrap();
+    let shown = compare(&format!("--from {}", kept.display()))
+        .output()
+        .unwrap();
+    assert_eq!(shown.status.code(), Some(0), "{}", stderr(&shown));
+    let table = String::from_utf8(shown.stdout).unwrap();
+    for name in all.iter().filter(|name| !absent.contains(name)) {
+        assert!(table.contains(&format!("| {name} ")), "{table}");
+    }
     let picture = fs::read_to_string(&plot).unwrap();
     roxmltree::Document::parse(&picture).unwrap();
     assert_eq!(ground::sweep().unwrap(), 0, "labs were left behind");
@@ -131,6 +141,8 @@ fn what_cannot_be_asked_for_is_refused_before_anything_starts() {
         ("--slice 10ms", "100ms"),
         ("--rounds 0", "rounds"),
         ("--shape bridge", "bridge"),
+        ("--from /dev/null", "/dev/null"),
+        ("--from Cargo.toml", "Cargo.toml"),
     ] {
         let ended = compare(arguments).output().unwrap();
         assert_eq!(ended.status.code(), Some(2), "{arguments}");

@@ -2,9 +2,9 @@
 
 mod table;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -99,6 +99,10 @@ pub struct Args {
     /// Draw it, too.
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
+
+    /// Measure nothing: show what an earlier run has printed with --json.
+    #[arg(long, value_name = "FILE.json")]
+    from: Option<PathBuf>,
 }
 
 const EXAMPLES: &str = "\
@@ -144,6 +148,11 @@ enum Offloads {
 
 /// Runs the subcommand.
 pub fn main(args: Args) -> anyhow::Result<ExitCode> {
+    if let Some(path) = &args.from {
+        let comparison = read(path)?;
+        let picture = picture(args.plot.as_deref())?;
+        return show(&comparison, picture, args.json);
+    }
     // First of all: a process that has threads may not.
     rootless::enter().map_err(ended_early)?;
     match compare(args) {
@@ -174,13 +183,7 @@ fn compare(args: Args) -> anyhow::Result<ExitCode> {
         );
     }
     // Before an hour is spent on what could then not be kept.
-    let mut picture = match &args.plot {
-        Some(path) => Some(
-            File::create(path)
-                .map_err(|error| Usage(format!("--plot {}: {error}", path.display())))?,
-        ),
-        None => None,
-    };
+    let picture = picture(args.plot.as_deref())?;
     eprintln!("{} turns, about {}", plan.turns(), minutes(plan.estimate()));
     let interrupt = Interrupt::watch()?;
     let unmangle = std::env::current_exe().context("finding this program")?;
@@ -196,16 +199,34 @@ fn compare(args: Args) -> anyhow::Result<ExitCode> {
         }
     })?;
     progress.finish_and_clear();
+    show(&comparison, picture, args.json)
+}
 
-    if let Some(file) = &mut picture {
-        file.write_all(plot::svg(&comparison)?.as_bytes())?;
+/// What an earlier run has printed.
+fn read(path: &Path) -> anyhow::Result<Comparison> {
+    let complaint = |error: String| Usage(format!("--from {}: {error}", path.display()));
+    let text = fs::read(path).map_err(|error| complaint(error.to_string()))?;
+    Ok(serde_json::from_slice(&text).map_err(|error| complaint(error.to_string()))?)
+}
+
+/// Where it is drawn.
+fn picture(path: Option<&Path>) -> anyhow::Result<Option<File>> {
+    let Some(path) = path else { return Ok(None) };
+    let created = File::create(path);
+    let created = created.map_err(|error| Usage(format!("--plot {}: {error}", path.display())))?;
+    Ok(Some(created))
+}
+
+fn show(comparison: &Comparison, picture: Option<File>, json: bool) -> anyhow::Result<ExitCode> {
+    if let Some(mut file) = picture {
+        file.write_all(plot::svg(comparison)?.as_bytes())?;
     }
-    if args.json {
-        print(format!("{}\n", serde_json::to_string_pretty(&comparison)?))?;
+    if json {
+        print(format!("{}\n", serde_json::to_string_pretty(comparison)?))?;
     } else {
-        print(table::render(&comparison))?;
+        print(table::render(comparison))?;
     }
-    complain(&comparison);
+    complain(comparison);
     Ok(ExitCode::from(u8::from(!comparison.failures.is_empty())))
 }
 
