@@ -4,7 +4,7 @@ CARGO := deploy/cargo.sh
 INSTALL := deploy/install-packages.sh
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test acceptance bench check build clean root
+.PHONY: help demo test acceptance bench compare check build clean root
 
 ## demo: the story in a table: four scenarios, without and with the relay; root only to install packages
 demo:
@@ -28,6 +28,12 @@ bench: root
 	@$(INSTALL) lab bench rust
 	$(CARGO) bench --locked --bench bulk
 	$(CARGO) bench --locked --bench micro
+
+## compare: the relay and its engines beside HAProxy, nginx and socat; under 15 minutes
+compare: root
+	@$(INSTALL) lab bench rust
+	@$(CARGO) build --release --locked
+	@PATH="$$PATH:/usr/sbin:/sbin" $(CARGO) run --release --locked --quiet -- bench compare
 
 ## check: formatting and lints
 check:

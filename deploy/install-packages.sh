@@ -5,7 +5,7 @@
 #
 #   lab    what the lab and the tests call: nftables, iproute2, OpenSSH, conntrack, rsync,
 #          tcpdump, ping
-#   bench  what the benchmarks compare with and measure by: HAProxy, iperf3
+#   bench  what the benchmarks compare with and measure by: HAProxy, nginx, socat, iperf3, sockperf
 #   python what reads our files independently of us: HdrHistogram from PyPI, in target/python
 #   rust   a C linker, and a Rust toolchain where there is none or where it is too old
 #   lint   rustfmt and clippy
@@ -15,7 +15,7 @@ set -eu
 
 here=$(dirname "$0")
 
-# PROGRAM PACKAGE, one a line.
+# PROGRAM PACKAGE, one a line; a file by its whole path.
 lab_tools='ip iproute2
 ss iproute2
 nft nftables
@@ -29,13 +29,20 @@ tcpdump tcpdump
 ping iputils-ping
 ethtool ethtool'
 bench_tools='haproxy haproxy
-iperf3 iperf3'
+nginx nginx
+/usr/lib/nginx/modules/ngx_stream_module.so libnginx-mod-stream
+socat socat
+iperf3 iperf3
+sockperf sockperf'
 
 # Of PyPI. A later one may read otherwise: what it reads is compared number by number.
 hdrhistogram=0.10.8
 
 have() {
-    command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ]
+    case $1 in
+        /*) [ -e "$1" ] ;;
+        *) command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ] ;;
+    esac
 }
 
 die() {
@@ -117,6 +124,7 @@ install_tools() {
         case $package in
             openssh-server) disable ssh.service ssh.socket ;;
             haproxy) disable haproxy.service ;;
+            nginx) disable nginx.service ;;
         esac
     done
 }

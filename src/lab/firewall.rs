@@ -40,7 +40,7 @@ pub struct Counts {
 pub fn ruleset(role: Role, strict: bool) -> String {
     let counters = match role {
         Role::Relay => &["invalid_mangled", "invalid_clean"][..],
-        Role::Client | Role::Server => &["invalid", "resets"],
+        Role::Client | Role::Server | Role::Router => &["invalid", "resets"],
     };
     let mut text =
         format!("table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n");
@@ -55,16 +55,18 @@ pub fn ruleset(role: Role, strict: bool) -> String {
                 "    {side} \"{FIREWALL_DEVICE}\" ct state invalid counter name invalid_mangled\n    \
                  {side} \"{LONG_DEVICE}\" ct state invalid counter name invalid_clean\n"
             ),
-            Role::Client | Role::Server => "    ct state invalid counter name invalid\n    \
+            Role::Client | Role::Server | Role::Router => {
+                "    ct state invalid counter name invalid\n    \
                  tcp flags & rst == rst counter name resets\n"
-                .to_owned(),
+                    .to_owned()
+            }
         };
         text += "  }\n";
     }
     match role {
         Role::Relay => text += &relay_input(),
         Role::Client | Role::Server if strict => text += STRICT_INPUT,
-        Role::Client | Role::Server => {}
+        Role::Client | Role::Server | Role::Router => {}
     }
     text + "}\n"
 }

@@ -11,9 +11,10 @@
 //! it up, [`Lab`] the whole that stands. A [`Scenario`] says what is wrong with the path, a
 //! [`Matrix`] turns flags into [`Case`]s, the [`Runner`] turns a case into a [`Row`] and
 //! [`verdict`] says whether the rows prove what they should. Tests and benchmarks start at
-//! [`Lab::builder`].
+//! [`Lab::builder`]. A [`Chain`] is hosts for measuring speed alone: a router more, and no filters.
 
 pub mod builder;
+pub mod chain;
 pub mod error;
 pub mod firewall;
 pub mod ground;
@@ -39,6 +40,7 @@ pub mod verdict;
 pub mod wire;
 
 pub use builder::Builder;
+pub use chain::Chain;
 pub use error::{Error, Result};
 pub use host::Host;
 pub use interrupt::Interrupt;

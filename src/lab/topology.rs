@@ -21,6 +21,8 @@ pub enum Role {
     Relay,
     /// At the far end of the long leg.
     Server,
+    /// Between the client and the relay host, where the hosts stand in a [chain](super::chain).
+    Router,
 }
 
 /// One device of a host: its name and addresses.
@@ -38,7 +40,7 @@ pub struct Interface {
 // === impl Role ===
 
 impl Role {
-    /// Every host of a lab.
+    /// Every host of a lab. It has no router.
     pub const ALL: [Self; 3] = [Self::Client, Self::Relay, Self::Server];
 
     /// Its devices, the one nearer to the client first.
@@ -59,6 +61,7 @@ impl Role {
             Self::Client => vec![firewall(2)],
             Self::Relay => vec![firewall(1), long(1)],
             Self::Server => vec![long(2)],
+            Self::Router => vec![firewall(3)],
         }
     }
 
@@ -88,7 +91,7 @@ impl Role {
         let gateway = match self {
             Self::Client => Self::Relay.interfaces()[0],
             Self::Server => Self::Relay.interfaces()[1],
-            Self::Relay => return batch,
+            Self::Relay | Self::Router => return batch,
         };
         batch += &format!("route replace default via {}\n", gateway.v4);
         batch += &format!("route replace default via {}\n", gateway.v6);
@@ -106,7 +109,7 @@ impl Role {
             // Pings of a test are answered as fast as they come.
             ("net/ipv4/icmp_ratelimit", "0"),
         ];
-        if self == Self::Relay {
+        if matches!(self, Self::Relay | Self::Router) {
             settings.push(("net/ipv4/ip_forward", "1"));
             settings.push(("net/ipv6/conf/all/forwarding", "1"));
         }
@@ -120,6 +123,7 @@ impl fmt::Display for Role {
             Self::Client => "client",
             Self::Relay => "relay",
             Self::Server => "server",
+            Self::Router => "router",
         })
     }
 }

@@ -1,5 +1,6 @@
 //! `unmangle bench`: loads a TCP path and times it.
 
+mod compare;
 mod merge;
 mod run;
 mod serve;
@@ -29,6 +30,7 @@ pub struct Args {
 enum Command {
     Serve(serve::Args),
     Run(Box<run::Args>),
+    Compare(compare::Args),
     Merge(merge::Args),
 }
 
@@ -41,6 +43,7 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Serve(args) => serve::main(args),
         Command::Run(args) => run::main(*args),
+        Command::Compare(args) => compare::main(args),
         Command::Merge(args) => merge::main(args),
     }
 }

@@ -1,0 +1,111 @@
+//! On which cores a turn runs.
+//!
+//! A single connection gives client, relay and server little to do at the same time. Left to the scheduler they
+//! wake each other now on one core and now across cores, decided anew in each turn: with requests a factor of five
+//! on the machine this was made on, and differences between relays drown in it. So with a single connection all
+//! share one core, and what is measured is the work that the way through a relay takes. Where there are many
+//! connections, all cores are busy anyway, and everything is left to the scheduler.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::process::Pid;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use crate::bench::compare::cost::processes;
+
+/// On which cores the processes of a turn run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cores {
+    /// On any.
+    Any,
+    /// All on the same one.
+    One,
+}
+
+/// Process groups, and the thread that made this, on one core; dropped, they are where they were.
+#[derive(Debug)]
+pub struct Bound {
+    before: CpuSet,
+    groups: Vec<u32>,
+}
+
+// === impl Bound ===
+
+impl Bound {
+    /// Puts every thread of these groups on the last core that this thread may use: interrupts are usually
+    /// served by the first. None if the kernel does not tell or there is only one.
+    pub fn to_one_core(groups: Vec<u32>) -> Option<Self> {
+        let before = sched_getaffinity(None).ok()?;
+        let last = (0..CpuSet::MAX_CPU).rev().find(|cpu| before.is_set(*cpu))?;
+        let mut one = CpuSet::new();
+        one.set(last);
+        let bound = Self { before, groups };
+        bound.put_on(&one);
+        Some(bound)
+    }
+
+    /// Lets the thread that made this go on any core again; the groups stay.
+    pub fn release_this_thread(&self) {
+        let _ = sched_setaffinity(None, &self.before);
+    }
+
+    fn put_on(&self, cores: &CpuSet) {
+        let _ = sched_setaffinity(None, cores);
+        for group in &self.groups {
+            for (pid, _) in processes(Some(*group)) {
+                for thread in threads(&pid) {
+                    // One that has just ended needs no core.
+                    let _ = sched_setaffinity(Some(thread), cores);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        self.put_on(&self.before);
+    }
+}
+
+/// The threads of a process.
+fn threads(pid: &str) -> impl Iterator<Item = Pid> {
+    let tasks = fs::read_dir(Path::new("/proc").join(pid).join("task"));
+    tasks.into_iter().flatten().flatten().filter_map(|task| {
+        let number = task.file_name().to_str()?.parse().ok()?;
+        Pid::from_raw(number)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_group_is_on_one_core_and_then_where_it_was() {
+        let mut child = Command::new("sleep")
+            .arg("60")
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let pid = Pid::from_child(&child);
+        let count = || sched_getaffinity(Some(pid)).unwrap().count();
+        let before = count();
+        let bound = Bound::to_one_core(vec![child.id()]).unwrap();
+        assert_eq!(sched_getaffinity(None).unwrap().count(), 1);
+        assert_eq!(count(), 1);
+        bound.release_this_thread();
+        assert_eq!(
+            (sched_getaffinity(None).unwrap().count(), count()),
+            (before, 1)
+        );
+        drop(bound);
+        assert_eq!(count(), before);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}

@@ -1,0 +1,145 @@
+//! The generator as a child: `unmangle bench run`, as a user would run it.
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::bench::compare::stand::Standing;
+use crate::bench::report::{Part, Report};
+use crate::bench::work::Mode;
+use crate::lab;
+
+/// Why a candidate could not do a work.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Failed(pub String);
+
+/// A generator that runs; dropped, it is killed.
+#[derive(Debug)]
+pub struct Generator {
+    child: Child,
+    out: PathBuf,
+    errors: PathBuf,
+}
+
+/// What the generator is asked for.
+pub fn ask(
+    command: &mut Command,
+    mode: Mode,
+    connections: u32,
+    duration: Duration,
+    warmup: Duration,
+) {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = connections.min(u32::try_from(cores).unwrap_or(1));
+    command.args(["--mode", &mode.to_string(), "--direction", "upload"]);
+    command.args(["--connections", &connections.to_string()]);
+    command.args(["--threads", &threads.to_string()]);
+    command.args(["--duration", &format!("{}ms", duration.as_millis())]);
+    command.args(["--warmup", &format!("{}ms", warmup.as_millis())]);
+}
+
+/// What went wrong, by kind.
+pub(crate) fn errors(parts: &[Part]) -> String {
+    let counted: Vec<String> = parts
+        .iter()
+        .flat_map(|part| &part.errors)
+        .map(|(kind, count)| format!("{count} {kind}"))
+        .collect();
+    counted.join(", ")
+}
+
+/// The last lines of a log: enough for a message.
+pub(crate) fn last_words(log: &str) -> String {
+    let lines: Vec<&str> = log.trim().lines().collect();
+    lines[lines.len().saturating_sub(4)..].join(" | ")
+}
+
+// === impl Failed ===
+
+impl Failed {
+    /// With what somebody's log says, if anything.
+    pub(crate) fn with(self, words: &str) -> Self {
+        match words {
+            "" => self,
+            words => Self(format!("{}: {words}", self.0)),
+        }
+    }
+}
+
+// === impl Generator ===
+
+impl Generator {
+    /// Starts it. What it prints goes to files: a report is larger than a pipe.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn start(command: &mut Command, standing: &Standing) -> lab::Result<Self> {
+        let [out, errors] = ["run.json", "run.log"].map(|name| standing.directory().join(name));
+        let create = |path: &PathBuf| File::create(path).map_err(lab::Error::file(path));
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(create(&out)?)
+            .stderr(create(&errors)?)
+            .process_group(0)
+            .spawn()
+            .map_err(lab::Error::io("unmangle bench run"))?;
+        Ok(Self { child, out, errors })
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    pub fn ended(&mut self) -> lab::Result<Option<ExitStatus>> {
+        let ended = self.child.try_wait();
+        ended.map_err(lab::Error::io("unmangle bench run"))
+    }
+
+    /// Its report, once it has ended like this.
+    ///
+    /// # Errors
+    /// If it has counted errors, or has not written any report.
+    pub fn report(&self, status: ExitStatus) -> Result<Report, Failed> {
+        let text = fs::read(&self.out).unwrap_or_default();
+        let report: Result<Report, _> = serde_json::from_slice(&text);
+        if status.success() {
+            return report.map_err(|error| Failed(format!("an unreadable report: {error}")));
+        }
+        let counted = report.ok().and_then(|report| {
+            let path = report.paths.into_iter().next()?;
+            (path.errors() > 0).then(|| errors(&path.parts))
+        });
+        let said = last_words(&fs::read_to_string(&self.errors).unwrap_or_default());
+        Err(Failed(match (counted, said.as_str()) {
+            (Some(counted), "") => counted,
+            (Some(counted), said) => format!("{counted}: {said}"),
+            (None, "") => format!("the generator ended with {status}"),
+            (None, said) => said.to_owned(),
+        }))
+    }
+}
+
+impl Drop for Generator {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+            let _ = self.child.wait();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_of_a_log_are_one() {
+        assert_eq!(last_words("a\nb\nc\nd\ne\n"), "b | c | d | e");
+        assert_eq!(last_words("\n"), "");
+    }
+}

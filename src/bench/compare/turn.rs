@@ -1,0 +1,265 @@
+//! One turn of one candidate: the generator runs as a child, as a user would run it, and the cost is read
+//! meanwhile.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::bench::compare::cores::{Bound, Cores};
+use crate::bench::compare::cost::{Meter, Spent};
+use crate::bench::compare::generator::{Failed, Generator, ask, errors};
+use crate::bench::compare::plan::{Measure, Plan, Work};
+use crate::bench::compare::stand::Standing;
+use crate::bench::report::{Part, Report};
+use crate::bench::work::Mode;
+use crate::lab::{self, Interrupt};
+
+/// How long a generator may take beside load and warm-up before it is given up.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a generator is looked at.
+const GLANCE: Duration = Duration::from_millis(5);
+/// How often the cost is read in a turn: reading costs something, too.
+const READINGS: u32 = 8;
+/// But not more often than this.
+const READING: Duration = Duration::from_millis(40);
+
+/// What was measured in a turn.
+pub type Figures = Vec<(Measure, f64)>;
+
+/// Measures one candidate once.
+///
+/// # Errors
+/// An interrupt, or a generator that cannot be started. What the candidate is to blame for is inside.
+pub fn take(
+    standing: &Standing,
+    work: Work,
+    plan: &Plan,
+    interrupt: &Interrupt,
+) -> lab::Result<Result<Figures, Failed>> {
+    let (slice, warmup) = (plan.slice, plan.warmup);
+    let mut command = standing.bench_run();
+    ask(&mut command, work.mode(), work.connections(), slice, warmup);
+    let bound = match work.cores() {
+        Cores::One => Bound::to_one_core(standing.groups()),
+        Cores::Any => None,
+    };
+    // It inherits the core.
+    let mut generator = Generator::start(&mut command, standing)?;
+    if let Some(bound) = &bound {
+        bound.release_this_thread();
+    }
+    let meter = Meter::new(standing.group());
+    let reading = (slice / READINGS).max(READING);
+    let deadline = Instant::now() + slice + warmup + PATIENCE;
+    let mut samples = vec![meter.spent()];
+    let mut next = Instant::now() + reading;
+    let status = loop {
+        interrupt.check()?;
+        if let Some(status) = generator.ended()? {
+            break status;
+        }
+        if Instant::now() > next {
+            samples.push(meter.spent());
+            next = Instant::now() + reading;
+        }
+        if Instant::now() > deadline {
+            return Ok(Err(Failed(
+                "the generator did not come to an end".to_owned(),
+            )));
+        }
+        sleep(GLANCE);
+    };
+    samples.push(meter.spent());
+    Ok(generator
+        .report(status)
+        .and_then(|report| figures(work, &report, &samples))
+        .map_err(|failed| failed.with(&standing.last_words())))
+}
+
+/// Sees that bytes get through.
+///
+/// # Errors
+/// As for [`take`].
+pub fn check(standing: &Standing, interrupt: &Interrupt) -> lab::Result<Result<(), Failed>> {
+    let mut command = standing.bench_run();
+    let soon = Duration::from_millis(100);
+    ask(&mut command, Mode::Rr, 1, soon, Duration::ZERO);
+    command.arg("--verify");
+    let mut generator = Generator::start(&mut command, standing)?;
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
+        interrupt.check()?;
+        if let Some(status) = generator.ended()? {
+            break status;
+        }
+        if Instant::now() > deadline {
+            return Ok(Err(Failed("no bytes get through".to_owned())));
+        }
+        sleep(GLANCE);
+    };
+    let answered = generator
+        .report(status)
+        .and_then(|report| match report.paths.first() {
+            Some(path) if path.operations() > 0 => Ok(()),
+            _ => Err(Failed("no request was answered".to_owned())),
+        });
+    Ok(answered.map_err(|failed| failed.with(&standing.last_words())))
+}
+
+/// What a report and the costs beside it come to.
+pub fn figures(work: Work, report: &Report, samples: &[Spent]) -> Result<Figures, Failed> {
+    let path = report
+        .paths
+        .first()
+        .ok_or_else(|| Failed("the report is empty".to_owned()))?;
+    if path.errors() > 0 {
+        return Err(Failed(errors(&path.parts)));
+    }
+    let window = path.windows.first();
+    let spent = window.and_then(|window| Spent::between(samples, window.from, window.to));
+    let part = |mode: Mode| path.parts.iter().find(|part| part.mode == mode);
+    // What a mix is about are its requests; its streams are there to disturb them, and are told too.
+    let timed = match work.mode() {
+        Mode::Mix => part(Mode::Rr),
+        mode => part(mode),
+    };
+    let mut figures = Figures::new();
+    for measure in work.measures() {
+        let figure = match measure {
+            Measure::Gbits => part(Mode::Stream).map(|part| part.bits_per_s_up / 1e9),
+            Measure::Requests => timed.map(|part| part.operations_per_s),
+            Measure::P50 => timed.map(|part| part.latency.p50_ns as f64 / 1e3),
+            Measure::P99 => timed.map(|part| part.latency.p99_ns as f64 / 1e3),
+            Measure::CpuRelay => timed
+                .zip(spent)
+                .map(|(part, spent)| for_each(part, spent.candidate)),
+            Measure::CpuMachine => timed
+                .zip(spent)
+                .map(|(part, spent)| for_each(part, spent.machine)),
+        };
+        let cost = matches!(measure, Measure::CpuRelay | Measure::CpuMachine);
+        match figure {
+            // A turn can be too short for the ticks of the kernel's clock.
+            Some(figure) if figure > 0.0 || cost => figures.push((*measure, figure)),
+            None if cost => {}
+            _ => return Err(Failed(format!("nothing was carried: no {measure}"))),
+        }
+    }
+    Ok(figures)
+}
+
+/// CPU seconds for each GB of a stream, CPU microseconds for each request of anything else.
+fn for_each(part: &Part, cpu: f64) -> f64 {
+    match part.mode {
+        Mode::Stream => cpu / ((part.bytes_up + part.bytes_down) as f64 / 1e9),
+        _ => cpu * 1e6 / part.operations as f64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::bench::failure::Kind;
+    use crate::bench::report::{FORMAT, LoadTold, PathReport, Window};
+    use crate::bench::tally::Tally;
+    use crate::bench::work::{Direction, Load, Pace, Peer};
+
+    /// Half a second from 10.0 on, with what each kind of connection did.
+    fn report(mode: Mode, parts: Vec<Part>) -> Report {
+        let one = NonZeroU32::MIN;
+        let load = Load {
+            mode,
+            pace: Pace::AsAnswered,
+            connections: one,
+            threads: one,
+            duration: Duration::from_millis(500),
+            warmup: Duration::ZERO,
+            interval: Duration::from_secs(1),
+            request: one,
+            response: one,
+            direction: Direction::Upload,
+            peer: Peer::Serve,
+            verify: false,
+            connect_timeout: PATIENCE,
+            grace: PATIENCE,
+        };
+        Report {
+            format: FORMAT,
+            load: LoadTold::from(&load),
+            paths: vec![PathReport {
+                name: "direct".to_owned(),
+                to: "192.0.2.1:5201".to_owned(),
+                windows: vec![Window {
+                    from: 10.0,
+                    to: 10.5,
+                }],
+                elapsed_s: 0.5,
+                generator_cpu_s: 0.1,
+                parts,
+            }],
+            difference: None,
+        }
+    }
+
+    /// One CPU second a second by the candidate, two by the machine.
+    fn samples() -> Vec<Spent> {
+        let at = |at: f64| Spent {
+            at,
+            candidate: at,
+            machine: 2.0 * at,
+        };
+        vec![at(9.0), at(10.2), at(11.0)]
+    }
+
+    fn part(mode: Mode, operations: u64, up: u64) -> Part {
+        let mut tally = Tally {
+            operations,
+            up,
+            ..Tally::default()
+        };
+        tally.latency.record(Duration::from_micros(50));
+        Part::new(mode, &tally, 0.5)
+    }
+
+    fn figure(figures: &Figures, measure: Measure) -> f64 {
+        let found = figures.iter().find(|(of, _)| *of == measure);
+        (found.unwrap().1 * 1000.0).round() / 1000.0
+    }
+
+    #[test]
+    fn a_stream_is_told_in_bits_and_costs_seconds_for_each_gigabyte() {
+        let stream = report(Mode::Stream, vec![part(Mode::Stream, 0, 1_000_000_000)]);
+        let figures = figures(Work::Stream1, &stream, &samples()).unwrap();
+        assert_eq!(figure(&figures, Measure::Gbits), 16.0);
+        assert_eq!(figure(&figures, Measure::CpuRelay), 0.5);
+        assert_eq!(figure(&figures, Measure::CpuMachine), 1.0);
+    }
+
+    #[test]
+    fn requests_are_told_with_their_latencies_and_cost_microseconds_each() {
+        let rr = report(Mode::Rr, vec![part(Mode::Rr, 10_000, 640_000)]);
+        let figures = figures(Work::Rr1, &rr, &samples()).unwrap();
+        assert_eq!(figure(&figures, Measure::Requests), 20_000.0);
+        assert_eq!(figure(&figures, Measure::CpuRelay), 50.0);
+        assert!((49.0..51.0).contains(&figure(&figures, Measure::P99)));
+    }
+
+    #[test]
+    fn a_mix_is_told_by_its_requests_and_its_streams() {
+        let parts = vec![part(Mode::Stream, 0, 1_000_000_000), part(Mode::Rr, 500, 1)];
+        let figures = figures(Work::Mix, &report(Mode::Mix, parts), &samples()).unwrap();
+        assert_eq!(figure(&figures, Measure::Requests), 1000.0);
+        assert_eq!(figure(&figures, Measure::Gbits), 16.0);
+    }
+
+    #[test]
+    fn a_turn_with_errors_or_without_anything_carried_has_no_figures() {
+        let mut reset = part(Mode::Rr, 10_000, 1);
+        reset.errors.insert(Kind::Reset, 3);
+        let failed = figures(Work::Rr1, &report(Mode::Rr, vec![reset]), &samples());
+        assert_eq!(failed, Err(Failed("3 reset".to_owned())));
+        let nothing = report(Mode::Stream, vec![part(Mode::Stream, 0, 0)]);
+        assert!(figures(Work::Stream1, &nothing, &samples()).is_err());
+    }
+}

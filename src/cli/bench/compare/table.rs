@@ -1,0 +1,184 @@
+//! A comparison as tables; they are Markdown, so that they can be pasted.
+
+use std::fmt::Write;
+
+use comfy_table::{Cell, CellAlignment, Table, presets};
+
+use crate::bench::compare::idle::Idle;
+use crate::bench::compare::paired::Ratio;
+use crate::bench::compare::plan::{Measure, Work};
+use crate::bench::compare::plot::rounded;
+use crate::bench::compare::result::{Compared, Comparison, Setting, Terms};
+
+const HEADER: [&str; 10] = [
+    "work",
+    "candidate",
+    "figure",
+    "to direct",
+    "to the best peer",
+    "p50 us",
+    "p99 us",
+    "p99 to the best peer",
+    "CPU relay",
+    "CPU machine",
+];
+
+const IDLE_HEADER: [&str; 5] = [
+    "idle",
+    "sessions",
+    "kB each",
+    "descriptors each",
+    "processes",
+];
+
+/// Draws all of it.
+pub(super) fn render(comparison: &Comparison) -> String {
+    let mut text = terms(&comparison.terms);
+    for setting in &comparison.settings {
+        let drawn = draw(setting);
+        write!(text, "\noffloads {}\n\n{drawn}\n", setting.offload).expect("a String takes it");
+    }
+    if !comparison.idle.is_empty() {
+        write!(text, "\n{}\n", draw_idle(&comparison.idle)).expect("a String takes it");
+    }
+    for absent in &comparison.absent {
+        let (candidate, why) = (&absent.candidate, &absent.why);
+        write!(text, "\n{candidate} took no part: {why}\n").expect("a String takes it");
+    }
+    text
+}
+
+fn terms(terms: &Terms) -> String {
+    let Terms {
+        shape,
+        rounds,
+        slices,
+        slice_s,
+        cores,
+        kernel,
+        ..
+    } = terms;
+    format!(
+        "shape {shape}, {rounds} rounds of {slices} turns of {slice_s} s each, {cores} cores, Linux {kernel}\n\
+         medians; paired ratios with intervals of 95 % ({})\n\
+         CPU of streams in seconds for each GB, else in microseconds for each request\n",
+        method(*rounds)
+    )
+}
+
+/// By what the intervals of so many rounds are found.
+fn method(rounds: u32) -> &'static str {
+    match rounds {
+        1 => "none: one round",
+        2..6 => "Student's t on logarithms",
+        _ => "Hodges-Lehmann, Wilcoxon",
+    }
+}
+
+fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN).set_header(header);
+    table.force_no_tty();
+    table
+}
+
+fn draw(setting: &Setting) -> Table {
+    let mut table = table(HEADER);
+    for (work, about, name) in headings() {
+        let Some(compared) = setting.find(work, about) else {
+            continue;
+        };
+        for figure in &compared.figures {
+            let candidate = figure.candidate.as_str();
+            // Beside the streams of a mix its latencies would stand twice.
+            let of = |measure| match (work, about) {
+                (Work::Mix, Measure::Gbits) => None,
+                _ => setting.find(work, measure)?.figure(candidate),
+            };
+            let told = |measure| of(measure).map(|figure| rounded(figure.median));
+            let best = compared.best_peer.as_deref() == Some(candidate);
+            table.add_row([
+                Cell::new(&name),
+                Cell::new(candidate),
+                number(Some(format!(
+                    "{} {}",
+                    rounded(figure.median),
+                    unit(compared)
+                ))),
+                number(
+                    figure
+                        .to_direct
+                        .filter(|_| candidate != "direct")
+                        .map(ratio),
+                ),
+                number(match best {
+                    true => Some("best peer".to_owned()),
+                    false => figure.to_best_peer.map(ratio),
+                }),
+                number(told(Measure::P50)),
+                number(told(Measure::P99)),
+                number(
+                    of(Measure::P99)
+                        .and_then(|figure| figure.to_best_peer)
+                        .map(ratio),
+                ),
+                number(told(Measure::CpuRelay).filter(|_| candidate != "direct")),
+                number(told(Measure::CpuMachine)),
+            ]);
+        }
+    }
+    table
+}
+
+/// What has lines of its own, and what the lines are called.
+fn headings() -> Vec<(Work, Measure, String)> {
+    let headings = Work::ALL.into_iter().flat_map(|work| match work {
+        Work::Stream1 | Work::Stream8 => vec![(work, Measure::Gbits, work.to_string())],
+        Work::Mix => vec![
+            (work, Measure::Requests, "mix: requests".to_owned()),
+            (work, Measure::Gbits, "mix: streams".to_owned()),
+        ],
+        _ => vec![(work, Measure::Requests, work.to_string())],
+    });
+    headings.collect()
+}
+
+fn unit(compared: &Compared) -> &str {
+    match compared.measure {
+        Measure::Requests => "/s",
+        _ => &compared.unit,
+    }
+}
+
+fn draw_idle(idle: &[Idle]) -> Table {
+    let mut table = table(IDLE_HEADER);
+    for each in idle {
+        table.add_row([
+            Cell::new(&each.candidate),
+            number(Some(each.sessions.to_string())),
+            number(
+                each.resident_bytes
+                    .map(|bytes| format!("{:.1}", bytes / 1e3)),
+            ),
+            number(each.descriptors.map(|count| format!("{count:.1}"))),
+            number(each.processes.map(|count| count.to_string())),
+        ]);
+    }
+    table
+}
+
+/// A ratio with its interval.
+fn ratio(ratio: Ratio) -> String {
+    match ratio.interval {
+        Some(interval) => format!(
+            "{:.2} [{:.2}, {:.2}]",
+            ratio.ratio, interval.low, interval.high
+        ),
+        None => format!("{:.2}", ratio.ratio),
+    }
+}
+
+/// A cell for a number.
+fn number(text: Option<String>) -> Cell {
+    Cell::new(text.unwrap_or_else(|| "-".to_owned())).set_alignment(CellAlignment::Right)
+}

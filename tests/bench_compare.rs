@@ -1,0 +1,165 @@
+//! `unmangle bench compare`: who takes part is measured, who cannot is named, and nothing stays behind.
+//!
+//! Most of these tests need root, and without it are skipped except in CI. How fast anybody is they do not say.
+
+mod site;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+use unmangle::bench::compare::plan::{Measure, Work};
+use unmangle::bench::compare::result::Comparison;
+use unmangle::lab::ground;
+
+use site::{PATIENCE, UNMANGLE, possible};
+
+/// As little as shows everything.
+const TINY: &str = "--rounds 2 --slices 1 --slice 200ms --warmup 20ms --offload on";
+
+fn compare(arguments: &str) -> Command {
+    let mut command = Command::new(UNMANGLE);
+    command.args(["bench", "compare"]);
+    command.args(arguments.split_whitespace());
+    command
+}
+
+fn stderr(ended: &Output) -> String {
+    String::from_utf8_lossy(&ended.stderr).into_owned()
+}
+
+fn schema() -> serde_json::Value {
+    schemars::schema_for!(Comparison).to_value()
+}
+
+#[test]
+fn every_candidate_has_figures_or_is_named_as_missing() {
+    if !possible() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let plot = directory.path().join("compare.svg");
+    let what = "--peers haproxy --engines splice --work stream1,rr1,idle --idle-sessions 20 --json";
+    let ended = compare(&format!("{TINY} {what} --plot {}", plot.display()))
+        .output()
+        .unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{}", stderr(&ended));
+    let json: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert!(jsonschema::is_valid(&schema(), &json), "{json}");
+    let told: Comparison = serde_json::from_value(json).unwrap();
+
+    let absent: Vec<&str> = told
+        .absent
+        .iter()
+        .map(|each| each.candidate.as_str())
+        .collect();
+    if absent == ["haproxy"] {
+        assert!(told.absent[0].why.contains("apt install haproxy"));
+    } else {
+        assert_eq!(absent, [""; 0]);
+    }
+    let all = ["direct", "haproxy", "unmangle"];
+    for (work, measure) in [
+        (Work::Stream1, Measure::Gbits),
+        (Work::Rr1, Measure::Requests),
+    ] {
+        let compared = told.settings[0].find(work, measure).unwrap();
+        for name in all.iter().filter(|name| !absent.contains(name)) {
+            let figure = compared.figure(name).unwrap();
+            assert!(figure.median > 0.0, "{name} {work}");
+            assert_eq!(figure.turns.len(), 2, "{name} {work}");
+            for ratio in [figure.to_direct, figure.to_best_peer]
+                .into_iter()
+                .flatten()
+            {
+                assert!(
+                    ratio.interval.unwrap().contains(ratio.ratio),
+                    "{name}: {ratio:?}"
+                );
+            }
+        }
+    }
+    for idle in told.idle.iter().filter(|idle| idle.candidate != "direct") {
+        // Two sockets a session, whatever else it holds.
+        assert!(idle.descriptors.unwrap() >= 2.0, "{idle:?}");
+    }
+    assert_eq!(told.idle.len(), all.len() - absent.len());
+    let kept = directory.path().join("compare.json");
+    fs::write(&kept, &ended.stdout).unwrap();
+    let shown = compare(&format!("--from {}", kept.display()))
+        .output()
+        .unwrap();
+    assert_eq!(shown.status.code(), Some(0), "{}", stderr(&shown));
+    let table = String::from_utf8(shown.stdout).unwrap();
+    for name in all.iter().filter(|name| !absent.contains(name)) {
+        assert!(table.contains(&format!("| {name} ")), "{table}");
+    }
+    let picture = fs::read_to_string(&plot).unwrap();
+    roxmltree::Document::parse(&picture).unwrap();
+    assert_eq!(ground::sweep().unwrap(), 0, "labs were left behind");
+}
+
+#[test]
+fn an_interrupt_takes_everything_down() {
+    if !possible() {
+        return;
+    }
+    let mut child = compare("--peers none --engines splice --work rr1 --offload on --rounds 1000")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while descendants(&child).len() < 4 {
+        assert!(Instant::now() < deadline, "it does not begin");
+        std::thread::yield_now();
+    }
+    let running = descendants(&child);
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    for pid in running {
+        assert!(!Path::new("/proc").join(&pid).exists(), "{pid} still runs");
+    }
+    assert_eq!(ground::sweep().unwrap(), 0, "labs were left behind");
+}
+
+/// What the process has started and not yet waited for.
+fn descendants(child: &Child) -> Vec<String> {
+    let pid = child.id();
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let children = children.unwrap_or_default();
+    children.split_whitespace().map(str::to_owned).collect()
+}
+
+#[test]
+fn what_cannot_be_asked_for_is_refused_before_anything_starts() {
+    for (arguments, word) in [
+        ("--peers apache", "apache"),
+        ("--work stream9", "stream9"),
+        ("--slice 10ms", "100ms"),
+        ("--rounds 0", "rounds"),
+        ("--shape bridge", "bridge"),
+        ("--from /dev/null", "/dev/null"),
+        ("--from Cargo.toml", "Cargo.toml"),
+    ] {
+        let ended = compare(arguments).output().unwrap();
+        assert_eq!(ended.status.code(), Some(2), "{arguments}");
+        assert!(stderr(&ended).contains(word), "{}", stderr(&ended));
+    }
+}
+
+#[test]
+fn the_schema_is_that_of_the_types() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/bench-compare.schema.json");
+    let text = format!("{}\n", serde_json::to_string_pretty(&schema()).unwrap());
+    if std::env::var_os("WRITE_SCHEMAS").is_some() {
+        fs::write(&path, &text).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap();
+    assert!(
+        written == text,
+        "docs/bench-compare.schema.json is out of date: run this test with WRITE_SCHEMAS=1"
+    );
+}
