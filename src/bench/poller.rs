@@ -56,10 +56,23 @@ impl Poller {
     /// # Errors
     /// No descriptor is left.
     pub fn new() -> io::Result<Self> {
-        Ok(Self {
-            epoll: epoll::create(CreateFlags::CLOEXEC)?,
+        Ok(Self::of(Self::descriptor()?))
+    }
+
+    /// The descriptor of one, which can be taken to the thread that will wait.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn descriptor() -> io::Result<OwnedFd> {
+        Ok(epoll::create(CreateFlags::CLOEXEC)?)
+    }
+
+    /// The one that has this descriptor.
+    pub fn of(epoll: OwnedFd) -> Self {
+        Self {
+            epoll,
             events: Vec::with_capacity(BATCH),
-        })
+        }
     }
 
     /// Tells of a socket whenever it *becomes* ready. It is forgotten when it is closed.

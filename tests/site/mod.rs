@@ -6,6 +6,8 @@
 // Each test file uses a part of this.
 #![allow(dead_code)]
 
+pub mod bench;
+pub mod faulty;
 pub mod relay;
 pub mod rules;
 pub mod tap;

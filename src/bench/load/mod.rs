@@ -10,6 +10,7 @@ mod worker;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -18,6 +19,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::bench::failure::Failures;
 use crate::bench::hello::Hello;
+use crate::bench::poller::Poller;
 use crate::bench::schedule::Schedule;
 use crate::bench::tally::{Interval, Tallies};
 use crate::bench::work::{Load, Mode, Pace, Peer};
@@ -85,7 +87,12 @@ pub fn run(
     let seed = rand::random();
     std::thread::scope(|scope| {
         let mut starts = Vec::new();
-        for slots in slots(load) {
+        // Made before any connection is: a thread without one could not even count what it lacks.
+        let slots = slots(load).into_iter();
+        let threads: Vec<(Vec<Slot>, OwnedFd)> = slots
+            .map(|slots| Ok((slots, Poller::descriptor()?)))
+            .collect::<io::Result<_>>()?;
+        for (slots, epoll) in threads {
             let (start, started) = channel();
             starts.push(start);
             let worker = Worker {
@@ -98,7 +105,7 @@ pub fn run(
             let say = say.clone();
             std::thread::Builder::new()
                 .name("load".to_owned())
-                .spawn_scoped(scope, move || worker.run(&started, &say))?;
+                .spawn_scoped(scope, move || worker.run(Poller::of(epoll), &started, &say))?;
         }
         drop(say);
         let conductor = Conductor {

@@ -180,8 +180,8 @@ impl Context<'_> {
 
 impl<'a> Worker<'a> {
     /// Makes the connections, waits for the start, and runs to the end. A start that does not come ends it.
-    pub fn run(self, start: &Receiver<Clock>, say: &Sender<Message>) {
-        let outcome = Running::new(self).and_then(|mut running| {
+    pub fn run(self, poller: Poller, start: &Receiver<Clock>, say: &Sender<Message>) {
+        let outcome = Running::new(self, poller).and_then(|mut running| {
             running.prepare()?;
             let failures = running.failures();
             let _ = say.send(Message::Ready(failures));
@@ -199,12 +199,12 @@ impl<'a> Worker<'a> {
 // === impl Running ===
 
 impl<'a> Running<'a> {
-    fn new(worker: Worker<'a>) -> io::Result<Self> {
+    fn new(worker: Worker<'a>, poller: Poller) -> io::Result<Self> {
         // The kernel may wake a thread up to 50 us late, for the sake of others; a schedule wants less.
         rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
         let now = Instant::now();
         Ok(Self {
-            poller: Poller::new()?,
+            poller,
             tallies: Tallies::of(worker.load.mode),
             block: block(),
             clock: None,
