@@ -223,6 +223,7 @@ fn terms(plan: &Plan) -> Terms {
         slices: plan.slices,
         slice_s: plan.slice.as_secs_f64(),
         warmup_s: plan.warmup.as_secs_f64(),
+        placement: plan.placement,
         seed: plan.seed,
         cores: cores as u64,
         kernel: uname.release().to_string_lossy().into_owned(),

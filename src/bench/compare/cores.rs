@@ -9,8 +9,11 @@
 use std::fs;
 use std::path::Path;
 
+use clap::ValueEnum;
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::bench::compare::cost::processes;
 
@@ -21,6 +24,16 @@ pub enum Cores {
     Any,
     /// All on the same one.
     One,
+}
+
+/// Who decides on which cores a turn runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Placement {
+    /// With a single connection all share one core: what is measured is the work.
+    Work,
+    /// The scheduler, always: what is measured is the speed, with all its luck.
+    Scheduler,
 }
 
 /// Process groups, and the thread that made this, on one core; dropped, they are where they were.

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bench::compare::candidate::Candidate;
-use crate::bench::compare::cores::Cores;
+use crate::bench::compare::cores::{Cores, Placement};
 use crate::bench::work::Mode;
 
 /// What a turn takes beside load and warm-up: starting the generator, its connections, its report.
@@ -121,6 +121,8 @@ pub struct Plan {
     pub warmup: Duration,
     /// How many idle sessions are wanted of those who can hold them.
     pub idle_sessions: u32,
+    /// Who decides on which cores a turn runs.
+    pub placement: Placement,
     /// What the order of turns is drawn from.
     pub seed: u64,
 }
@@ -161,9 +163,9 @@ impl Work {
     }
 
     /// On which cores it runs.
-    pub fn cores(self) -> Cores {
-        match self {
-            Self::Rr1 | Self::Stream1 => Cores::One,
+    pub fn cores(self, placement: Placement) -> Cores {
+        match (self, placement) {
+            (Self::Rr1 | Self::Stream1, Placement::Work) => Cores::One,
             _ => Cores::Any,
         }
     }
@@ -313,6 +315,7 @@ pub(crate) mod tests {
             slice: Duration::from_secs(1),
             warmup: Duration::from_millis(200),
             idle_sessions: 9000,
+            placement: Placement::Work,
             seed: 1,
         }
     }

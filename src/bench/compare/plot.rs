@@ -212,6 +212,7 @@ pub fn rounded(figure: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::compare::cores::Placement;
     use crate::bench::compare::gathered::tests::gathered;
     use crate::bench::compare::plan::Offload;
     use crate::bench::compare::result::{FORMAT, Terms};
@@ -227,6 +228,7 @@ mod tests {
                 slices: 2,
                 slice_s: 1.0,
                 warmup_s: 0.1,
+                placement: Placement::Work,
                 seed: 1,
                 cores: 2,
                 kernel: "6.1".to_owned(),

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::bench::compare::cores::Placement;
 use crate::bench::compare::idle::Idle;
 use crate::bench::compare::paired::Ratio;
 use crate::bench::compare::plan::{Better, Measure, Offload, Shape, Work};
@@ -43,6 +44,8 @@ pub struct Terms {
     pub slice_s: f64,
     /// How long the load ran before that.
     pub warmup_s: f64,
+    /// Who decided on which cores a turn ran.
+    pub placement: Placement,
     /// What the order of turns was drawn from.
     pub seed: u64,
     /// Cores of the machine.

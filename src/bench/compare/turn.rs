@@ -38,7 +38,7 @@ pub fn take(
     let (slice, warmup) = (plan.slice, plan.warmup);
     let mut command = standing.bench_run();
     ask(&mut command, work.mode(), work.connections(), slice, warmup);
-    let bound = match work.cores() {
+    let bound = match work.cores(plan.placement) {
         Cores::One => Bound::to_one_core(standing.groups()),
         Cores::Any => None,
     };

@@ -14,6 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::bench::compare::candidate::{Candidate, Kind, named};
 use crate::bench::compare::conduct::{Conductor, Step};
+use crate::bench::compare::cores::Placement;
 use crate::bench::compare::plan::{Offload, Plan, Shape, Work};
 use crate::bench::compare::plot;
 use crate::bench::compare::result::{Absent, Comparison, Failure};
@@ -87,6 +88,11 @@ pub struct Args {
     /// How many idle sessions those get who can hold them.
     #[arg(long, default_value_t = 9000, value_parser = clap::value_parser!(u32).range(1..=30_000), value_name = "N")]
     idle_sessions: u32,
+
+    /// Who decides on which cores stream1 and rr1 run: `work` puts client, relay and server on one, so that the
+    /// work is measured and not the luck of the scheduler.
+    #[arg(long, default_value = "work")]
+    cores: Placement,
 
     /// What the order of turns is drawn from.
     #[arg(long, default_value_t = 1, value_name = "N")]
@@ -263,6 +269,7 @@ fn plan(args: &Args) -> (Plan, Vec<Absent>) {
         slice: args.slice,
         warmup: args.warmup,
         idle_sessions: args.idle_sessions,
+        placement: args.cores,
         seed: args.seed,
     };
     (plan, absent.collect())

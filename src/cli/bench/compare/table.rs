@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
+use crate::bench::compare::cores::Placement;
 use crate::bench::compare::idle::Idle;
 use crate::bench::compare::paired::Ratio;
 use crate::bench::compare::plan::{Measure, Work};
@@ -55,14 +56,20 @@ fn terms(terms: &Terms) -> String {
         slices,
         slice_s,
         cores,
+        placement,
         kernel,
         ..
     } = terms;
     format!(
         "shape {shape}, {rounds} rounds of {slices} turns of {slice_s} s each, {cores} cores, Linux {kernel}\n\
          medians; paired ratios with intervals of 95 % ({})\n\
-         CPU of streams in seconds for each GB, else in microseconds for each request\n",
-        method(*rounds)
+         CPU of streams in seconds for each GB, else in microseconds for each request\n\
+         {}\n",
+        method(*rounds),
+        match placement {
+            Placement::Work => "stream1 and rr1: client, relay and server on one core",
+            Placement::Scheduler => "cores: left to the scheduler",
+        }
     )
 }
 
