@@ -152,6 +152,7 @@ impl Requester {
         }
         let connection = self.link.up().expect("the link is up");
         let just_asked = request.to_send > 0;
+        let is_new = request.to_send == u64::from(cx.load.request.get());
         while request.to_send > 0 {
             match connection.send(request.to_send, cx.block)? {
                 0 => break,
@@ -168,8 +169,9 @@ impl Requester {
         }
         // An echo begins before the request has ended, and takes no more of it until it is received.
         let may_come = request.to_send == 0 || cx.load.peer == Peer::Bare;
-        // Otherwise the response cannot be there yet, and its coming will be told.
-        let is_early = just_asked && request.to_send == 0 && !cx.lone;
+        // What comes after a request that went in one go will be told. After a part of one, the echo of
+        // that part may have been told of already.
+        let is_early = is_new && request.to_send == 0 && !cx.lone;
         while may_come && !is_early && request.to_receive > 0 {
             match connection.receive(request.to_receive, cx.block)? {
                 Received::Some(got) => request.to_receive -= got,
