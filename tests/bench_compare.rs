@@ -154,12 +154,12 @@ fn what_cannot_be_asked_for_is_refused_before_anything_starts() {
 fn the_schema_is_that_of_the_types() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/bench-compare.schema.json");
     let text = format!("{}\n", serde_json::to_string_pretty(&schema()).unwrap());
-    if std::env::var_os("WRITE_SCHEMAS").is_some() {
+    if std::env::var_os("BLESS").is_some() {
         fs::write(&path, &text).unwrap();
     }
     let written = fs::read_to_string(&path).unwrap();
     assert!(
         written == text,
-        "docs/bench-compare.schema.json is out of date: run this test with WRITE_SCHEMAS=1"
+        "docs/bench-compare.schema.json is out of date: run this test with BLESS=1"
     );
 }
