@@ -141,7 +141,7 @@ impl Requester {
 
     /// Sends the request and receives the response, in `crr` on a connection made for it.
     fn ask(&mut self, cx: &mut Context, mut request: Request) -> Result<Option<Next>, Failure> {
-        if cx.look() >= cx.clock().give_up {
+        if cx.now >= cx.clock().give_up {
             let what = "no response before the end";
             let failure = Failure::new(Kind::Unanswered, what);
             cx.tally(self.link.mode()).failures.count(failure);
