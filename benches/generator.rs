@@ -150,7 +150,7 @@ fn iperf3(flows: u32, seconds: u32) -> anyhow::Result<f64> {
     let seconds = seconds.to_string();
     let output = Command::new("iperf3")
         .args(["-J", "-c", "127.0.0.1", "-p", &port, "-P", &flows])
-        .args(["-t", &seconds])
+        .args(["-O", "1", "-t", &seconds])
         .output()?;
     let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     if let Some(error) = report["error"].as_str() {

@@ -386,6 +386,7 @@ fn arguments_of_a_load_that_make_no_sense_are_refused_by_name() {
         ("--mode stream --direction download --bare", "--bare"),
         ("--mode rr --request 5 --bare", "--bare"),
         ("--mode rr --hdr-log /nowhere/at/all", "--hdr-log"),
+        ("--mode rr --plot /nowhere/at/all", "--plot"),
         ("--mode rr --threads 0", "--threads"),
     ] {
         let ended = run(&format!("{to} {words}"));
@@ -427,4 +428,30 @@ fn a_failure_does_not_keep_the_report_from_being_whole() {
     let report = load(to, "--mode mix --connections 8").report();
     assert_eq!(parts(&report).len(), 4);
     assert_eq!(report["difference"], serde_json::Value::Null);
+}
+
+#[test]
+fn a_plot_of_nothing_does_not_hide_why_there_is_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let plot = directory.path().join("load.svg");
+    let log = directory.path().join("load.hlog");
+    let files = format!("--plot {} --hdr-log {}", plot.display(), log.display());
+    // A port that was free a moment ago, and of a listener that is gone.
+    let gone = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let ended = load(gone, &format!("--mode rr {files}"));
+    ended.faults(&[("refused", "direct: refused, once")]);
+}
+
+#[test]
+fn where_nobody_answers_not_every_connection_is_tried() {
+    let gone = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let ended = load(gone, "--mode idle --connections 8000");
+    let refused = ended.faults(&[("refused", "refused, ")])[0];
+    assert!((128..8000).contains(&refused), "{refused}");
 }

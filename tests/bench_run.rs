@@ -439,3 +439,36 @@ fn a_reader_that_has_seen_enough_is_no_error() {
         assert!(!ended.stderr.contains("panicked"), "{ended:?}");
     }
 }
+
+#[test]
+fn a_run_is_drawn_and_its_intervals_are_logged() {
+    let directory = tempfile::tempdir().unwrap();
+    let plot = directory.path().join("load.svg");
+    let log = directory.path().join("load.hlog");
+    let serve = Serve::start_one("");
+    let files = format!("--plot {} --hdr-log {}", plot.display(), log.display());
+    let words = "--mode rr --duration 500ms --interval 100ms";
+    let ended = run(&format!("--to {} {words} {files}", serve.address()));
+    let report = ended.faultless();
+    let svg = std::fs::read_to_string(&plot).unwrap();
+    let drawn = roxmltree::Document::parse(&svg).unwrap();
+    let lines = drawn
+        .descendants()
+        .filter(|node| node.has_tag_name("polyline"));
+    assert!(lines.count() >= 2, "latency and throughput");
+
+    use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+    let text = std::fs::read(&log).unwrap();
+    let logged: u64 = IntervalLogIterator::new(&text)
+        .filter_map(|entry| match entry.unwrap() {
+            LogEntry::Interval(interval) => Some(interval.encoded_histogram().to_owned()),
+            _ => None,
+        })
+        .map(|histogram| {
+            unmangle::metrics::FineTimes::decode(&histogram)
+                .unwrap()
+                .count()
+        })
+        .sum();
+    assert_eq!(logged, number(part(&report), "/latency/count"));
+}

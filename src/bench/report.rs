@@ -174,16 +174,22 @@ pub struct PartDifference {
     /// the first had none.
     #[serde(deserialize_with = "Option::deserialize")]
     pub throughput_ratio: Option<f64>,
-    /// The second path's percentile less the first's, in nanoseconds; it may be negative.
-    pub added_p50_ns: i64,
+    /// The second path's percentile less the first's, in nanoseconds; it may be negative. None
+    /// where one of them has no latency.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub added_p50_ns: Option<i64>,
     /// The same at 90 %.
-    pub added_p90_ns: i64,
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub added_p90_ns: Option<i64>,
     /// The same at 99 %.
-    pub added_p99_ns: i64,
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub added_p99_ns: Option<i64>,
     /// The same at 99.9 %.
-    pub added_p999_ns: i64,
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub added_p999_ns: Option<i64>,
     /// The same of the longest.
-    pub added_max_ns: i64,
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub added_max_ns: Option<i64>,
 }
 
 /// A text that is no report which this program reads.
@@ -370,9 +376,9 @@ impl Difference {
 impl PartDifference {
     fn between(first: &Part, second: &Part) -> Self {
         let added = |of: fn(&Times) -> u64| {
-            let [first, second] =
-                [first, second].map(|part| i64::try_from(of(&part.latency)).unwrap_or(i64::MAX));
-            second - first
+            let is_timed = |part: &Part| part.latency.count > 0;
+            let nanos = |part: &Part| i64::try_from(of(&part.latency)).unwrap_or(i64::MAX);
+            (is_timed(first) && is_timed(second)).then(|| nanos(second) - nanos(first))
         };
         let base = first.throughput();
         Self {
@@ -413,7 +419,7 @@ mod tests {
         };
         let difference = PartDifference::between(&part(100, 50), &part(80, 70));
         assert_eq!(difference.throughput_ratio, Some(0.8));
-        assert!((difference.added_p50_ns - 20_000).abs() < 100);
+        assert!((difference.added_p50_ns.unwrap() - 20_000).abs() < 100);
         let none = PartDifference::between(&part(0, 50), &part(80, 70));
         assert_eq!(none.throughput_ratio, None);
     }

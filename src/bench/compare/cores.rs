@@ -1,15 +1,17 @@
 //! On which cores a turn runs.
 //!
-//! A single connection gives client, relay and server little to do at the same time. Left to the scheduler they
+//! Request and response over a single connection give client, relay and server nothing to do at the same time. Left to the scheduler they
 //! wake each other now on one core and now across cores, decided anew in each turn: with requests a factor of five
-//! on the machine this was made on, and differences between relays drown in it. So with a single connection all
-//! share one core, and what is measured is the work that the way through a relay takes. Where there are many
-//! connections, all cores are busy anyway, and everything is left to the scheduler.
+//! on the machine this was made on, and differences between relays drown in it. So there all
+//! share one core, and what is measured is the work that the way through a relay takes. A stream, or
+//! many connections, keep all of them busy at once, and everything is left to the scheduler.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use clap::ValueEnum;
+use rustix::io::Errno;
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use schemars::JsonSchema;
@@ -30,7 +32,7 @@ pub enum Cores {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Placement {
-    /// With a single connection all share one core: what is measured is the work.
+    /// With requests over a single connection all share one core: what is measured is the work.
     Work,
     /// The scheduler, always: what is measured is the speed, with all its luck.
     Scheduler,
@@ -47,15 +49,19 @@ pub struct Bound {
 
 impl Bound {
     /// Puts every thread of these groups on the last core that this thread may use: interrupts are usually
-    /// served by the first. None if the kernel does not tell or there is only one.
-    pub fn to_one_core(groups: Vec<u32>) -> Option<Self> {
-        let before = sched_getaffinity(None).ok()?;
-        let last = (0..CpuSet::MAX_CPU).rev().find(|cpu| before.is_set(*cpu))?;
+    /// served by the first.
+    ///
+    /// # Errors
+    /// Whatever the kernel says; a thread that has just ended is none.
+    pub fn to_one_core(groups: Vec<u32>) -> io::Result<Self> {
+        let before = sched_getaffinity(None)?;
         let mut one = CpuSet::new();
-        one.set(last);
+        if let Some(last) = (0..CpuSet::MAX_CPU).rev().find(|cpu| before.is_set(*cpu)) {
+            one.set(last);
+        }
         let bound = Self { before, groups };
-        bound.put_on(&one);
-        Some(bound)
+        bound.put_on(&one)?;
+        Ok(bound)
     }
 
     /// Lets the thread that made this go on any core again; the groups stay.
@@ -63,22 +69,25 @@ impl Bound {
         let _ = sched_setaffinity(None, &self.before);
     }
 
-    fn put_on(&self, cores: &CpuSet) {
-        let _ = sched_setaffinity(None, cores);
+    fn put_on(&self, cores: &CpuSet) -> io::Result<()> {
+        sched_setaffinity(None, cores)?;
         for group in &self.groups {
             for (pid, _) in processes(Some(*group)) {
                 for thread in threads(&pid) {
-                    // One that has just ended needs no core.
-                    let _ = sched_setaffinity(Some(thread), cores);
+                    match sched_setaffinity(Some(thread), cores) {
+                        Ok(()) | Err(Errno::SRCH) => {}
+                        Err(error) => return Err(error.into()),
+                    }
                 }
             }
         }
+        Ok(())
     }
 }
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        self.put_on(&self.before);
+        let _ = self.put_on(&self.before);
     }
 }
 

@@ -165,7 +165,7 @@ impl Work {
     /// On which cores it runs.
     pub fn cores(self, placement: Placement) -> Cores {
         match (self, placement) {
-            (Self::Rr1 | Self::Stream1, Placement::Work) => Cores::One,
+            (Self::Rr1, Placement::Work) => Cores::One,
             _ => Cores::Any,
         }
     }

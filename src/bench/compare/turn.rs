@@ -39,7 +39,13 @@ pub fn take(
     let mut command = standing.bench_run();
     ask(&mut command, work.mode(), work.connections(), slice, warmup);
     let bound = match work.cores(plan.placement) {
-        Cores::One => Bound::to_one_core(standing.groups()),
+        Cores::One => match Bound::to_one_core(standing.groups()) {
+            Ok(bound) => Some(bound),
+            Err(error) => {
+                let what = format!("putting it on one core: {error}");
+                return Ok(Err(Failed(what)));
+            }
+        },
         Cores::Any => None,
     };
     // It inherits the core.

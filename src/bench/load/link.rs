@@ -176,6 +176,23 @@ impl Link {
         Ok(connection)
     }
 
+    /// Until when a connection that failed is left alone, if it is.
+    pub fn is_left_until(&self, now: Instant) -> Option<Instant> {
+        match self.state {
+            State::Down(from) => from.filter(|from| *from > now),
+            _ => None,
+        }
+    }
+
+    /// Retransmissions until now are not the measurement's.
+    pub fn begin_to_count(&mut self) {
+        if let State::Up(connection) = &self.state
+            && let Ok(info) = connection.info()
+        {
+            self.told = info.retransmits;
+        }
+    }
+
     /// Notes what the kernel says of the connection, the retransmissions since the last time.
     pub fn sample(&mut self, tally: &mut Tally) {
         if let State::Up(connection) = &self.state

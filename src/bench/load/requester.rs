@@ -112,6 +112,13 @@ impl Requester {
         {
             return Ok(Some(next));
         }
+        // In a closed loop the respite of a connection that failed is nobody's latency.
+        if self.schedule.is_none()
+            && !cx.is_stopped()
+            && let Some(from) = self.link.is_left_until(cx.now)
+        {
+            return Ok(Some(Next::At(from)));
+        }
         match self.due(cx) {
             Due::Now(since) => {
                 self.state = State::Asking(Request {

@@ -242,13 +242,17 @@ impl<'a> Running<'a> {
         let mut done = vec![false; self.worker.slots.len()];
         let mut next = 0;
         let mut under_way = 0;
+        let (mut made, mut failed) = (0, 0);
         let mut swept = Instant::now();
         loop {
             self.now = Instant::now();
             if self.worker.interrupted.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            while under_way < MADE_AT_ONCE && next < self.worker.slots.len() {
+            while under_way < MADE_AT_ONCE
+                && (made > 0 || failed < MADE_AT_ONCE)
+                && next < self.worker.slots.len()
+            {
                 self.queue.push_back(next);
                 under_way += 1;
                 next += 1;
@@ -259,17 +263,23 @@ impl<'a> Running<'a> {
                     continue;
                 }
                 done[slot] = match self.with(slot, Slot::prepare) {
-                    Ok(Next::Ready) => true,
+                    Ok(Next::Ready) => {
+                        made += 1;
+                        true
+                    }
                     Ok(_) => false,
                     Err(failure) => {
                         self.with(slot, |slot, cx| slot.link().fail(cx, failure));
+                        failed += 1;
                         true
                     }
                 };
                 under_way -= usize::from(done[slot]);
             }
+            // Where nobody answers, the others need not be tried.
+            let is_hopeless = made == 0 && failed >= MADE_AT_ONCE;
             if under_way == 0 {
-                if next == self.worker.slots.len() {
+                if is_hopeless || next == self.worker.slots.len() {
                     return Ok(());
                 }
                 continue;
@@ -353,7 +363,7 @@ impl<'a> Running<'a> {
         let most = match self.queue.is_empty() {
             true => timer
                 .map_or(self.until, |at| at.min(self.until))
-                .saturating_duration_since(self.now),
+                .saturating_duration_since(Instant::now()),
             false => Duration::ZERO,
         };
         match timer {
@@ -387,7 +397,12 @@ impl<'a> Running<'a> {
 
     fn mark(&mut self, mark: Mark, say: &Sender<Message>) {
         match mark {
-            Mark::Measured => self.mark_streams(false),
+            Mark::Measured => {
+                self.mark_streams(false);
+                for slot in &mut self.worker.slots {
+                    slot.link().begin_to_count();
+                }
+            }
             Mark::Interval(number) => {
                 self.mark_streams(true);
                 let sampled: Vec<usize> = (0..self.worker.slots.len().min(SAMPLED)).collect();

@@ -89,8 +89,8 @@ pub struct Args {
     #[arg(long, default_value_t = 9000, value_parser = clap::value_parser!(u32).range(1..=30_000), value_name = "N")]
     idle_sessions: u32,
 
-    /// Who decides on which cores stream1 and rr1 run: `work` puts client, relay and server on one, so that the
-    /// work is measured and not the luck of the scheduler.
+    /// Who decides on which cores rr1 runs: `work` puts client, relay and server on one, so that the work is
+    /// measured and not the luck of the scheduler.
     #[arg(long, default_value = "work")]
     cores: Placement,
 

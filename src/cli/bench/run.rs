@@ -119,6 +119,9 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
     let turns = args.turns()?;
     raise_limit();
     let mut log = args.log()?;
+    if let Some(file) = &args.plot {
+        File::create(file).map_err(|error| Usage(format!("--plot {}: {error}", file.display())))?;
+    }
     let interrupted = Arc::new(AtomicBool::new(false));
     interrupts::set(&interrupted)?;
     let progress = progress();
@@ -133,18 +136,20 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
         },
     )?;
     progress.finish_and_clear();
-    log.finish()?;
 
     let report = &findings.report;
+    let is_measured = report.paths.iter().any(|path| !path.windows.is_empty());
     if args.json {
         print(format!("{}\n", serde_json::to_string_pretty(report)?))?;
-    } else if report.paths.iter().any(|path| !path.windows.is_empty()) {
+    } else if is_measured {
         print(table::render(report))?;
     }
-    if let Some(file) = &args.plot {
+    // The report first: what cannot be written must not take it along.
+    let went_wrong = tell(&findings, &load);
+    log.finish()?;
+    if let Some(file) = args.plot.as_ref().filter(|_| is_measured) {
         merge::draw(report, file)?;
     }
-    let went_wrong = tell(&findings, &load);
     Ok(match interrupted.load(Ordering::Relaxed) {
         true => ExitCode::from(130),
         false => ExitCode::from(u8::from(went_wrong)),

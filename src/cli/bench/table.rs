@@ -188,11 +188,10 @@ fn generator(path: &PathReport) -> String {
 fn costs(difference: &Difference, first: &PathReport, second: &PathReport) -> String {
     let title = format!("{} beside {}", second.name, first.name);
     let mut table = plain_table([&*title, "throughput", "p50", "p90", "p99", "p99.9", "max"]);
-    for (at, part) in difference.parts.iter().enumerate() {
+    for part in &difference.parts {
         let ratio = part.throughput_ratio;
         let ratio = ratio.map_or("-".to_owned(), |ratio| format!("x {ratio:.3}"));
         let mut cells = vec![part.mode.to_string(), ratio];
-        let timed = |path: &PathReport| path.parts.get(at).is_some_and(|p| p.latency.count > 0);
         let added = [
             part.added_p50_ns,
             part.added_p90_ns,
@@ -200,10 +199,7 @@ fn costs(difference: &Difference, first: &PathReport, second: &PathReport) -> St
             part.added_p999_ns,
             part.added_max_ns,
         ];
-        cells.extend(added.map(|nanos| match timed(first) && timed(second) {
-            true => signed(nanos),
-            false => "-".to_owned(),
-        }));
+        cells.extend(added.map(|nanos| nanos.map_or("-".to_owned(), signed)));
         table.add_row(cells);
     }
     format!("{}\n", aligned(table))

@@ -67,7 +67,7 @@ fn terms(terms: &Terms) -> String {
          {}\n",
         method(*rounds),
         match placement {
-            Placement::Work => "stream1 and rr1: client, relay and server on one core",
+            Placement::Work => "rr1: client, relay and server on one core",
             Placement::Scheduler => "cores: left to the scheduler",
         }
     )
