@@ -251,7 +251,12 @@ fn expect_turns(report: &Value, turns: usize) {
         assert_eq!(difference["mode"], first["mode"]);
         let ratio = throughput(second) / throughput(first);
         assert!((difference["throughput_ratio"].as_f64().unwrap() - ratio).abs() < 1e-6);
+        let is_timed = [first, second].map(|part| number(part, "/latency/count") > 0) == [true; 2];
         for name in ["p50", "p90", "p99", "p999", "max"] {
+            if !is_timed {
+                assert!(difference[format!("added_{name}_ns")].is_null());
+                continue;
+            }
             let [first, second] =
                 [first, second].map(|part| number(part, &format!("/latency/{name}_ns")) as i64);
             assert_eq!(difference[format!("added_{name}_ns")], second - first);
