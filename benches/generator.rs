@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{sched_getaffinity, sched_setaffinity};
+use unmangle::bench::compare::cores::last_of;
 use unmangle::bench::report::Report;
 
 const UNMANGLE: &str = env!("CARGO_BIN_EXE_unmangle");
@@ -90,15 +91,6 @@ fn main() -> anyhow::Result<()> {
         median(costs)
     );
     Ok(())
-}
-
-/// One core of these: the last, as interrupts are usually served by the first.
-fn last_of(cores: &CpuSet) -> CpuSet {
-    let mut one = CpuSet::new();
-    if let Some(last) = (0..CpuSet::MAX_CPU).rev().find(|core| cores.is_set(*core)) {
-        one.set(last);
-    }
-    one
 }
 
 fn tell(what: &str, ours: Vec<f64>, peer: &str, theirs: Vec<f64>) {

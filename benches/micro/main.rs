@@ -29,7 +29,8 @@ mod times;
 use std::time::Duration;
 
 use criterion::Criterion;
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{sched_getaffinity, sched_setaffinity};
+use unmangle::bench::compare::cores::last_of;
 
 fn main() {
     stay_on_one_processor();
@@ -49,9 +50,5 @@ fn main() {
 /// Threads started from here on inherit it.
 fn stay_on_one_processor() {
     let allowed = sched_getaffinity(None).unwrap();
-    // The first one is where a small machine has its interrupts.
-    let last = (0..CpuSet::MAX_CPU).rfind(|cpu| allowed.is_set(*cpu));
-    let mut one = CpuSet::new();
-    one.set(last.unwrap());
-    sched_setaffinity(None, &one).unwrap();
+    sched_setaffinity(None, &last_of(&allowed)).unwrap();
 }

@@ -9,6 +9,7 @@
 //! The load is no asynchronous program: a timer of tokio ticks in milliseconds, and a schedule wants
 //! microseconds; a ping-pong over one connection wants to wait in `recv` itself.
 
+pub mod block;
 pub mod compare;
 pub mod failure;
 pub mod hdr_log;

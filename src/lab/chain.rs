@@ -10,11 +10,10 @@
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::process::Command;
 
 use crate::lab::error::Result;
 use crate::lab::ground::Ground;
-use crate::lab::host::{Host, output};
+use crate::lab::host::Host;
 use crate::lab::joined::Span;
 use crate::lab::topology::{FIREWALL_DEVICE, LONG_DEVICE, Role};
 
@@ -63,10 +62,7 @@ impl Chain {
         let hosts = ROLES.map(|role| Host::new(ground.id(), role));
         let chain = Self { hosts, ground };
         for host in &chain.hosts {
-            let mut add = Command::new("ip");
-            output(add.args(["netns", "add", host.netns()]), "")?;
-            host.run("ip", &["link", "set", "lo", "up"])?;
-            host.set(&host.role().settings())?;
+            host.make()?;
             host.set(&SETTINGS)?;
         }
         let devices = [NEAR_DEVICE, FIREWALL_DEVICE, LONG_DEVICE];

@@ -35,6 +35,14 @@ impl Host {
         &self.netns
     }
 
+    /// Makes its namespace, with the settings of its role.
+    pub(crate) fn make(&self) -> Result<()> {
+        let mut add = Command::new("ip");
+        output(add.args(["netns", "add", &self.netns]), "")?;
+        self.run("ip", &["link", "set", "lo", "up"])?;
+        self.set(&self.role.settings())
+    }
+
     /// A command that will run on this host. The child becomes the program itself, so its process
     /// id is the program's; it dies with the thread that spawns it.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {

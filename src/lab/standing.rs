@@ -8,7 +8,7 @@ use crate::lab::builder::Builder;
 use crate::lab::error::Result;
 use crate::lab::firewall::{Counts, TABLE, conntrack_invalid, ruleset};
 use crate::lab::ground::Ground;
-use crate::lab::host::{Host, output};
+use crate::lab::host::Host;
 use crate::lab::joined::{Joined, Span, WireReport, take_up};
 use crate::lab::matrix::{Case, Remedy, Strict};
 use crate::lab::payload::Payload;
@@ -66,13 +66,7 @@ impl Lab {
 
     /// Makes the namespaces.
     pub(crate) fn make_hosts(&self) -> Result<()> {
-        for host in &self.hosts {
-            let mut add = Command::new("ip");
-            output(add.args(["netns", "add", host.netns()]), "")?;
-            host.run("ip", &["link", "set", "lo", "up"])?;
-            host.set(&host.role().settings())?;
-        }
-        Ok(())
+        self.hosts.iter().try_for_each(Host::make)
     }
 
     pub(crate) fn start_sshd(&mut self, role: Role) -> Result<()> {

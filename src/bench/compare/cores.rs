@@ -1,10 +1,10 @@
 //! On which cores a turn runs.
 //!
-//! Request and response over a single connection give client, relay and server nothing to do at the same time. Left to the scheduler they
-//! wake each other now on one core and now across cores, decided anew in each turn: with requests a factor of five
-//! on the machine this was made on, and differences between relays drown in it. So there all
-//! share one core, and what is measured is the work that the way through a relay takes. A stream, or
-//! many connections, keep all of them busy at once, and everything is left to the scheduler.
+//! Request and response over a single connection give client, relay and server nothing to do at the same time.
+//! Left to the scheduler they wake each other now on one core and now across cores, decided anew in each turn: with
+//! requests a factor of five on the machine this was made on, and differences between relays drown in it. So there
+//! all share one core, and what is measured is the work that the way through a relay takes. A stream, or many
+//! connections, keep all of them busy at once, and everything is left to the scheduler.
 
 use std::fs;
 use std::io;
@@ -48,17 +48,13 @@ pub struct Bound {
 // === impl Bound ===
 
 impl Bound {
-    /// Puts every thread of these groups on the last core that this thread may use: interrupts are usually
-    /// served by the first.
+    /// Puts every thread of these groups on the last core that this thread may use.
     ///
     /// # Errors
     /// Whatever the kernel says; a thread that has just ended is none.
     pub fn to_one_core(groups: Vec<u32>) -> io::Result<Self> {
         let before = sched_getaffinity(None)?;
-        let mut one = CpuSet::new();
-        if let Some(last) = (0..CpuSet::MAX_CPU).rev().find(|cpu| before.is_set(*cpu)) {
-            one.set(last);
-        }
+        let one = last_of(&before);
         let bound = Self { before, groups };
         bound.put_on(&one)?;
         Ok(bound)
@@ -89,6 +85,15 @@ impl Drop for Bound {
     fn drop(&mut self) {
         let _ = self.put_on(&self.before);
     }
+}
+
+/// The last of these cores: interrupts are usually served by the first.
+pub fn last_of(cores: &CpuSet) -> CpuSet {
+    let mut one = CpuSet::new();
+    if let Some(last) = (0..CpuSet::MAX_CPU).rfind(|core| cores.is_set(*core)) {
+        one.set(last);
+    }
+    one
 }
 
 /// The threads of a process.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::bench::block::SENT_AT_ONCE;
 use crate::bench::failure::{Failure, Kind};
 use crate::bench::hello::{ANSWER, Answer, HELLO, Hello};
 use crate::bench::pattern;
@@ -15,19 +16,6 @@ use crate::sys::tcp_info::{TcpInfo, tcp_info};
 
 /// How long a call waits for the only connection of a thread before the thread looks at the clock.
 pub(super) const GLANCE: Duration = Duration::from_millis(20);
-
-/// How much one call sends: it stays in the processor's second cache.
-const SENT_AT_ONCE: usize = 128 << 10;
-
-/// How much one call receives.
-const RECEIVED_AT_ONCE: usize = 1 << 20;
-
-/// What a thread sends from and receives into, one for all its connections.
-pub(super) fn block() -> Vec<u8> {
-    let mut block = vec![0; HELLO + RECEIVED_AT_ONCE];
-    pattern::fill(0, 0, &mut block[..HELLO + SENT_AT_ONCE]);
-    block
-}
 
 /// A connection that is being made, or was.
 #[derive(Debug)]

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use super::boundary::{Boundary, Mark};
 use super::clock::Clock;
-use super::connection::block;
 use super::link::Link;
 use super::requester::Requester;
 use super::stream::Stream;
+use crate::bench::block::block;
 use crate::bench::failure::{Failure, Failures};
+use crate::bench::hello::HELLO;
 use crate::bench::poller::{Interest, Poller, Told};
 use crate::bench::tally::{Tallies, Tally};
 use crate::bench::work::{Load, Mode};
@@ -206,7 +207,7 @@ impl<'a> Running<'a> {
         Ok(Self {
             poller,
             tallies: Tallies::of(worker.load.mode),
-            block: block(),
+            block: block(HELLO),
             clock: None,
             now,
             until: now,

@@ -7,16 +7,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
+use crate::bench::block::{RECEIVED_AT_ONCE, SENT_AT_ONCE};
 use crate::bench::hello::{ANSWER, Answer, HELLO, Hello, NoHello};
 use crate::bench::pattern;
 use crate::bench::work::{Direction, Mode};
 
 /// How often a connection receives or sends before others have their turn.
 const TURN: usize = 4;
-/// How much one call sends.
-const SENT_AT_ONCE: usize = 128 << 10;
-/// How much one call receives where it is thrown away.
-const RECEIVED_AT_ONCE: usize = 1 << 20;
 
 /// One connection.
 #[derive(Debug)]
@@ -107,13 +104,6 @@ impl Served {
             told_of_room: false,
             ended: false,
         })
-    }
-
-    /// A block as [`Lent`] wants it.
-    pub fn block() -> Vec<u8> {
-        let mut block = vec![0; RECEIVED_AT_ONCE + ANSWER];
-        pattern::fill(0, 0, &mut block[..ANSWER + SENT_AT_ONCE]);
-        block
     }
 
     /// Payload received and sent so far.

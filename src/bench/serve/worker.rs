@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use super::inbox::Inboxes;
 use super::served::{Lent, Served, Step, Trouble};
 use super::{Serve, Stall, Totals};
+use crate::bench::block::block;
+use crate::bench::hello::ANSWER;
 use crate::bench::poller::{Interest, Poller};
 
 /// How often a thread that has nothing to do looks whether it is to end.
@@ -58,7 +60,7 @@ impl Worker<'_> {
             served: Vec::new(),
             free: Vec::new(),
             queue: VecDeque::new(),
-            block: Served::block(),
+            block: block(ANSWER),
             totals: Totals::default(),
             stalls: 0,
         };
