@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
+use rustix::process::{Resource, getrlimit};
 
 use crate::bench::compare::candidate::{Candidate, Kind, named};
 use crate::bench::compare::conduct::{Conductor, Step};
@@ -212,7 +213,7 @@ fn compare(args: Args) -> anyhow::Result<ExitCode> {
 fn read(path: &Path) -> anyhow::Result<Comparison> {
     let complaint = |error: String| Usage(format!("--from {}: {error}", path.display()));
     let text = fs::read(path).map_err(|error| complaint(error.to_string()))?;
-    Ok(serde_json::from_slice(&text).map_err(|error| complaint(error.to_string()))?)
+    Ok(Comparison::parse(&text).map_err(|error| complaint(error.to_string()))?)
 }
 
 /// Where it is drawn.
@@ -269,6 +270,7 @@ fn plan(args: &Args) -> (Plan, Vec<Absent>) {
         slice: args.slice,
         warmup: args.warmup,
         idle_sessions: args.idle_sessions,
+        descriptors: getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX),
         placement: args.cores,
         seed: args.seed,
     };
