@@ -12,7 +12,7 @@ use crate::bench::compare::cores::{Cores, Placement};
 use crate::bench::work::Mode;
 
 /// What a turn takes beside load and warm-up: starting the generator, its connections, its report.
-const AROUND_A_TURN: Duration = Duration::from_millis(120);
+const AROUND_A_TURN: Duration = Duration::from_millis(30);
 /// The same for the hosts of one candidate, up and down.
 const AROUND_A_CANDIDATE: Duration = Duration::from_millis(1500);
 /// What the idle sessions of one candidate take.

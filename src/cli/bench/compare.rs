@@ -75,15 +75,15 @@ pub struct Args {
     rounds: u32,
 
     /// How many turns each candidate has in a round with each work.
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "N")]
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "N")]
     slices: u32,
 
     /// How long a turn is measured, from 100ms to 1m.
-    #[arg(long, default_value = "300ms", value_parser = slice, value_name = "TIME")]
+    #[arg(long, default_value = "150ms", value_parser = slice, value_name = "TIME")]
     slice: Duration,
 
     /// How long the load runs before that, from 0s to 1m.
-    #[arg(long, default_value = "100ms", value_parser = warmup, value_name = "TIME")]
+    #[arg(long, default_value = "50ms", value_parser = warmup, value_name = "TIME")]
     warmup: Duration,
 
     /// How many idle sessions those get who can hold them.
