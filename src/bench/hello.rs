@@ -1,8 +1,13 @@
-//! How a connection begins: what the client wants of `unmangle bench serve`, and what that answers.
+//! How a connection begins: what the client wants of `unmangle bench serve`, and what that answers. And how a
+//! stream ends.
 //!
 //! A hello is 32 bytes, big endian: `unmangle`, version, mode, direction, flags (1: verify), request
 //! size, response size, the seed of the pattern, 4 zeros. Payload may follow in the same segment. The
 //! answer is 8 bytes: `unma`, version, status, 2 zeros; the server's payload follows it.
+//!
+//! A stream ends when the client says that it sends no more. Then the server stops sending, too, and says last
+//! in 24 bytes what it had: `the end.`, payload received, payload sent. So both ends know whether the way
+//! between them has lost some of it, or cut it off.
 
 use crate::bench::work::{Direction, Mode};
 
@@ -10,11 +15,12 @@ use crate::bench::work::{Direction, Mode};
 pub const HELLO: usize = 32;
 /// Bytes of an answer.
 pub const ANSWER: usize = 8;
-/// Bytes of the count that ends an upload: what the server received, big endian.
-pub const TRAILER: usize = 8;
+/// Bytes of what ends a stream.
+pub const TRAILER: usize = 24;
 
 const MAGIC: &[u8; 8] = b"unmangle";
-const VERSION: u8 = 1;
+const END: &[u8; 8] = b"the end.";
+const VERSION: u8 = 2;
 const VERIFY: u8 = 1;
 
 /// What a client wants.
@@ -43,6 +49,15 @@ pub enum Answer {
     WrongMode,
     /// It is of another version.
     OtherVersion,
+}
+
+/// What the server had of a stream, in bytes of payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trailer {
+    /// What it received.
+    pub received: u64,
+    /// What it sent.
+    pub sent: u64,
 }
 
 /// Why bytes are no hello.
@@ -136,6 +151,28 @@ impl Answer {
     }
 }
 
+// === impl Trailer ===
+
+impl Trailer {
+    /// As bytes.
+    pub fn encode(self) -> [u8; TRAILER] {
+        let mut bytes = [0; TRAILER];
+        bytes[..8].copy_from_slice(END);
+        bytes[8..16].copy_from_slice(&self.received.to_be_bytes());
+        bytes[16..].copy_from_slice(&self.sent.to_be_bytes());
+        bytes
+    }
+
+    /// Reads one; `None` if it is none.
+    pub fn decode(bytes: &[u8; TRAILER]) -> Option<Self> {
+        let count = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
+        (&bytes[..8] == END).then(|| Self {
+            received: count(8),
+            sent: count(16),
+        })
+    }
+}
+
 fn code<T: PartialEq>(codes: &[(T, u8)], meant: T) -> u8 {
     codes
         .iter()
@@ -192,6 +229,16 @@ mod tests {
             assert_eq!(Answer::decode(&answer.encode()), Some(answer));
         }
         assert_eq!(Answer::decode(b"SSH-2.0-"), None);
+    }
+
+    #[test]
+    fn a_trailer_is_read_as_it_was_written_and_payload_is_none() {
+        let trailer = Trailer {
+            received: 1 << 40,
+            sent: 77,
+        };
+        assert_eq!(Trailer::decode(&trailer.encode()), Some(trailer));
+        assert_eq!(Trailer::decode(&[0; TRAILER]), None);
     }
 
     proptest! {

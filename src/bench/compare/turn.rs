@@ -179,6 +179,7 @@ mod tests {
                     to: 10.5,
                 }],
                 elapsed_s: 0.5,
+                common_s: 0.5,
                 generator_cpu_s: 0.1,
                 parts,
             }],

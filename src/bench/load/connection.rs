@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::bench::block::SENT_AT_ONCE;
 use crate::bench::failure::{Failure, Kind};
-use crate::bench::hello::{ANSWER, Answer, HELLO, Hello};
+use crate::bench::hello::{ANSWER, Answer, HELLO, Hello, TRAILER, Trailer};
 use crate::bench::pattern;
 use crate::sys::tcp_info::{TcpInfo, tcp_info};
 
@@ -23,11 +23,15 @@ pub(super) struct Connection {
     socket: Socket,
     /// What of the hello is yet to be sent; empty for a bare peer.
     hello: Vec<u8>,
+    /// What the kernel counts as acknowledged and is no payload: the SYN, and the hello.
+    no_payload: u64,
     /// What of the answer has arrived; full for a bare peer.
     answer: Vec<u8>,
     /// Payload sent and received.
     sent: u64,
     received: u64,
+    /// The last bytes of a stream that has said its last: what may be the trailer.
+    last: Vec<u8>,
     /// The seed of the pattern where payload is verified.
     verified: Option<u64>,
     made: Made,
@@ -69,12 +73,14 @@ impl Connection {
         Ok(Self {
             socket,
             hello: hello.map_or_else(Vec::new, |hello| hello.encode().to_vec()),
+            no_payload: 1 + hello.map_or(0, |_| HELLO as u64),
             answer: match hello {
                 Some(_) => Vec::with_capacity(ANSWER),
                 None => vec![0; ANSWER],
             },
             sent: 0,
             received: 0,
+            last: Vec::new(),
             verified,
             made,
             ended: false,
@@ -160,17 +166,50 @@ impl Connection {
             self.answer.extend_from_slice(answer);
             self.judge_answer()?;
         }
+        self.take(payload)?;
+        let brought = payload.len() as u64;
+        Ok(match got == length || self.ended {
+            true => Received::Some(brought),
+            false => Received::All(brought),
+        })
+    }
+
+    /// Takes what comes after we have said that we send no more. What may be the trailer is kept back, and is it
+    /// if nothing follows.
+    pub fn receive_rest(&mut self, block: &mut [u8]) -> Result<Received, Failure> {
+        let kept = self.last.len();
+        block[..kept].copy_from_slice(&self.last);
+        let got = match recv(&self.socket, &mut block[kept..], RecvFlags::empty()) {
+            Ok((_, 0)) => return Ok(Received::End),
+            Ok((_, got)) => got,
+            Err(error) => return none_if_waiting(error).map(Received::All),
+        };
+        let is_full = kept + got == block.len();
+        let brought = (kept + got).saturating_sub(TRAILER);
+        let (payload, last) = block[..kept + got].split_at(brought);
+        self.take(payload)?;
+        self.last = last.to_vec();
+        Ok(match is_full || self.ended {
+            true => Received::Some(brought as u64),
+            false => Received::All(brought as u64),
+        })
+    }
+
+    /// What the server has said last.
+    pub fn trailer(&self) -> Option<Trailer> {
+        let last = <&[u8; TRAILER]>::try_from(self.last.as_slice()).ok()?;
+        Trailer::decode(last)
+    }
+
+    /// Counts payload that has arrived, and compares it if that is wanted.
+    fn take(&mut self, payload: &[u8]) -> Result<(), Failure> {
         if let Some(seed) = self.verified {
             pattern::check(seed, self.received, payload).map_err(|at| {
                 Failure::new(Kind::Corrupt, format!("wrong payload near byte {at}"))
             })?;
         }
-        let brought = payload.len() as u64;
-        self.received += brought;
-        Ok(match got == length || self.ended {
-            true => Received::Some(brought),
-            false => Received::All(brought),
-        })
+        self.received += payload.len() as u64;
+        Ok(())
     }
 
     /// Whether the answer, once it is there, is a welcome.
@@ -199,19 +238,6 @@ impl Connection {
         Err(Failure::new(kind, what))
     }
 
-    /// Receives the count that the server sends when all has arrived; `None` until it is there.
-    pub fn receive_trailer<const LENGTH: usize>(
-        &mut self,
-    ) -> Result<Option<[u8; LENGTH]>, Failure> {
-        let mut trailer = [0; LENGTH];
-        // Eight bytes that one call has sent are not torn apart, but nobody promises that.
-        match recv(&self.socket, &mut trailer, RecvFlags::PEEK) {
-            Ok((_, 0)) => Err(closed_early()),
-            Ok((_, got)) => Ok((got == LENGTH).then_some(trailer)),
-            Err(error) => none_if_waiting(error).map(|_| None),
-        }
-    }
-
     /// Says that no more is sent.
     pub fn finish(&self) -> Result<(), Failure> {
         Ok(shutdown(&self.socket, Shutdown::Write).map_err(io::Error::from)?)
@@ -226,6 +252,16 @@ impl Connection {
     /// Payload sent so far.
     pub fn sent(&self) -> u64 {
         self.sent
+    }
+
+    /// Payload received so far.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Payload that the next kernel on the way has acknowledged.
+    pub fn acknowledged(&self) -> io::Result<u64> {
+        Ok(self.info()?.acknowledged.saturating_sub(self.no_payload))
     }
 
     /// What the kernel knows of it.

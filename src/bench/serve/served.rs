@@ -8,19 +8,21 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
 use crate::bench::block::{RECEIVED_AT_ONCE, SENT_AT_ONCE};
-use crate::bench::hello::{ANSWER, Answer, HELLO, Hello, NoHello};
+use crate::bench::hello::{ANSWER, Answer, HELLO, Hello, NoHello, TRAILER, Trailer};
 use crate::bench::pattern;
-use crate::bench::work::{Direction, Mode};
+use crate::bench::work::Mode;
 
 /// How often a connection receives or sends before others have their turn.
 const TURN: usize = 4;
+/// How much goes out before any payload at most.
+pub(super) const AHEAD: usize = ANSWER + TRAILER;
 
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Served {
     socket: TcpStream,
     state: State,
-    /// What goes out before any payload: the answer, or the count that ends an upload.
+    /// What goes out before any payload, or after all of it: the answer, and what ends a stream.
     ahead: Vec<u8>,
     /// Payload received, and sent.
     received: u64,
@@ -180,7 +182,7 @@ impl Served {
         let length = usize::try_from(owed)
             .unwrap_or(usize::MAX)
             .min(SENT_AT_ONCE);
-        let bytes = &mut lent.block[ANSWER - ahead..ANSWER + length];
+        let bytes = &mut lent.block[AHEAD - ahead..AHEAD + length];
         bytes[..ahead].copy_from_slice(&self.ahead);
         if let Some(seed) = self.verified() {
             pattern::fill(seed, self.sent, &mut bytes[ahead..]);
@@ -272,8 +274,12 @@ impl Served {
     /// The client sends no more.
     fn end(&mut self) -> Step {
         match &self.state {
-            State::Streaming(hello) if hello.direction == Direction::Upload => {
-                self.ahead.extend(self.received.to_be_bytes());
+            State::Streaming(_) => {
+                let trailer = Trailer {
+                    received: self.received,
+                    sent: self.sent,
+                };
+                self.ahead.extend(trailer.encode());
                 self.state = State::Leaving;
                 Step::Again
             }
