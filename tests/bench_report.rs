@@ -12,7 +12,7 @@ use unmangle::bench::report::{
     Difference, FORMAT, LoadTold, Loop, Part, PathReport, Point, Report, Window,
 };
 use unmangle::bench::tally::{Interval, Tallies, Tally};
-use unmangle::bench::work::{Direction, Mode, Peer};
+use unmangle::bench::work::{Direction, Mode, Payload, Peer};
 
 const UNMANGLE: &str = env!("CARGO_BIN_EXE_unmangle");
 const SCHEMA: &str = "docs/bench-report.schema.json";
@@ -100,7 +100,7 @@ fn report(mode: Mode, pace: Loop, paths: Vec<PathReport>) -> Report {
             response: 64,
             direction: Direction::Upload,
             peer: Peer::Serve,
-            verify: true,
+            payload: Payload::Verified,
         },
         paths,
         difference,

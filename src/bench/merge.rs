@@ -181,7 +181,7 @@ fn facts(report: &Report) -> [(&'static str, String); 10] {
         ("load.response", json(&load.response)),
         ("load.direction", json(&load.direction)),
         ("load.peer", json(&load.peer)),
-        ("load.verify", json(&load.verify)),
+        ("load.payload", json(&load.payload)),
         ("the name of the paths", json(&names)),
         ("the mode of the parts", json(&parts)),
     ]

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bench::failure::Kind;
 use crate::bench::tally::{Interval, Tally};
-use crate::bench::work::{Direction, Load, Mode, Pace, Peer};
+use crate::bench::work::{Direction, Load, Mode, Pace, Payload, Peer};
 use times::nanos;
 
 /// The version of the format.
@@ -63,8 +63,8 @@ pub struct LoadTold {
     pub direction: Direction,
     /// What the other end was.
     pub peer: Peer,
-    /// Whether every byte that arrived was compared.
-    pub verify: bool,
+    /// What became of payload that arrived.
+    pub payload: Payload,
 }
 
 /// Whether requests waited for responses.
@@ -264,7 +264,7 @@ impl From<&Load> for LoadTold {
             response: load.response.get(),
             direction: load.direction,
             peer: load.peer,
-            verify: load.verify,
+            payload: load.payload,
         }
     }
 }

@@ -35,6 +35,8 @@ pub fn take(
     let (slice, warmup) = (plan.slice, plan.warmup);
     let mut command = standing.bench_run();
     ask(&mut command, work.mode(), work.connections(), slice, warmup);
+    // As real receivers do: a direct path whose receiver costs nothing is nobody's path.
+    command.arg("--read");
     let bound = match work.cores(plan.placement) {
         Cores::One => match Bound::to_one_core(standing.processes()) {
             Ok(bound) => Some(bound),
@@ -147,7 +149,7 @@ mod tests {
     use crate::bench::failure::Kind;
     use crate::bench::report::{FORMAT, LoadTold, PathReport, Window};
     use crate::bench::tally::Tally;
-    use crate::bench::work::{Direction, Load, Pace, Peer};
+    use crate::bench::work::{Direction, Load, Pace, Payload, Peer};
 
     /// Half a second from 10.0 on, with what each kind of connection did.
     fn report(mode: Mode, parts: Vec<Part>) -> Report {
@@ -164,7 +166,7 @@ mod tests {
             response: one,
             direction: Direction::Download,
             peer: Peer::Serve,
-            verify: false,
+            payload: Payload::Read,
             connect_timeout: PATIENCE,
             grace: PATIENCE,
         };

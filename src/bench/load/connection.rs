@@ -8,10 +8,11 @@ use std::time::Duration;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::bench::block::SENT_AT_ONCE;
+use crate::bench::block::{READ_AT_ONCE, RECEIVED_AT_ONCE, SENT_AT_ONCE};
 use crate::bench::failure::{Failure, Kind};
 use crate::bench::hello::{ANSWER, Answer, HELLO, Hello, TRAILER, Trailer};
 use crate::bench::pattern;
+use crate::bench::work::Payload;
 use crate::sys::tcp_info::{TcpInfo, tcp_info};
 
 /// How long a call waits for the only connection of a thread before the thread looks at the clock.
@@ -32,8 +33,9 @@ pub(super) struct Connection {
     received: u64,
     /// The last bytes of a stream that has said its last: what may be the trailer.
     last: Vec<u8>,
-    /// The seed of the pattern where payload is verified.
-    verified: Option<u64>,
+    payload: Payload,
+    /// The seed of its pattern.
+    seed: u64,
     made: Made,
     /// Whether the end is known to be behind what there is to read.
     ended: bool,
@@ -61,7 +63,12 @@ pub(super) enum Received {
 
 impl Connection {
     /// Begins to connect. With no hello the other end is taken for a bare server.
-    pub fn begin(to: SocketAddr, hello: Option<Hello>, verified: Option<u64>) -> io::Result<Self> {
+    pub fn begin(
+        to: SocketAddr,
+        hello: Option<Hello>,
+        payload: Payload,
+        seed: u64,
+    ) -> io::Result<Self> {
         let kind = Type::STREAM.nonblocking();
         let socket = Socket::new(Domain::for_address(to), kind, Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
@@ -81,7 +88,8 @@ impl Connection {
             sent: 0,
             received: 0,
             last: Vec::new(),
-            verified,
+            payload,
+            seed,
             made,
             ended: false,
         })
@@ -124,8 +132,8 @@ impl Connection {
             return Ok(0);
         }
         bytes[..ahead].copy_from_slice(&self.hello);
-        if let Some(seed) = self.verified {
-            pattern::fill(seed, self.sent, &mut bytes[ahead..]);
+        if self.payload == Payload::Verified {
+            pattern::fill(self.seed, self.sent, &mut bytes[ahead..]);
         }
         let went = match send(&self.socket, bytes, SendFlags::NOSIGNAL) {
             Ok(went) => went,
@@ -143,8 +151,8 @@ impl Connection {
         self.hello.is_empty() && self.answer.len() == ANSWER
     }
 
-    /// Receives the answer, if it has not come, and payload of up to `want` bytes; what is not verified is
-    /// thrown away unread (`MSG_TRUNC`, tcp(7)).
+    /// Receives the answer, if it has not come, and payload of up to `want` bytes; what is to
+    /// be discarded is thrown away unread.
     pub fn receive(&mut self, want: u64, block: &mut [u8]) -> Result<Received, Failure> {
         let missing = ANSWER - self.answer.len();
         let length = usize::try_from(want).unwrap_or(usize::MAX);
@@ -152,10 +160,11 @@ impl Connection {
         if length == 0 {
             return Ok(Received::All(0));
         }
-        let flags = match (missing, self.verified) {
-            (0, None) => RecvFlags::TRUNC,
-            _ => RecvFlags::empty(),
+        let (flags, most) = match (missing, self.payload) {
+            (0, Payload::Discarded) => (RecvFlags::TRUNC, RECEIVED_AT_ONCE),
+            _ => (RecvFlags::empty(), READ_AT_ONCE),
         };
+        let length = length.min(most);
         let got = match recv(&self.socket, &mut block[..length], flags) {
             Ok((_, 0)) => return Ok(Received::End),
             Ok((_, got)) => got,
@@ -203,8 +212,8 @@ impl Connection {
 
     /// Counts payload that has arrived, and compares it if that is wanted.
     fn take(&mut self, payload: &[u8]) -> Result<(), Failure> {
-        if let Some(seed) = self.verified {
-            pattern::check(seed, self.received, payload).map_err(|at| {
+        if self.payload == Payload::Verified {
+            pattern::check(self.seed, self.received, payload).map_err(|at| {
                 Failure::new(Kind::Corrupt, format!("wrong payload near byte {at}"))
             })?;
         }

@@ -133,7 +133,7 @@ fn slots(load: &Load) -> Vec<Vec<Slot>> {
         let hello = (load.peer == Peer::Serve).then_some(Hello {
             mode,
             direction: load.direction,
-            verify: load.verify,
+            payload: load.payload,
             request: load.request.get(),
             response: load.response.get(),
             seed: 0,

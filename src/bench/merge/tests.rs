@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::*;
 use crate::bench::failure::Kind;
 use crate::bench::report::LoadTold;
-use crate::bench::work::{Direction, Load, Mode, Pace, Peer};
+use crate::bench::work::{Direction, Load, Mode, Pace, Payload, Peer};
 
 fn load(mode: Mode, pace: Pace) -> Load {
     let one = |n| NonZeroU32::new(n).unwrap();
@@ -20,7 +20,7 @@ fn load(mode: Mode, pace: Pace) -> Load {
         response: one(64),
         direction: Direction::Upload,
         peer: Peer::Serve,
-        verify: false,
+        payload: Payload::Discarded,
         connect_timeout: Duration::from_secs(5),
         grace: Duration::from_secs(1),
     }

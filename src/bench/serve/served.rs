@@ -7,10 +7,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
-use crate::bench::block::{RECEIVED_AT_ONCE, SENT_AT_ONCE};
+use crate::bench::block::{READ_AT_ONCE, RECEIVED_AT_ONCE, SENT_AT_ONCE};
 use crate::bench::hello::{ANSWER, Answer, HELLO, Hello, NoHello, TRAILER, Trailer};
 use crate::bench::pattern;
-use crate::bench::work::Mode;
+use crate::bench::work::{Mode, Payload};
 
 /// How often a connection receives or sends before others have their turn.
 const TURN: usize = 4;
@@ -206,12 +206,12 @@ impl Served {
 
     fn receive(&mut self, lent: &mut Lent) -> Result<Arrived, Trouble> {
         let discards = match &self.state {
-            State::Streaming(hello) => !hello.verify,
+            State::Streaming(hello) => hello.payload == Payload::Discarded,
             _ => false,
         };
         let (flags, length) = match discards {
             true => (RecvFlags::TRUNC, RECEIVED_AT_ONCE),
-            false => (RecvFlags::empty(), SENT_AT_ONCE),
+            false => (RecvFlags::empty(), READ_AT_ONCE),
         };
         let got = match recv(&self.socket, &mut lent.block[..length], flags) {
             Ok((_, 0)) => return Ok(Arrived::End),
@@ -289,7 +289,9 @@ impl Served {
 
     fn verified(&self) -> Option<u64> {
         match &self.state {
-            State::Answering { hello, .. } | State::Streaming(hello) if hello.verify => {
+            State::Answering { hello, .. } | State::Streaming(hello)
+                if hello.payload == Payload::Verified =>
+            {
                 Some(hello.seed)
             }
             _ => None,

@@ -18,7 +18,7 @@ use crate::bench::failure::Kind;
 use crate::bench::hdr_log::HdrLog;
 use crate::bench::paths::{DIRECT, Findings, Path, VIA, measure};
 use crate::bench::tally::Interval;
-use crate::bench::work::{Direction, Load, Mode, Pace, Peer};
+use crate::bench::work::{Direction, Load, Mode, Pace, Payload, Peer};
 use crate::cli::descriptors::raise_limit;
 use crate::cli::output::print;
 use crate::cli::{Usage, interrupts};
@@ -72,6 +72,10 @@ pub(super) struct Args {
     /// that discards for a stream.
     #[arg(long)]
     bare: bool,
+    /// Read what arrives in a stream into memory, as a real receiver does. Otherwise the kernel discards it, so that
+    /// the ends cost little.
+    #[arg(long, conflicts_with = "verify")]
+    read: bool,
     /// Compare every byte that arrives with what was to arrive.
     #[arg(long)]
     verify: bool,
@@ -263,7 +267,11 @@ impl Args {
             response: self.response,
             direction: self.direction,
             peer: if self.bare { Peer::Bare } else { Peer::Serve },
-            verify: self.verify,
+            payload: match (self.read, self.verify) {
+                (_, true) => Payload::Verified,
+                (true, false) => Payload::Read,
+                (false, false) => Payload::Discarded,
+            },
             connect_timeout: self.connect_timeout,
             grace: self.grace,
         })

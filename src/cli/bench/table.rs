@@ -6,7 +6,7 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::bench::report::{Difference, LoadTold, Loop, Part, PathReport, Report, Times};
-use crate::bench::work::{Direction, Mode, Peer};
+use crate::bench::work::{Direction, Mode, Payload, Peer};
 use crate::metrics::human;
 
 /// Draws it.
@@ -53,9 +53,11 @@ fn load(load: &LoadTold) -> String {
         Peer::Serve => ", against `unmangle bench serve`",
         Peer::Bare => ", against a plain server",
     });
-    if load.verify {
-        text.push_str(", every byte that arrived compared");
-    }
+    text.push_str(match load.payload {
+        Payload::Discarded => "",
+        Payload::Read => ", what arrived read into memory",
+        Payload::Verified => ", every byte that arrived compared",
+    });
     text.push('.');
     if load.mode != Mode::Stream {
         text.push('\n');
@@ -317,7 +319,7 @@ mod tests {
                 response: 64,
                 direction: Direction::Upload,
                 peer: Peer::Serve,
-                verify: false,
+                payload: Payload::Discarded,
             },
             paths,
             difference,
