@@ -21,7 +21,7 @@ use crate::lab::topology::{FIREWALL_DEVICE, LONG_DEVICE, Role};
 use crate::lab::tuning::{Former, HostTuning, tune};
 
 /// The ports of ssh and rsync: what the relay intercepts.
-const PORTS: &str = "22,873";
+pub(crate) const PORTS: &str = "22,873";
 /// The same, as `ss` asks for connections from or to them.
 const CONNECTIONS: &str = "( sport = :22 or dport = :22 or sport = :873 or dport = :873 )";
 
@@ -180,6 +180,11 @@ impl Lab {
         Ok(reports)
     }
 
+    /// The program under test.
+    pub(crate) fn program(&self) -> &std::path::Path {
+        &self.unmangle
+    }
+
     /// A command that runs `unmangle` on the relay host.
     pub fn unmangle(&self) -> Command {
         self.relay().command(&self.unmangle)
@@ -193,7 +198,7 @@ impl Lab {
         let sshd = self.sshd.as_ref().expect("the lab has an sshd");
         case.tool.command(&Errand {
             opener: self.host(opened_from.opener()),
-            peer: opened_from.listener().address(case.family),
+            peer: case.peer(),
             user: sshd.user(),
             key: sshd.key(),
             direction: case.direction,
