@@ -5,7 +5,7 @@
 //! | `plan` | says what is wanted: a pure value |
 //! | `select`, `strip` | which packets are meant, and what they lose, as statements of nft |
 //! | `nft`, `iptables` | write the plan down |
-//! | `sidecar`, `cgroup` | the same for a relay on the strict host itself; control groups as nft names them |
+//! | `sidecar`, `stand_in`, `cgroup` | the same for a relay on the strict host itself |
 //! | `routes` | what leads marked packets to this host |
 //! | `preflight`, `survey`, `check` | look at the host, and at what its other rules would do |
 //! | `lock` | keeps two of them apart |
@@ -32,6 +32,7 @@ pub mod preflight;
 pub mod routes;
 mod select;
 mod sidecar;
+mod stand_in;
 mod strip;
 pub mod survey;
 mod survey_sidecar;

@@ -276,7 +276,7 @@ pub(super) fn rule(rules: &mut String, text: &str) {
 /// What takes no new connection, and leaves the running ones their rules.
 pub fn drain(plan: &Plan) -> String {
     if plan.has_sidecars() {
-        return sidecar::drain();
+        return sidecar::drain(plan);
     }
     format!("flush chain inet {TABLE} open; flush chain inet {TABLE} deliver")
 }

@@ -16,121 +16,139 @@ use super::nft::{Ownership, TABLE, rule, sides};
 use super::plan::{Capture, Interception, Plan};
 use super::routes::Family;
 use super::select::{Opening, Selection, Selector, signed};
+use super::stand_in::{self, StandIn};
 use super::{cgroup, strip};
-use crate::config::sidecar::{OwnAddresses, STAND_IN_V4, STAND_IN_V6};
-use crate::config::{Networks, ServiceLeg, Whose};
-
-/// The chains that take new connections; a drain empties them.
-pub(super) const TAKING: [&str; 3] = ["open", "deliver", "turn"];
-
-/// How long a taken connection is remembered in silence; keepalive breaks it long before.
-const TAKEN_FOR: &str = "1h";
-/// How many connections the stand-in is used for at a time; more flow unrelayed.
-const TAKEN_MOST: u32 = 65_536;
+use crate::config::sidecar::OwnAddresses;
+use crate::config::{ServiceLeg, Whose};
 
 /// The whole table, ready for `nft -f`.
 pub(super) fn table(plan: &Plan, ownership: Ownership) -> String {
-    let mark = plan.mark;
     let mut chains = Chains::default();
     for (index, interception) in plan.interceptions.iter().enumerate() {
         chains.add(plan, index, interception);
     }
-    let sides = sides(plan);
+    let (mark, dial, sides) = (plan.mark, plan.dial_mark, sides(plan));
+    let signed = signed();
     let Chains {
-        sets,
         open,
         arrive,
-        replace,
         strip,
         deliver,
         send,
         turn,
         answer,
-        back,
+        stand_in: StandIn {
+            sets,
+            replace,
+            back,
+        },
     } = &chains;
-    let signed = signed();
-    let mut text = format!(
-        r#"table inet {TABLE} {{
-{owner}{sets}	# Opening packets to the service, and the packets of their connections.
-	chain take {{
-		type filter hook prerouting priority raw - 10; policy accept;
-		iifname {sides} socket transparent 1 meta mark set meta mark | {mark}
-		iifname {sides} tcp flags & (fin | syn | rst | ack) == syn fib daddr type local jump open
-{arrive}{replace}	}}
-
-	# What is signed end to end (TCP-MD5, TCP-AO) is left alone.
-	chain open {{
-{open}	}}
-
-{strip}	chain hand {{
-		type filter hook prerouting priority mangle; policy accept;
-		meta mark & {mark} == {mark} tcp flags & (fin | syn | rst | ack) == syn jump deliver
-	}}
-
-	chain deliver {{
-{deliver}	}}
-
-	chain send {{
-		type filter hook output priority raw - 10; policy accept;
-{send}	}}
-
-	# What this host opens, the relay's own dials aside. What is signed end to end is left alone.
-	chain turn {{
-{turn}	}}
-"#,
-        owner = ownership.flags(),
-        open = prefixed(&signed, open),
-        turn = prefixed(&signed, turn),
-    );
-    if !turn.is_empty() {
-        let dial = plan.dial_mark;
-        text += &format!(
-            "\n\tchain own {{\n\t\ttype nat hook output priority -110; policy accept;\n\t\t\
-             meta mark & {dial} == 0 tcp flags & (fin | syn | rst | ack) == syn jump turn\n\t}}\n"
+    let mut text = format!("table inet {TABLE} {{\n{}{sets}{strip}", ownership.flags());
+    let mut chain = |why: &str, name: &str, hook: &str, rules: &str| {
+        if !why.is_empty() {
+            text += &format!("\t# {why}\n");
+        }
+        text += &format!("\tchain {name} {{\n");
+        if !hook.is_empty() {
+            text += &format!("\t\ttype {hook}; policy accept;\n");
+        }
+        text += &format!("{rules}\t}}\n\n");
+    };
+    let opening = "tcp flags & (fin | syn | rst | ack) == syn";
+    let mut take = String::new();
+    if serves(plan) {
+        let marked = format!("meta mark set meta mark | {mark}");
+        rule(
+            &mut take,
+            &format!("iifname {sides} socket transparent 1 {marked}"),
+        );
+        rule(
+            &mut take,
+            &format!("iifname {sides} {opening} fib daddr type local jump open"),
         );
     }
+    take += arrive;
+    take += replace;
+    chain(
+        "Packets of the relay's legs, and packets that open a connection.",
+        "take",
+        "filter hook prerouting priority raw - 10",
+        &take,
+    );
+    if serves(plan) {
+        chain(SIGNED, "open", "", &format!("{signed}{open}"));
+        let hand = format!("\t\tmeta mark & {mark} == {mark} {opening} jump deliver\n");
+        chain("", "hand", "filter hook prerouting priority mangle", &hand);
+        chain("", "deliver", "", deliver);
+    }
+    chain("", "send", "filter hook output priority raw - 10", send);
+    if turns(plan) {
+        let own = format!("\t\tmeta mark & {dial} == 0 {opening} jump turn\n");
+        chain(
+            "What this host opens, the relay's own dials aside.",
+            "own",
+            "nat hook output priority -110",
+            &own,
+        );
+        chain(SIGNED, "turn", "", &format!("{signed}{turn}"));
+    }
     if !answer.is_empty() {
-        text += &format!(
-            "\n\t# The service answers the client's address: by routes alone that would leave this host.\n\t\
-             chain answer {{\n\t\ttype route hook output priority mangle; policy accept;\n{answer}\t}}\n"
+        chain(
+            "The service answers the client's address: by routes alone that would leave this host.",
+            "answer",
+            "route hook output priority mangle",
+            answer,
         );
     }
     if !back.is_empty() {
-        text += &format!(
-            "\n\tchain back {{\n\t\ttype filter hook postrouting priority 110; policy accept;\n{back}\t}}\n"
-        );
+        chain("", "back", "filter hook postrouting priority 110", back);
     }
-    text + "}\n"
+    text.truncate(text.trim_end().len());
+    text + "\n}\n"
 }
 
+const SIGNED: &str = "What is signed end to end (TCP-MD5, TCP-AO) is left alone.";
+
 /// What takes no new connection, and leaves the running ones their rules.
-pub(super) fn drain() -> String {
-    TAKING
+pub(super) fn drain(plan: &Plan) -> String {
+    let serves = serves(plan).then_some(["open", "deliver"]);
+    let taking = serves
+        .into_iter()
+        .flatten()
+        .chain(turns(plan).then_some("turn"));
+    taking
         .map(|chain| format!("flush chain inet {TABLE} {chain}"))
+        .collect::<Vec<_>>()
         .join("; ")
 }
 
-fn prefixed(first: &str, then: &str) -> String {
-    match then {
-        "" => String::new(),
-        then => format!("{first}{then}"),
-    }
+/// Whether a service is behind the relay.
+fn serves(plan: &Plan) -> bool {
+    let captures = plan.interceptions.iter().map(|each| &each.capture);
+    captures
+        .into_iter()
+        .any(|capture| matches!(capture, Capture::Service { .. }))
+}
+
+/// Whether what this host opens is taken.
+fn turns(plan: &Plan) -> bool {
+    let captures = plan.interceptions.iter().map(|each| &each.capture);
+    captures
+        .into_iter()
+        .any(|capture| matches!(capture, Capture::Own(_)))
 }
 
 /// What each interception adds.
 #[derive(Default)]
 struct Chains {
-    sets: String,
     open: String,
     arrive: String,
-    /// After everything that has to know the service by its address.
-    replace: String,
     strip: String,
     deliver: String,
     send: String,
     turn: String,
     answer: String,
-    back: String,
+    stand_in: StandIn,
 }
 
 // === impl Chains ===
@@ -171,7 +189,7 @@ impl Chains {
         let side = &interception.intercept.mangled_side;
         let (mark, dial) = (plan.mark, plan.dial_mark);
         let arriving = Selection::from(&interception.intercept);
-        let stand_in = stand_ins(own);
+        let stand_in = stand_in::of(own);
         // Once an opening packet is taken, the rules see the stand-in for the service's address.
         let taken = match leg {
             ServiceLeg::Transparent => Selection {
@@ -184,7 +202,7 @@ impl Chains {
             let text = &selector.text;
             for family in selector.families() {
                 let note = match leg {
-                    ServiceLeg::Transparent => format!("add @{} ", noted(family)),
+                    ServiceLeg::Transparent => format!("add {} ", stand_in::noted(family)),
                     _ => String::new(),
                 };
                 let (note, family) = match leg {
@@ -225,7 +243,7 @@ impl Chains {
             }
         }
         if leg == ServiceLeg::Transparent {
-            self.stand_in(
+            self.stand_in.add(
                 side.as_str(),
                 own,
                 &format!("meta mark set meta mark | {mark}"),
@@ -244,50 +262,6 @@ impl Chains {
                     "ct direction reply ct mark & {dial} == {dial} meta mark set meta mark | {mark}"
                 ),
             );
-        }
-    }
-
-    /// Puts an address that nobody has in the place of the service's, and takes it out again.
-    fn stand_in(&mut self, side: &str, own: OwnAddresses, mark: &str) {
-        let v4 = own.v4.map(|own| {
-            (
-                "ip",
-                Family::V4,
-                "ipv4_addr",
-                own.to_string(),
-                STAND_IN_V4.to_string(),
-            )
-        });
-        let v6 = own.v6.map(|own| {
-            (
-                "ip6",
-                Family::V6,
-                "ipv6_addr",
-                own.to_string(),
-                STAND_IN_V6.to_string(),
-            )
-        });
-        for (ip, family, kind, own, stand_in) in v4.into_iter().chain(v6) {
-            let set = name(family);
-            if !self.sets.contains(set) {
-                self.sets += &format!(
-                    "\t# Connections that were taken: their packets are known by nothing else.\n\tset {set} {{\n\t\t\
-                     type {kind} . inet_service . {kind} . inet_service\n\t\t\
-                     flags dynamic,timeout; timeout {TAKEN_FOR}; size {TAKEN_MOST}\n\t}}\n\n"
-                );
-                rule(
-                    &mut self.replace,
-                    &format!(
-                        "iifname \"{side}\" {} @{set} update @{} {mark} {ip} daddr set {stand_in}",
-                        tuple(family),
-                        noted(family)
-                    ),
-                );
-                rule(
-                    &mut self.back,
-                    &format!("oifname \"{side}\" {ip} saddr {stand_in} {ip} saddr set {own}"),
-                );
-            }
         }
     }
 
@@ -361,13 +335,6 @@ pub(super) fn matches(whose: &Whose) -> String {
     matches
 }
 
-fn stand_ins(own: OwnAddresses) -> Networks {
-    let v4 = own.v4.map(|_| STAND_IN_V4.to_string());
-    let v6 = own.v6.map(|_| STAND_IN_V6.to_string());
-    let texts: Vec<String> = v4.into_iter().chain(v6).collect();
-    Networks::parse(texts.iter().map(String::as_str)).expect("addresses are networks")
-}
-
 fn nfproto(family: Family) -> String {
     let name = match family {
         Family::V4 => "ipv4",
@@ -376,31 +343,10 @@ fn nfproto(family: Family) -> String {
     format!("meta nfproto {name} ")
 }
 
-fn name(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "taken4",
-        Family::V6 => "taken6",
-    }
-}
-
-/// A connection as its client's packets name it.
-fn tuple(family: Family) -> String {
-    let ip = match family {
-        Family::V4 => "ip",
-        Family::V6 => "ip6",
-    };
-    format!("{ip} saddr . tcp sport . {ip} daddr . tcp dport")
-}
-
-/// The set, and what is noted in it.
-fn noted(family: Family) -> String {
-    format!("{} {{ {} }}", name(family), tuple(family))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Intercept, Profile};
+    use crate::config::{Intercept, Networks, Profile};
     use crate::rules::ListenPorts;
 
     fn plan(capture: Capture, to: &[&str]) -> Plan {
