@@ -21,7 +21,7 @@ fn lab_run(arguments: &str) -> Vec<Row> {
         return Vec::new();
     }
     let run = Command::new(UNMANGLE)
-        .args(["lab", "run", "--json", "--size", "2M", "--timeout", "20s"])
+        .args(["lab", "run", "--json", "--timeout", "20s"])
         .args(arguments.split_whitespace())
         .output()
         .unwrap();
@@ -31,7 +31,7 @@ fn lab_run(arguments: &str) -> Vec<Row> {
 }
 
 fn cures(shape: &str, arguments: &str) {
-    for row in lab_run(&format!("{arguments} --shape {shape}")) {
+    for row in lab_run(&format!("{arguments} --size 2M --shape {shape}")) {
         assert_eq!(row.outcome, Outcome::Ok, "{row:?}");
         assert_eq!(row.conntrack_invalid, Invalid::default(), "{row:?}");
     }
@@ -53,6 +53,16 @@ fn a_server_sidecar_cures_every_scenario() {
 }
 
 #[test]
+fn a_server_sidecar_by_its_own_address_cures_every_scenario() {
+    cures_every_scenario("server-sidecar-own-address");
+}
+
+#[test]
+fn a_transparent_server_sidecar_cures_every_scenario() {
+    cures_every_scenario("server-sidecar-transparent");
+}
+
+#[test]
 fn a_client_sidecar_cures_every_scenario() {
     cures_every_scenario("client-sidecar");
 }
@@ -71,16 +81,23 @@ fn a_gateway_cures_every_scenario() {
 fn a_session_that_is_silent_survives_in_every_shape() {
     // The profile probes after 10 s; this firewall forgets after 12.
     let shapes = "server-sidecar,client-sidecar,forward,forward-unprivileged";
-    let rows = lab_run(&format!("idle-drop --idle 24s --shape {shapes}"));
+    let rows = lab_run(&format!("idle-drop --size 1k --idle 24s --shape {shapes}"));
     for row in rows {
-        assert_eq!((row.outcome, row.tool), (Outcome::Ok, Tool::SshIdle), "{row:?}");
+        assert_eq!(
+            (row.outcome, row.tool),
+            (Outcome::Ok, Tool::SshIdle),
+            "{row:?}"
+        );
         assert_eq!(row.conntrack_invalid, Invalid::default(), "{row:?}");
     }
 }
 
 #[test]
 fn without_privilege_segments_are_kept_small_and_nothing_else_is_cured() {
-    cures("forward-unprivileged", "clean blackhole --family both --direction both");
+    cures(
+        "forward-unprivileged",
+        "clean blackhole --family both --direction both",
+    );
     // SACK stays, and what the firewall does to it; the lab tells it and does not complain.
     let rows = lab_run("isn-rewrite-lossy-lan --size 10M --shape forward-unprivileged");
     for row in rows {
@@ -90,7 +107,7 @@ fn without_privilege_segments_are_kept_small_and_nothing_else_is_cured() {
 
 #[test]
 fn whoever_names_a_shape_gets_the_relay_in_that_shape_and_whoever_does_not_the_story() {
-    let shapes: Vec<Shape> = lab_run("clean --shape forward,gateway")
+    let shapes: Vec<Shape> = lab_run("clean --size 2M --shape forward,gateway")
         .into_iter()
         .map(|row| row.shape)
         .collect();

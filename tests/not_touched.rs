@@ -40,12 +40,17 @@ enum Running {
 fn start(site: &Site, shape: Shape, more: &[&str]) -> Running {
     match shape {
         Shape::Gateway => Running::Relay(Relay::start(&site.lab, more)),
-        Shape::ServerSidecar => Running::Relay(Relay::sidecar(
-            &site.lab,
-            Role::Server,
-            "server-sidecar",
-            more,
-        )),
+        Shape::ServerSidecar => {
+            // The services of these tests listen at one address.
+            let leg = ["--service-leg", "own-address"];
+            let more = [&leg, more].concat();
+            Running::Relay(Relay::sidecar(
+                &site.lab,
+                Role::Server,
+                "server-sidecar",
+                &more,
+            ))
+        }
         Shape::ClientSidecar => Running::Relay(Relay::sidecar(
             &site.lab,
             Role::Client,
@@ -146,7 +151,9 @@ fn a_connection_with_tcp_md5_is_left_to_its_ends() {
         if let Running::Relay(relay) = running {
             assert_eq!(relay.table()["accepted"], 0, "{shape:?}");
             // It does take the others.
-            talk(&site.connect(OpenedFrom::Client, Family::V4));
+            let pair = site.connect(OpenedFrom::Client, Family::V4);
+            talk(&pair);
+            drop(pair);
             relay.ended(1);
         }
     }

@@ -74,7 +74,6 @@ fn serves(leg: &[&str], see: impl Fn(&Pair, Family) -> [SocketAddr; 2]) {
         assert!(!answers.is_empty());
         for answer in answers {
             assert!(answer.is_plain() && answer.mss <= Some(940), "{answer:?}");
-            assert!(answer.checksum_is_right, "{answer:?}");
             assert_eq!(answer.from, Role::Server.address(family));
         }
         let client = pair.client.local_addr().unwrap();
@@ -235,8 +234,7 @@ fn a_service_at_its_own_address_alone_needs_another_leg_than_loopback() {
     let Some(site) = Site::put_up() else { return };
     let listener = site.listen(Role::Server, Family::V4);
     let relay = sidecar(&site, LOOPBACK);
-    let client = site.dial(Role::Client, own(Family::V4)).unwrap();
-    site::expect_reset(&client);
+    site::expect_no_session(site.dial(Role::Client, own(Family::V4)));
     relay.stop();
     for leg in [OWN_ADDRESS, TRANSPARENT] {
         let relay = sidecar(&site, leg);

@@ -22,8 +22,12 @@ use crate::lab::topology::{FIREWALL_DEVICE, Role};
 pub enum Shape {
     /// On a router between the firewall and the hosts.
     Gateway,
-    /// On the host that serves, in front of sshd.
+    /// On the host that serves, in front of sshd, which it dials at the loopback address.
     ServerSidecar,
+    /// The same, but sshd is dialled at its own address, from another port than the client's.
+    ServerSidecarOwnAddress,
+    /// The same, but sshd is dialled at its own address, from the client's address and port.
+    ServerSidecarTransparent,
     /// On the host that opens the connection.
     ClientSidecar,
     /// On the relay host, where clients come to it; rules beside it strip.
@@ -95,13 +99,32 @@ impl Lab {
         };
         match case.shape {
             Shape::Gateway => Ok(vec![self.start_relay(profile)?]),
-            Shape::ServerSidecar => {
+            Shape::ServerSidecar => Ok(vec![self.start_server_sidecar(case, profile, &[])?]),
+            Shape::ServerSidecarOwnAddress => {
+                let leg = ["--service-leg", "own-address"];
+                Ok(vec![self.start_server_sidecar(case, profile, &leg)?])
+            }
+            Shape::ServerSidecarTransparent => {
                 let role = case.opened_from.listener();
-                Ok(vec![self.start_sidecar("server-sidecar", role, profile)?])
+                let own = [Family::V4, Family::V6].map(|family| role.address(family).to_string());
+                let leg = [
+                    "--service-leg",
+                    "transparent",
+                    "--to",
+                    &own[0],
+                    "--to",
+                    &own[1],
+                ];
+                Ok(vec![self.start_server_sidecar(case, profile, &leg)?])
             }
             Shape::ClientSidecar => {
                 let role = case.opened_from.opener();
-                Ok(vec![self.start_sidecar("client-sidecar", role, profile)?])
+                Ok(vec![self.start_sidecar(
+                    "client-sidecar",
+                    role,
+                    profile,
+                    &[],
+                )?])
             }
             Shape::Forward => {
                 let mut running = vec![self.start_forward(case, profile, self.unmangle())?];
@@ -120,11 +143,23 @@ impl Lab {
         }
     }
 
-    fn start_sidecar(&self, mode: &str, role: Role, profile: &str) -> Result<Process> {
+    fn start_server_sidecar(&self, case: &Case, profile: &str, more: &[&str]) -> Result<Process> {
+        let role = case.opened_from.listener();
+        self.start_sidecar("server-sidecar", role, profile, more)
+    }
+
+    fn start_sidecar(
+        &self,
+        mode: &str,
+        role: Role,
+        profile: &str,
+        more: &[&str],
+    ) -> Result<Process> {
         let device = role.interfaces()[0].device;
         let mut command = self.unmangle_on(self.host(role));
         command.args(["run", "--mode", mode, "--intercept", PORTS]);
         command.args(["--mangled-side", device, "--profile", profile]);
+        command.args(more);
         self.start_logged(mode, &mut command, "\"relaying\"")
     }
 
