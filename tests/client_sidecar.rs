@@ -9,6 +9,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
+use socket2::{Domain, Socket, Type};
 use unmangle::lab::{Family, OpenedFrom, Process, Role};
 
 use site::tap::Tap;
@@ -289,4 +290,47 @@ fn what_output_would_have_dropped_is_not_taken() {
     let refused = Relay::launch_sidecar(&site.lab, Role::Client, &[], MODE, &[]).refused();
     assert!(refused.contains("OUTPUT would have dropped"), "{refused}");
     assert!(refused.contains("inet own out"), "{refused}");
+}
+
+#[test]
+fn the_address_that_a_program_chose_is_the_one_that_the_server_sees() {
+    let Some(site) = Site::put_up() else { return };
+    let another = "192.0.2.77";
+    let add = ["address", "add", "192.0.2.77/25", "dev", "fw0"];
+    site.lab.client().run("ip", &add).unwrap();
+    let _relay = sidecar(&site, &[]);
+    let listener = site.listen(Role::Server, Family::V4);
+    let to = listener.local_addr().unwrap();
+    let client = site::inside(site.lab.client(), || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let from: SocketAddr = format!("{another}:0").parse().unwrap();
+        socket.bind(&from.into()).unwrap();
+        socket.connect(&to.into()).unwrap();
+        TcpStream::from(socket)
+    });
+    let server = accept(&listener);
+    assert_eq!(ip(&server).to_string(), another);
+    carry(&client, &server, b"from here");
+}
+
+#[test]
+fn in_the_drain_running_sessions_go_on_and_new_connections_flow_unrelayed() {
+    let Some(site) = Site::put_up() else { return };
+    let mut relay = sidecar(&site, &[]);
+    let listener = site.listen(Role::Server, Family::V4);
+    let running = site.connect_to(&listener, OpenedFrom::Client);
+    talk(&running);
+    relay.signal(Signal::TERM);
+    until("nothing is taken any more", PATIENCE, || {
+        relay.log().contains("new connections are no longer taken")
+    });
+    let direct = site.connect_to(&listener, OpenedFrom::Client);
+    assert_eq!(
+        direct.server.peer_addr().unwrap(),
+        direct.client.local_addr().unwrap()
+    );
+    talk(&running);
+    drop(running);
+    assert_eq!(relay.exit_code(), Some(0), "{}", relay.log());
+    talk(&direct);
 }

@@ -221,6 +221,7 @@ fn what_fails_closed_drops_what_comes_from_outside_and_nothing_else() {
         .run(site::UNMANGLE, &["rules", "--remove"])
         .unwrap();
     assert!(removed.contains("unmangle_fail_closed"), "{removed}");
+    assert_eq!(left_over(&site), "");
     talk(&{
         // Whoever came before is still waiting to be accepted.
         drop(service);
@@ -293,4 +294,59 @@ fn a_host_can_have_sidecars_of_both_kinds() {
     until("four sessions end", PATIENCE, || {
         relay.log().matches("session ended").count() == 4
     });
+}
+
+#[test]
+fn in_the_drain_running_sessions_go_on_and_new_connections_reach_the_service_unrelayed() {
+    let Some(site) = Site::put_up() else { return };
+    for leg in LEGS {
+        let service = service(&site, Family::V4);
+        let mut relay = sidecar(&site, leg);
+        let running = connect(&site, &service, Family::V4);
+        talk(&running);
+        relay.signal(Signal::TERM);
+        until("nothing is taken any more", PATIENCE, || {
+            relay.log().contains("new connections are no longer taken")
+        });
+        let direct = connect(&site, &service, Family::V4);
+        let client = direct.client.local_addr().unwrap();
+        assert_eq!(seen(&direct.server), [client, own(Family::V4)], "{leg:?}");
+        talk(&running);
+        drop(running);
+        assert_eq!(relay.exit_code(), Some(0), "{leg:?} {}", relay.log());
+        talk(&direct);
+    }
+}
+
+#[test]
+fn strict_reverse_path_checks_are_no_hindrance() {
+    let Some(site) = Site::put_up() else { return };
+    let strict =
+        ["all", "default", "lo", "long0"].map(|device| format!("net/ipv4/conf/{device}/rp_filter"));
+    let settings = strict.each_ref().map(|path| (path.as_str(), "1"));
+    site.lab.server().set(&settings).unwrap();
+    for leg in LEGS {
+        let service = service(&site, Family::V4);
+        let relay = sidecar(&site, leg);
+        talk(&connect(&site, &service, Family::V4));
+        relay.ended(1);
+        relay.stop();
+    }
+}
+
+#[test]
+fn a_rule_that_somebody_removes_is_put_back() {
+    let Some(site) = Site::put_up() else { return };
+    let _relay = sidecar(&site, LOOPBACK);
+    for family in ["-4", "-6"] {
+        let server = site.lab.server();
+        let delete = [family, "rule", "del", "pref", "21069"];
+        server.run("ip", &delete).unwrap();
+        until("it is back", PATIENCE, || {
+            let rules = server.run("ip", &[family, "rule"]).unwrap();
+            rules.contains("21069:")
+        });
+    }
+    let service = service(&site, Family::V4);
+    talk(&connect(&site, &service, Family::V4));
 }

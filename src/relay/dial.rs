@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::addr::{ClientAddr, ClientPort, Destination};
 use crate::config::{Listener, Profile, Side, Target};
+use crate::sys::late_port::choose_port_at_connect;
 use crate::sys::window_clamp::set_window_clamp;
 
 /// A leg that is connected.
@@ -98,11 +99,13 @@ pub async fn dial(
             port: ClientPort::Impossible,
         } => {
             let anywhere = SocketAddr::new(client.0.ip(), 0);
-            let dialled = at_once(Some(anywhere), *at, settings, profile);
+            let dialled = at_once(anywhere, *at, settings, profile);
             timeout_at(deadline, dialled).await
         }
         Destination::Meant(meant) => {
-            timeout_at(deadline, at_once(None, meant.0, settings, profile)).await
+            // The program's own choice of this host's addresses.
+            let own = SocketAddr::new(client.0.ip(), 0);
+            timeout_at(deadline, at_once(own, meant.0, settings, profile)).await
         }
         Destination::Fixed(target) => {
             let addresses = match timeout_at(deadline, look_up(target)).await {
@@ -163,15 +166,15 @@ async fn as_client(
     }
 }
 
-/// Dials from an address, or from this host, with a port of the kernel's choice.
+/// Dials from an address, with a port of the kernel's choice.
 async fn at_once(
-    from: Option<SocketAddr>,
+    from: SocketAddr,
     server: SocketAddr,
     settings: &Listener,
     profile: &Profile,
 ) -> io::Result<Dialled> {
     Ok(Dialled {
-        leg: connect(from, server, settings, profile).await?,
+        leg: connect(Some(from), server, settings, profile).await?,
         server,
         port: SourcePort::OfThisHost,
     })
@@ -243,6 +246,9 @@ async fn connect(
     if let Some(from) = from {
         make_transparent(&socket, to)?;
         socket.set_reuse_address(true)?;
+        if from.port() == 0 {
+            choose_port_at_connect(&socket)?;
+        }
         socket.bind(&SockAddr::from(from))?;
     }
     TcpSocket::from_std_stream(socket.into()).connect(to).await

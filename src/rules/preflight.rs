@@ -162,6 +162,11 @@ fn settings(plan: &Plan) -> Vec<String> {
         "reverse-path checks see the relay's mark and may drop its packets; set it to 0",
     );
     expect(
+        "ipv4/tcp_fwmark_accept",
+        "1",
+        "what the relay sends would bear its own mark and come back to it; set it to 0",
+    );
+    expect(
         "ipv4/tcp_window_scaling",
         "0",
         "the clean leg cannot use windows above 64 KiB; set it to 1",
