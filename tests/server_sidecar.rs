@@ -235,6 +235,11 @@ fn a_service_at_its_own_address_alone_needs_another_leg_than_loopback() {
     let Some(site) = Site::put_up() else { return };
     let listener = site.listen(Role::Server, Family::V4);
     let relay = sidecar(&site, LOOPBACK);
+    assert!(
+        relay
+            .log()
+            .contains("nobody listens at the loopback address, port 22")
+    );
     site::expect_no_session(site.dial(Role::Client, own(Family::V4)));
     relay.stop();
     for leg in [OWN_ADDRESS, TRANSPARENT] {

@@ -94,15 +94,17 @@ impl Lab {
     /// Starts what this case has between the hosts or on them, and waits until it is in place. The first
     /// is to be ended first.
     pub fn deploy(&self, case: &Case) -> Result<Vec<Process>> {
-        let Remedy::Relay(profile) = case.remedy() else {
-            return Ok(self.start_remedy(case.remedy())?.into_iter().collect());
+        let profile = match case.remedy() {
+            Remedy::Nothing => return Ok(Vec::new()),
+            Remedy::Rules(profile) => return Ok(vec![self.start_normalise(profile, &[])?]),
+            Remedy::Relay(profile) => profile,
         };
-        match case.shape {
-            Shape::Gateway => Ok(vec![self.start_relay(profile)?]),
-            Shape::ServerSidecar => Ok(vec![self.start_server_sidecar(case, profile, &[])?]),
+        let running = match case.shape {
+            Shape::Gateway => self.start_gateway(profile)?,
+            Shape::ServerSidecar => self.start_server_sidecar(case, profile, &[])?,
             Shape::ServerSidecarOwnAddress => {
                 let leg = ["--service-leg", "own-address"];
-                Ok(vec![self.start_server_sidecar(case, profile, &leg)?])
+                self.start_server_sidecar(case, profile, &leg)?
             }
             Shape::ServerSidecarTransparent => {
                 let role = case.opened_from.listener();
@@ -115,32 +117,36 @@ impl Lab {
                     "--to",
                     &own[1],
                 ];
-                Ok(vec![self.start_server_sidecar(case, profile, &leg)?])
+                self.start_server_sidecar(case, profile, &leg)?
             }
             Shape::ClientSidecar => {
                 let role = case.opened_from.opener();
-                Ok(vec![self.start_sidecar(
-                    "client-sidecar",
-                    role,
-                    profile,
-                    &[],
-                )?])
+                self.start_sidecar("client-sidecar", role, profile, &[])?
             }
             Shape::Forward => {
-                let mut running = vec![self.start_forward(case, profile, self.unmangle())?];
+                let forward = self.start_forward(case, profile, self.unmangle())?;
+                let mut running = vec![forward];
                 if profile
                     .parse::<Profile>()
                     .is_ok_and(|profile| profile.needs_the_wire())
                 {
-                    running.push(self.start_normalise_beside(profile)?);
+                    running.push(self.start_normalise(profile, &["--intercept", PORTS])?);
                 }
-                Ok(running)
+                return Ok(running);
             }
             Shape::ForwardUnprivileged => {
                 let command = self.without_privilege()?;
-                Ok(vec![self.start_forward(case, profile, command)?])
+                self.start_forward(case, profile, command)?
             }
-        }
+        };
+        Ok(vec![running])
+    }
+
+    fn start_gateway(&self, profile: &str) -> Result<Process> {
+        let mut command = self.unmangle();
+        command.args(["run", "--intercept", PORTS]);
+        command.args(["--mangled-side", FIREWALL_DEVICE, "--profile", profile]);
+        self.start_logged("gateway", &mut command, "\"relaying\"")
     }
 
     fn start_server_sidecar(&self, case: &Case, profile: &str, more: &[&str]) -> Result<Process> {
@@ -175,10 +181,10 @@ impl Lab {
         self.start_logged("forward", &mut command, "\"relaying\"")
     }
 
-    fn start_normalise_beside(&self, profile: &str) -> Result<Process> {
+    fn start_normalise(&self, profile: &str, more: &[&str]) -> Result<Process> {
         let mut command = self.unmangle();
-        command.args(["normalise", "--intercept", PORTS]);
-        command.args(["--mangled-side", FIREWALL_DEVICE, "--profile", profile]);
+        command.args(["normalise", "--mangled-side", FIREWALL_DEVICE]);
+        command.args(["--profile", profile]).args(more);
         self.start_logged("normalise", &mut command, "\"normalising\"")
     }
 

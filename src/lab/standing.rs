@@ -10,9 +10,9 @@ use crate::lab::firewall::{Counts, TABLE, conntrack_invalid, ruleset};
 use crate::lab::ground::Ground;
 use crate::lab::host::Host;
 use crate::lab::joined::{Joined, Span, WireReport, take_up};
-use crate::lab::matrix::{Case, Remedy, Strict};
+use crate::lab::matrix::{Case, Strict};
 use crate::lab::payload::Payload;
-use crate::lab::process::{GLANCE, PATIENCE, Process};
+use crate::lab::process::{GLANCE, Process};
 use crate::lab::row::Invalid;
 use crate::lab::rsyncd::Rsyncd;
 use crate::lab::sshd::Sshd;
@@ -211,38 +211,6 @@ impl Lab {
     /// Where an errand carries the payload to.
     pub fn received(&self) -> PathBuf {
         self.data_directory().join("received")
-    }
-
-    /// Starts what this path has on the relay host, and waits until it is in place.
-    pub fn start_remedy(&self, remedy: Remedy) -> Result<Option<Process>> {
-        match remedy {
-            Remedy::Nothing => Ok(None),
-            Remedy::Relay(profile) => self.start_relay(profile).map(Some),
-            Remedy::Rules(profile) => self.start_normalise(profile).map(Some),
-        }
-    }
-
-    /// Starts a relay for ssh and rsync with this profile, and waits until it relays.
-    pub fn start_relay(&self, profile: &str) -> Result<Process> {
-        let run = ["run", "--intercept", PORTS];
-        self.start_unmangle(&run, profile, "\"relaying\"")
-    }
-
-    /// Has this profile enforced by rules alone, and waits until they are in place.
-    pub fn start_normalise(&self, profile: &str) -> Result<Process> {
-        self.start_unmangle(&["normalise"], profile, "\"normalising\"")
-    }
-
-    fn start_unmangle(&self, arguments: &[&str], profile: &str, sign: &str) -> Result<Process> {
-        let mut command = self.unmangle();
-        command
-            .args(arguments)
-            .args(["--mangled-side", FIREWALL_DEVICE, "--profile", profile])
-            .args(["--log", "info", "--log-format", "json"]);
-        let log = self.directory().join("relay.log");
-        let mut process = Process::start(arguments[0], &mut command, &log)?;
-        process.ready(sign, PATIENCE)?;
-        Ok(process)
     }
 
     /// Whether connection tracking on every host looks away

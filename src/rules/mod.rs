@@ -7,7 +7,7 @@
 //! | `nft`, `iptables` | write the plan down |
 //! | `sidecar`, `stand_in`, `cgroup` | the same for a relay on the strict host itself |
 //! | `routes` | what leads marked packets to this host |
-//! | `preflight`, `survey`, `check` | look at the host, and at what its other rules would do |
+//! | `preflight`, `service`, `survey`, `survey_sidecar`, `check` | look at the host, and at what its other rules would do |
 //! | `lock` | keeps two of them apart |
 //! | `own`, `owner`, `leads` | apply the plan for as long as the relay lives, watch it, and take it away |
 //! | `fail_closed`, `mode` | what becomes of new connections when it is killed; whose the rules are |
@@ -31,6 +31,7 @@ pub mod plan;
 pub mod preflight;
 pub mod routes;
 mod select;
+mod service;
 mod sidecar;
 mod stand_in;
 mod strip;

@@ -69,6 +69,7 @@ pub fn check(plan: &Plan) -> Result<Vec<String>, PreflightError> {
     }
     super::own::check(plan)?;
     let mut warnings = settings(plan);
+    warnings.extend(super::service::warnings(plan));
     if plan.tracking == Tracking::Notrack {
         warnings.push(
             "conntrack does not see what is relayed: `ct state established` matches none of it, and a filter \

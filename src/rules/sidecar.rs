@@ -188,6 +188,7 @@ impl Chains {
     ) {
         let side = &interception.intercept.mangled_side;
         let (mark, dial) = (plan.mark, plan.dial_mark);
+        let marked = format!("meta mark set meta mark | {mark}");
         let arriving = Selection::from(&interception.intercept);
         let stand_in = stand_in::of(own);
         // Once an opening packet is taken, the rules see the stand-in for the service's address.
@@ -200,21 +201,20 @@ impl Chains {
         };
         for selector in arriving.of(Opening::Syn) {
             let text = &selector.text;
-            for family in selector.families() {
-                let note = match leg {
-                    ServiceLeg::Transparent => format!("add {} ", stand_in::noted(family)),
-                    _ => String::new(),
-                };
-                let (note, family) = match leg {
-                    ServiceLeg::Transparent => (note, nfproto(family)),
-                    _ => (note, String::new()),
-                };
-                let opened = format!(
-                    "{family}iifname \"{side}\" {text}{note}meta mark set meta mark | {mark}"
-                );
-                // Without a note one rule is for both families.
-                if !self.open.contains(&opened) {
-                    rule(&mut self.open, &opened);
+            match leg {
+                // What follows has to be known again, and nothing but a note of it tells.
+                ServiceLeg::Transparent => {
+                    for family in selector.families() {
+                        let (only, note) = (nfproto(family), stand_in::noted(family));
+                        let opens = format!("{only}iifname \"{side}\" {text}add {note} {marked}");
+                        rule(&mut self.open, &opens);
+                    }
+                }
+                ServiceLeg::Loopback | ServiceLeg::OwnAddress => {
+                    rule(
+                        &mut self.open,
+                        &format!("iifname \"{side}\" {text}{marked}"),
+                    );
                 }
             }
             if strips {
@@ -243,11 +243,7 @@ impl Chains {
             }
         }
         if leg == ServiceLeg::Transparent {
-            self.stand_in.add(
-                side.as_str(),
-                own,
-                &format!("meta mark set meta mark | {mark}"),
-            );
+            self.stand_in.add(side.as_str(), own, &marked);
         }
         if leg != ServiceLeg::Loopback && self.answer.is_empty() {
             rule(
