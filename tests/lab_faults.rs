@@ -7,7 +7,7 @@ use std::time::Duration;
 use unmangle::lab::runner::Terms;
 use unmangle::lab::{
     self, Case, Evidence, Family, FlowDirection, Interrupt, Invalid, Joined, Lab, Matrix,
-    OpenedFrom, Outcome, Path, Row, Runner, Strict, scenario,
+    OpenedFrom, Outcome, Path, Row, Runner, Shape, Strict, scenario,
 };
 
 const UNMANGLE: &str = env!("CARGO_BIN_EXE_unmangle");
@@ -29,6 +29,7 @@ fn uploads(scenario: &str, path: Path) -> Vec<Case> {
     let matrix = Matrix {
         scenarios: vec![scenario::find(scenario).unwrap()],
         paths: vec![path],
+        shapes: vec![Shape::Gateway],
         tools: Vec::new(),
         directions: vec![FlowDirection::Upload],
         families: vec![Family::V4, Family::V6],

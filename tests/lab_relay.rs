@@ -7,7 +7,7 @@ use std::time::Duration;
 use unmangle::lab::runner::Terms;
 use unmangle::lab::{
     self, Evidence, Family, FlowDirection, Interrupt, Invalid, Matrix, OpenedFrom, Outcome, Path,
-    Row, Runner, Strict, scenario,
+    Row, Runner, Shape, Strict, scenario,
 };
 
 const UNMANGLE: &str = env!("CARGO_BIN_EXE_unmangle");
@@ -29,6 +29,7 @@ fn relayed(scenario: &str, opened_from: OpenedFrom) -> Vec<(Row, Evidence)> {
     let matrix = Matrix {
         scenarios: vec![scenario::find(scenario).unwrap()],
         paths: vec![Path::Relay],
+        shapes: vec![Shape::Gateway],
         tools: Vec::new(),
         directions: vec![FlowDirection::Upload, FlowDirection::Download],
         families: vec![Family::V4, Family::V6],

@@ -4,7 +4,7 @@ use std::fmt;
 
 use humantime::format_duration;
 
-use crate::config::{Listener, Mode, Profile, Settings};
+use crate::config::{Deployment, Intercept, Listener, Mode, Profile, Settings};
 
 /// Settings as a TOML file.
 pub struct Effective<'a>(pub &'a Settings);
@@ -25,6 +25,7 @@ impl fmt::Display for Effective<'_> {
         writeln!(f, "override-forward = {}", process.override_forward)?;
         let numbers = process.numbers;
         writeln!(f, "mark = {:#010x}", numbers.mark.0)?;
+        writeln!(f, "dial-mark = {:#010x}", numbers.dial_mark.0)?;
         writeln!(f, "table = {}", numbers.table)?;
         writeln!(f, "priority = {}", numbers.priority)?;
         let (mangled, clean) = numbers.zones;
@@ -57,20 +58,18 @@ impl fmt::Display for Effective<'_> {
 fn write_listener(f: &mut fmt::Formatter, listener: &Listener) -> fmt::Result {
     writeln!(f, "[[listener]]\nname = {:?}", listener.name)?;
     match &listener.mode {
-        Mode::Gateway(intercept) => {
-            writeln!(f, "mode = \"gateway\"\nintercept = [{}]", intercept.ports)?;
-            writeln!(f, "mangled-side = \"{}\"", intercept.mangled_side)?;
-            for (key, networks) in [("from", &intercept.from), ("to", &intercept.to)] {
-                if networks.is_everywhere() {
-                    writeln!(f, "# {key}: everywhere")?;
-                } else {
-                    let quoted: Vec<String> = networks
-                        .to_string()
-                        .split(", ")
-                        .map(|net| format!("\"{net}\""))
-                        .collect();
-                    writeln!(f, "{key} = [{}]", quoted.join(", "))?;
-                }
+        Mode::Gateway(intercept) => write_intercept(f, Deployment::Gateway, intercept)?,
+        Mode::ServerSidecar(sidecar) => {
+            write_intercept(f, Deployment::ServerSidecar, &sidecar.intercept)?;
+            writeln!(f, "service-leg = \"{}\"", sidecar.leg)?;
+        }
+        Mode::ClientSidecar(sidecar) => {
+            write_intercept(f, Deployment::ClientSidecar, &sidecar.intercept)?;
+            if let Some(user) = &sidecar.whose.user {
+                writeln!(f, "user = \"{user}\"")?;
+            }
+            if let Some(cgroup) = &sidecar.whose.cgroup {
+                writeln!(f, "cgroup = {:?}", cgroup.path())?;
             }
         }
         Mode::Forward(forward) => {
@@ -82,8 +81,13 @@ fn write_listener(f: &mut fmt::Formatter, listener: &Listener) -> fmt::Result {
             writeln!(f, "mangled-leg = \"{}\"", forward.mangled)?;
         }
     }
-    if let (Mode::Gateway(_), Some((mangled, clean))) = (&listener.mode, listener.fixed_ports) {
-        writeln!(f, "mangled-port = {mangled}\nclean-port = {clean}")?;
+    if let Some((mangled, clean)) = listener.fixed_ports {
+        match &listener.mode {
+            Mode::Gateway(_) => writeln!(f, "mangled-port = {mangled}\nclean-port = {clean}")?,
+            Mode::ServerSidecar(_) => writeln!(f, "mangled-port = {mangled}")?,
+            Mode::ClientSidecar(_) => writeln!(f, "clean-port = {clean}")?,
+            Mode::Forward(_) => {}
+        }
     }
     writeln!(f, "profile = {:?}", listener.mangled.name)?;
     writeln!(f, "clean-profile = {:?}", listener.clean.name)?;
@@ -97,6 +101,32 @@ fn write_listener(f: &mut fmt::Formatter, listener: &Listener) -> fmt::Result {
         "keepalive = \"{}\"",
         format_duration(listener.keepalive.idle)
     )
+}
+
+fn write_intercept(
+    f: &mut fmt::Formatter,
+    deployment: Deployment,
+    intercept: &Intercept,
+) -> fmt::Result {
+    writeln!(f, "mode = \"{deployment}\"")?;
+    match intercept.ports.is_every() {
+        true => writeln!(f, "# intercept: every port")?,
+        false => writeln!(f, "intercept = [{}]", intercept.ports)?,
+    }
+    writeln!(f, "mangled-side = \"{}\"", intercept.mangled_side)?;
+    for (key, networks) in [("from", &intercept.from), ("to", &intercept.to)] {
+        if networks.is_everywhere() {
+            writeln!(f, "# {key}: everywhere")?;
+        } else {
+            let quoted: Vec<String> = networks
+                .to_string()
+                .split(", ")
+                .map(|net| format!("\"{net}\""))
+                .collect();
+            writeln!(f, "{key} = [{}]", quoted.join(", "))?;
+        }
+    }
+    Ok(())
 }
 
 /// Presets are told as comments: a file may not define them again.

@@ -20,8 +20,8 @@ use crate::lab::matrix::label;
 use crate::lab::runner::Terms;
 use crate::lab::{
     Case, Error, Family, FlowDirection, HostTuning, Interrupt, Matrix, OpenedFrom, Outcome, Path,
-    Report, Row, Runner, Scenario, Strict, Tool, ground, require, requirements, rootless, scenario,
-    verdict, wire,
+    Report, Row, Runner, Scenario, Shape, Strict, Tool, ground, require, requirements, rootless,
+    scenario, verdict, wire,
 };
 
 /// Prove it: hosts in network namespaces around an emulated firewall.
@@ -68,15 +68,15 @@ enum Command {
 /// ends with 130; a second one ends at once.
 #[derive(clap::Args)]
 struct RunArgs {
-    /// Scenarios by name, or `all`; one that is named twice is run once [default: the four that tell the story].
+    /// Scenarios by name, or `all`; one that is named twice is run once [default: the four that tell the
+    /// story; with --shape all].
     scenario: Vec<String>,
-    /// What stands in between.
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "direct,liberal,split,relay"
-    )]
+    /// What stands in between [default: direct,liberal,split,relay; with --shape relay].
+    #[arg(long, value_delimiter = ',')]
     path: Vec<Path>,
+    /// How the relay is deployed [default: gateway].
+    #[arg(long, value_delimiter = ',')]
+    shape: Vec<Shape>,
     /// What carries the bytes [default: scp; ssh-idle in idle-drop].
     #[arg(long, value_delimiter = ',')]
     tool: Vec<Tool>,
@@ -184,13 +184,17 @@ fn usage(error: anyhow::Error) -> anyhow::Error {
 }
 
 fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let scenarios = scenarios(&args.scenario, args.idle)?;
+    let scenarios = scenarios(&args.scenario, !args.shape.is_empty(), args.idle)?;
     require()?;
     ground::sweep()?;
     ground::require_room(args.size)?;
     let matrix = Matrix {
         scenarios,
-        paths: args.path,
+        paths: paths(args.path, &args.shape),
+        shapes: match args.shape.is_empty() {
+            true => vec![Shape::Gateway],
+            false => args.shape,
+        },
         tools: args.tool,
         directions: args.direction.list(),
         families: args.family.list(),
@@ -241,9 +245,23 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(!complaints.is_empty())))
 }
 
-/// The scenarios asked for; none is the story.
-fn scenarios(names: &[String], idle: Option<Duration>) -> Result<Vec<Scenario>, Error> {
+/// The paths asked for. Whoever names a shape asks for the relay; else there is something to compare with.
+fn paths(given: Vec<Path>, shapes: &[Shape]) -> Vec<Path> {
+    match (given.as_slice(), shapes) {
+        ([], []) => vec![Path::Direct, Path::Liberal, Path::Split, Path::Relay],
+        ([], _) => vec![Path::Relay],
+        _ => given,
+    }
+}
+
+/// The scenarios asked for; none is the story, or all of them for somebody who names a shape.
+fn scenarios(
+    names: &[String],
+    shaped: bool,
+    idle: Option<Duration>,
+) -> Result<Vec<Scenario>, Error> {
     let scenarios = match names {
+        [] if shaped => scenario::all(),
         [] => scenario::story(),
         [all] if all == "all" => scenario::all(),
         names => names

@@ -5,6 +5,11 @@ use crate::config::Keys;
 /// One listener; a file can have several.
 #[derive(clap::Args)]
 pub struct Flags {
+    /// How the relay is deployed: gateway, server-sidecar, client-sidecar or forward
+    /// [default: forward with --listen, else gateway]
+    #[arg(long, value_name = "HOW")]
+    mode: Option<String>,
+
     /// Destination ports to intercept, separated by commas.
     #[arg(long, value_name = "PORTS")]
     intercept: Option<String>,
@@ -21,6 +26,19 @@ pub struct Flags {
     /// with --listen the one target
     #[arg(long, value_name = "NET|HOST:PORT")]
     to: Vec<String>,
+
+    /// Server sidecar: how the service is dialled: loopback (it sees the client's address and port),
+    /// own-address (the port is another) or transparent (needs --to) [default: loopback]
+    #[arg(long, value_name = "HOW")]
+    service_leg: Option<String>,
+
+    /// Client sidecar: only what this user opens, by name or number.
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+
+    /// Client sidecar: only what this control group (version 2) opens.
+    #[arg(long, value_name = "PATH")]
+    cgroup: Option<String>,
 
     /// Listen for clients at this address instead, and pass them on to --to.
     #[arg(long, value_name = "ADDR:PORT")]
@@ -49,6 +67,10 @@ impl Flags {
     pub fn keys(&self) -> Keys {
         let mut keys = Keys::default();
         for (key, value) in [
+            ("mode", &self.mode),
+            ("service-leg", &self.service_leg),
+            ("user", &self.user),
+            ("cgroup", &self.cgroup),
             ("intercept", &self.intercept),
             ("mangled-side", &self.mangled_side),
             ("listen", &self.listen),

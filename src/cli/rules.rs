@@ -68,6 +68,11 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
         .collect();
     let plan = settings::plan(&settings, &ways_in)
         .ok_or_else(|| Usage("no listener intercepts anything: there are no rules".to_owned()))?;
+    if plan.has_sidecars() && args.format == Format::Iptables {
+        return Err(
+            Usage("--format iptables: a sidecar has rules for nftables only".to_owned()).into(),
+        );
+    }
     output::print(text(&plan, args.format))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -104,11 +109,20 @@ pub fn text(plan: &Plan, format: Format) -> String {
             }
         }
     }
-    text += "\n# What leads marked packets to the relay:\n";
-    for command in routes::commands(plan).lines() {
+    let commands = routes::commands(plan);
+    if !commands.is_empty() {
+        text += match plan.has_sidecars() {
+            true => "\n# What leads packets back to the relay:\n",
+            false => "\n# What leads marked packets to the relay:\n",
+        };
+    }
+    for command in commands.lines() {
         writeln!(text, "# {command}").expect("a String takes every write");
     }
-    if format == Format::Nft {
+    if plan.has_sidecars() {
+        text +=
+            "\n# A host whose INPUT drops by default needs one line there:\n# iifname lo accept\n";
+    } else if format == Format::Nft {
         text += "\n# A host whose INPUT drops by default needs one line there:\n";
         text += &format!("# {} accept\n", nft::input_match(plan));
     }

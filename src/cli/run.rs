@@ -9,7 +9,7 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Usage, descriptors, effective, listener, logging, output, settings};
-use crate::config::{HostTuning, Keys, Listener, Mode, RulesMode, Settings, Strip};
+use crate::config::{HostTuning, Intercept, Keys, Listener, Mode, RulesMode, Settings, Strip};
 use crate::relay::{Listeners, Outcome, Server, WayIn};
 use crate::rules::survey::{self, Forward};
 use crate::rules::tuning::{self, Tuned};
@@ -20,7 +20,8 @@ use crate::rules::{InPlace, Lock, preflight};
 /// As a gateway it takes the connections to the named ports that pass through this router, in either
 /// direction, ends TCP on each side and dials the original destination from the client's own address and
 /// port. Rules and routes are put in place at the start and vanish with the process, however it ends.
-/// With --listen it waits for clients that come to it, and needs no privilege.
+/// With --listen it waits for clients that come to it, and needs no privilege. With --mode server-sidecar or
+/// client-sidecar it runs on the strict host itself, in front of a service or behind what this host opens.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -42,7 +43,7 @@ pub struct Args {
 /// What concerns the whole process.
 #[derive(clap::Args)]
 struct ProcessFlags {
-    /// Run although the FORWARD rules would have dropped what is intercepted (TPROXY bypasses them).
+    /// Run although FORWARD (for a client sidecar: OUTPUT) would have dropped what is intercepted.
     #[arg(long)]
     override_forward: bool,
 
@@ -86,6 +87,10 @@ struct ProcessFlags {
     #[arg(long, value_name = "BITS", hide_short_help = true)]
     mark: Option<String>,
 
+    /// Bits of the packet mark by which a sidecar's own dials are known [default: 0x04000000]
+    #[arg(long, value_name = "BITS", hide_short_help = true)]
+    dial_mark: Option<String>,
+
     /// Routing table that is the relay's own [default: 21837]
     #[arg(long, value_name = "N", hide_short_help = true)]
     table: Option<String>,
@@ -120,6 +125,8 @@ const EXAMPLES: &str = "\
 Examples:
   unmangle run --intercept 22 --mangled-side eth1 --profile cisco-pix
   unmangle run --intercept 22,873 --mangled-side eth1 --profile isn-rewrite --from 10.0.0.0/8
+  unmangle run --mode server-sidecar --intercept 22 --mangled-side eth0 --profile cisco-pix
+  unmangle run --mode client-sidecar --intercept 22 --mangled-side eth0 --profile cisco-pix
   unmangle run --listen 0.0.0.0:2222 --to backup.example:22
   unmangle run --config /etc/unmangle.toml --check
   unmangle rules --intercept 22 --mangled-side eth1 --profile cisco-pix   # look before you leap
@@ -142,6 +149,7 @@ impl ProcessFlags {
             ("host-tuning", &self.host_tuning),
             ("track", &self.track),
             ("mark", &self.mark),
+            ("dial-mark", &self.dial_mark),
             ("table", &self.table),
             ("priority", &self.priority),
             ("zones", &self.zones),
@@ -342,6 +350,23 @@ fn way(listener: &Listener, way_in: &WayIn) -> String {
                 "{} on {} with profile {profile}",
                 intercept.ports, intercept.mangled_side
             )
+        }
+        (Mode::ServerSidecar(sidecar), _) => {
+            let Intercept {
+                ports,
+                mangled_side,
+                ..
+            } = &sidecar.intercept;
+            format!("{ports} of this host on {mangled_side} with profile {profile}")
+        }
+        (Mode::ClientSidecar(sidecar), _) => {
+            let Intercept {
+                ports,
+                mangled_side,
+                ..
+            } = &sidecar.intercept;
+            let whose = &sidecar.whose;
+            format!("{ports} from this host ({whose}) on {mangled_side} with profile {profile}")
         }
     }
 }

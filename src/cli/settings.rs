@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::{Usage, listener};
-use crate::config::{Contents, Keys, Mode, Numbers, Settings, Track, file};
+use crate::config::{Contents, Intercept, Keys, Mode, Numbers, Settings, Track, file};
 use crate::relay::WayIn;
-use crate::rules::{Interception, ListenPorts, Plan, Tracking, Zones};
+use crate::rules::{Capture, Interception, ListenPorts, Plan, Tracking, Zones};
 
 /// File and flags, checked.
 ///
@@ -33,16 +33,14 @@ pub fn plan(settings: &Settings, ways_in: &[WayIn]) -> Option<Plan> {
         .listeners
         .iter()
         .zip(ways_in)
-        .filter_map(|(listener, way_in)| match (&listener.mode, *way_in) {
-            (Mode::Gateway(intercept), WayIn::Intercepted { mangled, clean }) => {
-                let ports = ListenPorts { mangled, clean };
-                Some(Interception::new(
-                    intercept.clone(),
-                    &listener.mangled,
-                    ports,
-                ))
-            }
-            _ => None,
+        .filter_map(|(listener, way_in)| {
+            let WayIn::Intercepted { mangled, clean } = *way_in else {
+                return None;
+            };
+            let (intercept, capture) = captured(&listener.mode)?;
+            let ports = ListenPorts { mangled, clean };
+            let interception = Interception::new(intercept.clone(), &listener.mangled, ports);
+            Some(interception.by(capture))
         })
         .collect();
     if interceptions.is_empty() {
@@ -50,6 +48,7 @@ pub fn plan(settings: &Settings, ways_in: &[WayIn]) -> Option<Plan> {
     }
     let Numbers {
         mark,
+        dial_mark,
         table,
         priority,
         zones: (mangled, clean),
@@ -61,8 +60,24 @@ pub fn plan(settings: &Settings, ways_in: &[WayIn]) -> Option<Plan> {
     Some(Plan {
         interceptions,
         mark,
+        dial_mark,
         table,
         priority,
         tracking,
     })
+}
+
+/// What is taken in this mode, and by what; nothing where clients come of themselves.
+fn captured(mode: &Mode) -> Option<(&Intercept, Capture)> {
+    match mode {
+        Mode::Gateway(intercept) => Some((intercept, Capture::Gateway)),
+        Mode::ServerSidecar(sidecar) => {
+            let (leg, own) = (sidecar.leg, sidecar.own);
+            Some((&sidecar.intercept, Capture::Service { leg, own }))
+        }
+        Mode::ClientSidecar(sidecar) => {
+            Some((&sidecar.intercept, Capture::Own(sidecar.whose.clone())))
+        }
+        Mode::Forward(_) => None,
+    }
 }

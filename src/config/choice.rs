@@ -42,6 +42,34 @@ macro_rules! choice {
 }
 
 choice! {
+    /// How a relay is deployed.
+    Deployment {
+        /// On a router; what passes through it is intercepted.
+        #[default]
+        Gateway = "gateway",
+        /// On the host that serves; what comes to it is intercepted.
+        ServerSidecar = "server-sidecar",
+        /// On the host that opens connections; they are intercepted.
+        ClientSidecar = "client-sidecar",
+        /// Anywhere; clients come to it.
+        Forward = "forward",
+    }
+}
+
+choice! {
+    /// How a server sidecar dials its service, and what the service sees.
+    ServiceLeg {
+        /// At the loopback address: it sees the client's address and port, and a loopback address of its own.
+        #[default]
+        Loopback = "loopback",
+        /// At its own address: it sees that and the client's address, and another port.
+        OwnAddress = "own-address",
+        /// At its own address, from the client's address and port: it sees no difference.
+        Transparent = "transparent",
+    }
+}
+
+choice! {
     /// What moves the bytes.
     Engine {
         /// Our own: a shared buffer for short messages, pooled pipes for bulk.

@@ -43,7 +43,7 @@ pub enum InterceptError {
     Network(String),
 }
 
-/// One or more destination ports, sorted, each once.
+/// Destination ports, sorted, each once; none at all means every port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ports(Vec<NonZeroU16>);
 
@@ -74,10 +74,7 @@ impl Intercept {
     /// Whether a connection could be meant for both.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.mangled_side == other.mangled_side
-            && self
-                .ports
-                .iter()
-                .any(|port| other.ports.iter().any(|their| their == port))
+            && self.ports.overlap(&other.ports)
             && self.from.overlap(&other.from)
             && self.to.overlap(&other.to)
     }
@@ -86,7 +83,23 @@ impl Intercept {
 // === impl Ports ===
 
 impl Ports {
-    /// The ports, sorted.
+    /// Every port there is.
+    pub fn every() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Whether every port is meant.
+    pub fn is_every(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether a port is in both.
+    pub fn overlap(&self, other: &Self) -> bool {
+        let shared = |port: &NonZeroU16| other.0.binary_search(port).is_ok();
+        self.is_every() || other.is_every() || self.0.iter().any(shared)
+    }
+
+    /// The ports, sorted; none if every port is meant.
     pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
         self.0.iter().map(|port| port.get())
     }
@@ -109,6 +122,9 @@ impl FromStr for Ports {
 
 impl fmt::Display for Ports {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        if self.is_every() {
+            return f.write_str("every port");
+        }
         write_list(f, self.iter())
     }
 }

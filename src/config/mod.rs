@@ -3,6 +3,7 @@
 //! `file` and the flags become `keys`, which know where each value stood; `settings` checks them.
 
 pub mod choice;
+mod collision;
 pub mod file;
 pub mod forward;
 pub mod intercept;
@@ -11,15 +12,17 @@ pub mod mark;
 mod own_profile;
 pub mod profile;
 pub mod settings;
+pub mod sidecar;
 
-pub use choice::{Engine, Fail, HostTuning, LogFormat, RulesMode, Track};
+pub use choice::{Deployment, Engine, Fail, HostTuning, LogFormat, RulesMode, ServiceLeg, Track};
 pub use file::Contents;
 pub use forward::{Forward, MangledLeg, Target};
 pub use intercept::{Intercept, InterceptError, Interface, Networks, Ports};
 pub use keys::{ConfigError, Keys, Origin};
-pub use mark::{DEFAULT_MARK, Mark};
+pub use mark::{DEFAULT_DIAL_MARK, DEFAULT_MARK, Mark};
 pub use profile::{Keepalive, Profile, Strip, UnknownProfile};
 pub use settings::{Listener, Log, Mode, Numbers, Process, Settings};
+pub use sidecar::{ClientSidecar, ServerSidecar, Whose};
 
 /// On which side of the relay a leg lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::choice::{Engine, Fail, HostTuning, LogFormat, RulesMode, Track};
+use super::choice::{Deployment, Engine, Fail, HostTuning, LogFormat, RulesMode, Track};
 use super::file::Contents;
 use super::forward::{Forward, MangledLeg, Target};
 use super::intercept::{Intercept, Networks};
 use super::keys::{ConfigError, Given, Keys, Origin};
-use super::mark::{DEFAULT_MARK, Mark};
+use super::mark::{DEFAULT_DIAL_MARK, DEFAULT_MARK, Mark};
 use super::own_profile;
 use super::profile::{Keepalive, Profile};
+use super::sidecar::{self, ClientSidecar, ServerSidecar};
 
 /// Everything that is settled before anything runs.
 #[derive(Debug, Clone)]
@@ -62,6 +63,8 @@ pub struct Log {
 pub struct Numbers {
     /// The bits that lead a packet to the relay.
     pub mark: Mark,
+    /// The bits by which a sidecar's own dials are known.
+    pub dial_mark: Mark,
     /// Routing table that makes every destination local, for marked packets.
     pub table: u32,
     /// Priority of the `ip rule` that leads there.
@@ -95,6 +98,10 @@ pub struct Listener {
 pub enum Mode {
     /// They pass through this router and are intercepted.
     Gateway(Intercept),
+    /// They come to a service of this host and are intercepted.
+    ServerSidecar(ServerSidecar),
+    /// They are opened by this host and are intercepted.
+    ClientSidecar(ClientSidecar),
     /// They are made to it.
     Forward(Forward),
 }
@@ -106,6 +113,7 @@ impl Default for Numbers {
     fn default() -> Self {
         Self {
             mark: DEFAULT_MARK,
+            dial_mark: DEFAULT_DIAL_MARK,
             // "UM" in ASCII, as are the zones.
             table: 0x554d,
             // Before `local` (0) would be too early, after `main` (32766) too late.
@@ -153,7 +161,7 @@ impl Settings {
         let profiles = own_profile::all(&given.profiles)?;
         let mut listeners: Vec<Listener> = Vec::new();
         for (index, keys) in given.listeners.iter().enumerate() {
-            let listener = listener(index, keys, &given.process, rules, &profiles)?;
+            let listener = listener(index, keys, &given.process, &process, &profiles)?;
             if let Some(other) = listeners.iter().find(|other| other.collides(&listener)) {
                 let origin = origin(keys);
                 return Err(origin.error(format!(
@@ -164,6 +172,17 @@ impl Settings {
                 )));
             }
             listeners.push(listener);
+        }
+        let Numbers {
+            mark, dial_mark, ..
+        } = process.numbers;
+        if mark.0 & dial_mark.0 != 0 && listeners.iter().any(|each| each.mode.is_sidecar()) {
+            let given = given
+                .process
+                .given("dial-mark")
+                .or(given.process.given("mark"));
+            let origin = &given.expect("the defaults are disjoint").origin;
+            return Err(origin.error(format!("mark {mark} and dial-mark {dial_mark} share bits")));
         }
         if listeners.is_empty() {
             let nothing = Origin::Flag("unmangle run".to_owned());
@@ -209,6 +228,9 @@ fn process(keys: &Keys) -> Result<Process, ConfigError> {
             mark: keys
                 .parse("mark", |text| number(text, 1, u32::MAX.into()))?
                 .map_or(numbers.mark, Mark),
+            dial_mark: keys
+                .parse("dial-mark", |text| number(text, 1, u32::MAX.into()))?
+                .map_or(numbers.dial_mark, Mark),
             table: keys
                 .parse("table", |text| number(text, 256, u32::MAX.into()))?
                 .unwrap_or(numbers.table),
@@ -230,7 +252,7 @@ fn listener(
     index: usize,
     keys: &Keys,
     process: &Keys,
-    rules: RulesMode,
+    checked: &Process,
     profiles: &BTreeMap<String, Profile>,
 ) -> Result<Listener, ConfigError> {
     let origin = origin(keys);
@@ -239,9 +261,9 @@ fn listener(
             .map(Option::unwrap_or_default)
     };
     let own_or_process = |key: &str| keys.given(key).or(process.given(key));
-    let mode = mode(keys, &origin)?;
+    let mode = mode(keys, &origin, checked)?;
     let (mangled, clean) = (profile("profile")?, profile("clean-profile")?);
-    if matches!(mode, Mode::Gateway(_)) && keys.given("profile").is_none() {
+    if !matches!(mode, Mode::Forward(_)) && keys.given("profile").is_none() {
         return Err(
             origin.error("profile is missing: which firewall is it? `clean` changes nothing")
         );
@@ -276,7 +298,7 @@ fn listener(
         Some(given) => given.parse(duration)?,
         None => Duration::from_secs(30),
     };
-    let fixed_ports = fixed_ports(index, keys, rules)?;
+    let fixed_ports = fixed_ports(index, keys, checked.rules)?;
     let name = keys
         .given("name")
         .map_or_else(|| format!("listener {}", index + 1), |given| given.text());
@@ -291,13 +313,11 @@ fn listener(
     })
 }
 
-fn mode(keys: &Keys, origin: &Origin) -> Result<Mode, ConfigError> {
-    let forward = match keys.parse("mode", |text| match text {
-        "gateway" => Ok(false),
-        "forward" => Ok(true),
-        _ => Err(format!("{text:?} is none of: gateway, forward")),
-    })? {
-        Some(forward) => forward,
+fn mode(keys: &Keys, origin: &Origin, process: &Process) -> Result<Mode, ConfigError> {
+    let forward = match keys.parse("mode", str::parse)? {
+        Some(Deployment::ServerSidecar) => return sidecar::server(keys, origin, process),
+        Some(Deployment::ClientSidecar) => return sidecar::client(keys, origin, process),
+        Some(deployment) => deployment == Deployment::Forward,
         None => keys.given("listen").is_some(),
     };
     let needed = |key: &str, why: &str| {
@@ -317,6 +337,9 @@ fn mode(keys: &Keys, origin: &Origin) -> Result<Mode, ConfigError> {
             "from",
             "mangled-port",
             "clean-port",
+            "service-leg",
+            "user",
+            "cgroup",
         ] {
             foreign(key, "forward")?;
         }
@@ -336,7 +359,7 @@ fn mode(keys: &Keys, origin: &Origin) -> Result<Mode, ConfigError> {
             },
         }));
     }
-    for key in ["listen", "mangled-leg"] {
+    for key in ["listen", "mangled-leg", "service-leg", "user", "cgroup"] {
         foreign(key, "gateway")?;
     }
     let networks = |key: &str| match keys.given(key) {
@@ -397,29 +420,6 @@ fn origin(keys: &Keys) -> Origin {
             key: key.split(':').next().unwrap_or_default().to_owned(),
         },
         _ => Origin::Flag("the command line".to_owned()),
-    }
-}
-
-impl Listener {
-    fn collides(&self, other: &Self) -> bool {
-        self.name == other.name
-            || match (&self.mode, &other.mode) {
-                (Mode::Gateway(one), Mode::Gateway(two)) => one.overlaps(two),
-                (Mode::Forward(one), Mode::Forward(two)) => {
-                    one.listen == two.listen && one.listen.port() != 0
-                }
-                _ => false,
-            }
-    }
-
-    fn collision(&self, other: &Self) -> &'static str {
-        match (&self.mode, &other.mode) {
-            _ if self.name == other.name => "two listeners need two names",
-            (Mode::Gateway(_), _) => {
-                "on one interface a port belongs to one of them; tell them apart by port, from or to"
-            }
-            _ => "both listen at the same address",
-        }
     }
 }
 

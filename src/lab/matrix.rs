@@ -4,6 +4,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Profile;
+use crate::lab::deployment::Shape;
 use crate::lab::scenario::Scenario;
 use crate::lab::tool::Tool;
 use crate::lab::topology::Role;
@@ -66,14 +67,6 @@ pub enum Strict {
     Both,
 }
 
-/// How the relay is deployed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Shape {
-    /// On a router between the firewall and the hosts.
-    Gateway,
-}
-
 /// One transfer to make.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {
@@ -115,6 +108,8 @@ pub struct Matrix {
     pub scenarios: Vec<Scenario>,
     /// The paths, in order.
     pub paths: Vec<Path>,
+    /// How relays are deployed, in order.
+    pub shapes: Vec<Shape>,
     /// The tools, in order; none is each scenario's own.
     pub tools: Vec<Tool>,
     /// The directions, in order.
@@ -142,12 +137,12 @@ impl Matrix {
                 [] => &own[..],
                 tools => tools,
             };
-            for &path in once(&self.paths) {
+            for (path, shape) in self.deployments() {
                 for &tool in once(tools) {
                     for (&direction, &family) in self.ways() {
                         cases.extend((1..=self.runs).map(|run| Case {
                             scenario: scenario.clone(),
-                            shape: Shape::Gateway,
+                            shape,
                             path,
                             tool,
                             direction,
@@ -161,6 +156,21 @@ impl Matrix {
             }
         }
         cases
+    }
+
+    /// Every path in every shape; where no relay runs, its shape makes no difference.
+    fn deployments(&self) -> Vec<(Path, Shape)> {
+        let mut deployments = Vec::new();
+        for &path in once(&self.paths) {
+            let shapes = once(&self.shapes).map(|shape| (path, *shape));
+            match path {
+                Path::Split | Path::Relay => deployments.extend(shapes),
+                Path::Direct | Path::Liberal | Path::Normalise => {
+                    deployments.extend(shapes.take(1))
+                }
+            }
+        }
+        deployments
     }
 
     /// Every direction by every family.
@@ -224,12 +234,20 @@ impl std::fmt::Display for Case {
             f,
             "{} {} {} {} IPv{} run {}",
             self.scenario.name,
-            label(self.path),
+            way(self.path, self.shape),
             label(self.tool),
             label(self.direction),
             u8::from(self.family),
             self.run
         )
+    }
+}
+
+/// A path for people, with the relay's shape where that is not the usual one.
+pub fn way(path: Path, shape: Shape) -> String {
+    match (path, shape) {
+        (_, Shape::Gateway) | (Path::Direct | Path::Liberal | Path::Normalise, _) => label(path),
+        (Path::Split | Path::Relay, shape) => format!("{}:{}", label(path), label(shape)),
     }
 }
 
@@ -306,6 +324,7 @@ mod tests {
         Matrix {
             scenarios: scenario::all(),
             paths: vec![Path::Direct, Path::Relay],
+            shapes: vec![Shape::Gateway],
             tools: Vec::new(),
             directions: vec![FlowDirection::Upload, FlowDirection::Download],
             families: vec![Family::V4, Family::V6],
@@ -344,6 +363,20 @@ mod tests {
             vec![Tool::Sftp, Tool::Scp],
         );
         assert_eq!(twice.cases(), each.cases());
+    }
+
+    #[test]
+    fn each_shape_relays_once_and_what_has_no_relay_is_not_repeated() {
+        let matrix = Matrix {
+            shapes: vec![Shape::Gateway, Shape::Forward, Shape::Gateway],
+            ..matrix()
+        };
+        let ways: Vec<_> = matrix
+            .deployments()
+            .into_iter()
+            .map(|(path, shape)| way(path, shape))
+            .collect();
+        assert_eq!(ways, ["direct", "relay", "relay:forward"]);
     }
 
     #[test]

@@ -15,6 +15,7 @@
 
 pub mod builder;
 pub mod chain;
+pub mod deployment;
 pub mod error;
 pub mod firewall;
 pub mod ground;
@@ -41,6 +42,7 @@ pub mod wire;
 
 pub use builder::Builder;
 pub use chain::Chain;
+pub use deployment::Shape;
 pub use error::{Error, Result};
 pub use host::Host;
 pub use interrupt::Interrupt;

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::lab::error::{Error, Result};
 use crate::lab::host::Host;
-use crate::lab::matrix::{Case, label};
+use crate::lab::matrix::{Case, label, way};
 use crate::lab::process::{PATIENCE, Process};
 use crate::lab::requirements::find;
 use crate::lab::row::Row;
@@ -112,7 +112,7 @@ fn name(number: usize, case: &Case) -> String {
     format!(
         "{number:03}-{}-{}-{}-{}-ipv{}-run{}",
         case.scenario.name,
-        label(case.path),
+        way(case.path, case.shape).replace(':', "-"),
         label(case.tool),
         label(case.direction),
         u8::from(case.family),

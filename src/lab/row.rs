@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::lab::matrix::{Case, Family, FlowDirection, OpenedFrom, Path, Shape, Strict};
+use crate::lab::deployment::Shape;
+use crate::lab::matrix::{Case, Family, FlowDirection, OpenedFrom, Path, Strict};
 use crate::lab::tool::Tool;
 
 /// What one transfer came to.

@@ -144,7 +144,7 @@ impl Runner {
         if case.tool == Tool::RsyncDaemon {
             lab.start_rsyncd(case.opened_from.listener())?;
         }
-        let remedy = lab.start_remedy(case.remedy())?;
+        let remedies = lab.deploy(case)?;
 
         let ended = self.carry(lab, case)?;
         if ended.outcome() == Outcome::Ok && !lab.flows_closed(CLOSING)? {
@@ -157,8 +157,8 @@ impl Runner {
             tool: ended.stderr.clone(),
             ..Evidence::default()
         };
-        if let Some(remedy) = remedy {
-            evidence.relay = end(remedy, ended.outcome())?;
+        for remedy in remedies {
+            evidence.relay += &end(remedy, ended.outcome())?;
         }
         if let Some(sshd) = lab.sshd() {
             evidence.sshd = sshd.log().split_off(sshd_said);
@@ -229,7 +229,7 @@ fn joined(case: &Case, long_rtt: Duration) -> [Joined; 2] {
     ]
 }
 
-/// Ends what ran on the relay host and returns its log. After a failure a relay is not given time for
+/// Ends what ran for a case and returns its log. After a failure a relay is not given time for
 /// its sessions.
 fn end(remedy: Process, outcome: Outcome) -> Result<String> {
     let log = remedy.log_path().to_owned();
@@ -238,7 +238,7 @@ fn end(remedy: Process, outcome: Outcome) -> Result<String> {
         _ => SLICE,
     };
     if remedy.stop(patience)?.is_none() && outcome == Outcome::Ok {
-        tracing::warn!("what ran on the relay host did not stop when asked and was killed");
+        tracing::warn!("what ran for it did not stop when asked and was killed");
     }
     Ok(std::fs::read_to_string(log).unwrap_or_default())
 }

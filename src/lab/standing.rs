@@ -10,9 +10,9 @@ use crate::lab::firewall::{Counts, TABLE, conntrack_invalid, ruleset};
 use crate::lab::ground::Ground;
 use crate::lab::host::Host;
 use crate::lab::joined::{Joined, Span, WireReport, take_up};
-use crate::lab::matrix::{Case, Remedy, Strict};
+use crate::lab::matrix::{Case, Strict};
 use crate::lab::payload::Payload;
-use crate::lab::process::{GLANCE, PATIENCE, Process};
+use crate::lab::process::{GLANCE, Process};
 use crate::lab::row::Invalid;
 use crate::lab::rsyncd::Rsyncd;
 use crate::lab::sshd::Sshd;
@@ -21,7 +21,7 @@ use crate::lab::topology::{FIREWALL_DEVICE, LONG_DEVICE, Role};
 use crate::lab::tuning::{Former, HostTuning, tune};
 
 /// The ports of ssh and rsync: what the relay intercepts.
-const PORTS: &str = "22,873";
+pub(crate) const PORTS: &str = "22,873";
 /// The same, as `ss` asks for connections from or to them.
 const CONNECTIONS: &str = "( sport = :22 or dport = :22 or sport = :873 or dport = :873 )";
 
@@ -180,6 +180,11 @@ impl Lab {
         Ok(reports)
     }
 
+    /// The program under test.
+    pub(crate) fn program(&self) -> &std::path::Path {
+        &self.unmangle
+    }
+
     /// A command that runs `unmangle` on the relay host.
     pub fn unmangle(&self) -> Command {
         self.relay().command(&self.unmangle)
@@ -193,7 +198,7 @@ impl Lab {
         let sshd = self.sshd.as_ref().expect("the lab has an sshd");
         case.tool.command(&Errand {
             opener: self.host(opened_from.opener()),
-            peer: opened_from.listener().address(case.family),
+            peer: case.peer(),
             user: sshd.user(),
             key: sshd.key(),
             direction: case.direction,
@@ -206,38 +211,6 @@ impl Lab {
     /// Where an errand carries the payload to.
     pub fn received(&self) -> PathBuf {
         self.data_directory().join("received")
-    }
-
-    /// Starts what this path has on the relay host, and waits until it is in place.
-    pub fn start_remedy(&self, remedy: Remedy) -> Result<Option<Process>> {
-        match remedy {
-            Remedy::Nothing => Ok(None),
-            Remedy::Relay(profile) => self.start_relay(profile).map(Some),
-            Remedy::Rules(profile) => self.start_normalise(profile).map(Some),
-        }
-    }
-
-    /// Starts a relay for ssh and rsync with this profile, and waits until it relays.
-    pub fn start_relay(&self, profile: &str) -> Result<Process> {
-        let run = ["run", "--intercept", PORTS];
-        self.start_unmangle(&run, profile, "\"relaying\"")
-    }
-
-    /// Has this profile enforced by rules alone, and waits until they are in place.
-    pub fn start_normalise(&self, profile: &str) -> Result<Process> {
-        self.start_unmangle(&["normalise"], profile, "\"normalising\"")
-    }
-
-    fn start_unmangle(&self, arguments: &[&str], profile: &str, sign: &str) -> Result<Process> {
-        let mut command = self.unmangle();
-        command
-            .args(arguments)
-            .args(["--mangled-side", FIREWALL_DEVICE, "--profile", profile])
-            .args(["--log", "info", "--log-format", "json"]);
-        let log = self.directory().join("relay.log");
-        let mut process = Process::start(arguments[0], &mut command, &log)?;
-        process.ready(sign, PATIENCE)?;
-        Ok(process)
     }
 
     /// Whether connection tracking on every host looks away

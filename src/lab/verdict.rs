@@ -1,6 +1,6 @@
 //! Whether the rows prove what they should. Pure.
 
-use crate::lab::matrix::{FlowDirection, Path, label};
+use crate::lab::matrix::{FlowDirection, Path, label, way};
 use crate::lab::row::{Outcome, Row};
 use crate::lab::scenario;
 
@@ -9,6 +9,7 @@ use crate::lab::scenario;
 /// - An [`Outcome::Error`] is one on every path: neither harm nor cure has been seen.
 /// - In `clean`, where nothing is wrong, everything must arrive, on every path.
 /// - With the relay everything must arrive, and with not one packet INVALID.
+/// - Without privilege a relay cannot do all that some profiles ask for: how far it gets there is the finding.
 /// - A fault that does no harm proves nothing: elsewhere a `direct` upload by the kind of tool that
 ///   the scenario is about must be reset or stall.
 ///
@@ -22,6 +23,8 @@ fn complaint(row: &Row) -> Option<String> {
     let ok = row.outcome == Outcome::Ok;
     let invalid = row.conntrack_invalid.sum();
     let faulty = harms(row);
+    let enough = scenario::find(&row.scenario)
+        .map_or(true, |scenario| row.shape.suffices_for(scenario.profile));
     let what = match row.path {
         Path::Direct if faulty && ok && row.direction == FlowDirection::Upload => {
             "went through although the firewall mangles: the scenario proves nothing".to_owned()
@@ -32,6 +35,7 @@ fn complaint(row: &Row) -> Option<String> {
         _ if row.scenario == "clean" && !ok => {
             format!("ended as {} where nothing is wrong", label(row.outcome))
         }
+        Path::Relay if !enough => return None,
         Path::Relay if !ok => format!("ended as {}", label(row.outcome)),
         Path::Relay if invalid > 0 => format!("had {invalid} packets INVALID"),
         _ => return None,
@@ -39,7 +43,7 @@ fn complaint(row: &Row) -> Option<String> {
     Some(format!(
         "{}, {}, {}, {}, IPv{}, run {}: {what}",
         row.scenario,
-        label(row.path),
+        way(row.path, row.shape),
         label(row.tool),
         label(row.direction),
         u8::from(row.family),
@@ -58,7 +62,8 @@ fn harms(row: &Row) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::matrix::{Family, OpenedFrom, Shape, Strict};
+    use crate::lab::deployment::Shape;
+    use crate::lab::matrix::{Family, OpenedFrom, Strict};
     use crate::lab::row::Invalid;
     use crate::lab::tool::Tool;
 
@@ -120,6 +125,20 @@ mod tests {
         assert_eq!(
             complaints(&[row("clean", Path::Relay, Outcome::Stall, 0)]).len(),
             1
+        );
+    }
+
+    #[test]
+    fn without_privilege_only_what_sockets_can_cure_must_arrive() {
+        let unprivileged = |scenario| Row {
+            shape: Shape::ForwardUnprivileged,
+            ..row(scenario, Path::Relay, Outcome::Reset, 3)
+        };
+        assert_eq!(complaints(&[unprivileged("pix")]).len(), 0);
+        let complained = complaints(&[unprivileged("blackhole")]);
+        assert!(
+            complained[0].starts_with("blackhole, relay:forward-unprivileged, scp"),
+            "{complained:?}"
         );
     }
 

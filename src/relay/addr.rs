@@ -13,6 +13,15 @@ pub struct ClientAddr(pub SocketAddr);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct OriginalDst(pub SocketAddr);
 
+/// Whether a service is to see the client's own port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientPort {
+    /// If it can be had.
+    Wanted,
+    /// It cannot: the client's leg has the same addresses and ports.
+    Impossible,
+}
+
 impl fmt::Display for ClientAddr {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         self.0.fmt(f)
@@ -30,6 +39,16 @@ impl fmt::Display for OriginalDst {
 pub enum Destination {
     /// Where the client meant to go; dialled with the client's own address.
     Original(OriginalDst),
+    /// The service of this host that the client meant, at this address; dialled with the client's own
+    /// address, and its port if `port` says so.
+    Service {
+        /// Where the service is dialled.
+        at: SocketAddr,
+        /// Whether it is to see the client's port.
+        port: ClientPort,
+    },
+    /// Where a program of this host meant to go; dialled from this host.
+    Meant(OriginalDst),
     /// Where the listener sends everybody; looked up at each dial.
     Fixed(Target),
 }
@@ -37,7 +56,8 @@ pub enum Destination {
 impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Self::Original(address) => address.fmt(f),
+            Self::Original(address) | Self::Meant(address) => address.fmt(f),
+            Self::Service { at, .. } => at.fmt(f),
             Self::Fixed(target) => target.fmt(f),
         }
     }

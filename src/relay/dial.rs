@@ -10,8 +10,9 @@ use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout_at};
 
-use super::addr::{ClientAddr, Destination, OriginalDst};
+use super::addr::{ClientAddr, ClientPort, Destination};
 use crate::config::{Listener, Profile, Side, Target};
+use crate::sys::late_port::choose_port_at_connect;
 use crate::sys::window_clamp::set_window_clamp;
 
 /// A leg that is connected.
@@ -32,7 +33,7 @@ pub enum SourcePort {
     Kept,
     /// Another, because the client's could not be bound.
     Fallback,
-    /// One of this host's, as for every forwarded session.
+    /// One that is not the client's, as for every forwarded session and where it cannot be had.
     OfThisHost,
 }
 
@@ -87,7 +88,24 @@ pub async fn dial(
     let profile = settings.profile(side);
     let result = match destination {
         Destination::Original(original) => {
-            timeout_at(deadline, as_client(client, *original, settings, profile)).await
+            timeout_at(deadline, as_client(client, original.0, settings, profile)).await
+        }
+        Destination::Service {
+            at,
+            port: ClientPort::Wanted,
+        } => timeout_at(deadline, as_client(client, *at, settings, profile)).await,
+        Destination::Service {
+            at,
+            port: ClientPort::Impossible,
+        } => {
+            let anywhere = SocketAddr::new(client.0.ip(), 0);
+            let dialled = at_once(anywhere, *at, settings, profile);
+            timeout_at(deadline, dialled).await
+        }
+        Destination::Meant(meant) => {
+            // The program's own choice of this host's addresses.
+            let own = SocketAddr::new(client.0.ip(), 0);
+            timeout_at(deadline, at_once(own, meant.0, settings, profile)).await
         }
         Destination::Fixed(target) => {
             let addresses = match timeout_at(deadline, look_up(target)).await {
@@ -124,7 +142,7 @@ pub async fn dial(
 /// Dials with the client's own address, and its port if that can be had.
 async fn as_client(
     client: ClientAddr,
-    OriginalDst(server): OriginalDst,
+    server: SocketAddr,
     settings: &Listener,
     profile: &Profile,
 ) -> io::Result<Dialled> {
@@ -146,6 +164,20 @@ async fn as_client(
             port: SourcePort::Kept,
         }),
     }
+}
+
+/// Dials from an address, with a port of the kernel's choice.
+async fn at_once(
+    from: SocketAddr,
+    server: SocketAddr,
+    settings: &Listener,
+    profile: &Profile,
+) -> io::Result<Dialled> {
+    Ok(Dialled {
+        leg: connect(Some(from), server, settings, profile).await?,
+        server,
+        port: SourcePort::OfThisHost,
+    })
 }
 
 /// The addresses of a target, in the resolver's order.
@@ -208,9 +240,15 @@ async fn connect(
         Some(Protocol::TCP),
     )?;
     set_options(&socket, settings, profile)?;
+    if let Some(mark) = settings.mode.dial_mark() {
+        socket.set_mark(mark.0)?;
+    }
     if let Some(from) = from {
         make_transparent(&socket, to)?;
         socket.set_reuse_address(true)?;
+        if from.port() == 0 {
+            choose_port_at_connect(&socket)?;
+        }
         socket.bind(&SockAddr::from(from))?;
     }
     TcpSocket::from_std_stream(socket.into()).connect(to).await

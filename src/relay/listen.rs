@@ -101,6 +101,8 @@ impl Listeners {
                     mangled: bound.bind_loopback(&settings, Side::Mangled)?,
                     clean: bound.bind_loopback(&settings, Side::Clean)?,
                 },
+                Mode::ServerSidecar(_) => bound.bind_sidecar(&settings, Side::Mangled)?,
+                Mode::ClientSidecar(_) => bound.bind_sidecar(&settings, Side::Clean)?,
                 Mode::Forward(forward) => bound.bind_known(&settings, forward)?,
             };
             bound.ways_in.push(way_in);
@@ -108,7 +110,7 @@ impl Listeners {
         Ok(bound)
     }
 
-    /// Binds transparent sockets of both families to a loopback port, the kernel's choice if none is
+    /// Binds sockets of both families, transparent ones for TPROXY, to a loopback port, the kernel's choice if none is
     /// fixed. A host
     /// without IPv6 is served without it.
     fn bind_loopback(&mut self, settings: &Arc<Listener>, side: Side) -> Result<u16, BindError> {
@@ -118,7 +120,12 @@ impl Listeners {
             (None, _) => 0,
         };
         for listeners in &mut self.per_worker {
-            let bind = |address| Bound::bind(address, settings, side, dial::make_transparent);
+            let prepare = |socket: &Socket, address| match settings.mode {
+                // What is redirected is addressed to this host.
+                Mode::ClientSidecar(_) => Ok(()),
+                _ => dial::make_transparent(socket, address),
+            };
+            let bind = |address| Bound::bind(address, settings, side, prepare);
             let v4 = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
             port = v4.address()?.port();
             listeners.push(v4);
@@ -131,6 +138,15 @@ impl Listeners {
             }
         }
         Ok(port)
+    }
+
+    /// A sidecar's connections come from one side alone.
+    fn bind_sidecar(&mut self, settings: &Arc<Listener>, side: Side) -> Result<WayIn, BindError> {
+        let port = self.bind_loopback(settings, side)?;
+        Ok(WayIn::Intercepted {
+            mangled: port,
+            clean: port,
+        })
     }
 
     /// Binds to the address that clients know.

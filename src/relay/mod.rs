@@ -8,6 +8,7 @@
 //! | `listen` | the sockets that connections arrive at, and the accept loop |
 //! | `dial` | the other leg: to the original destination as the client, or to a fixed target |
 //! | `session` | one pair of legs, from accept to the line in the log (`told`) |
+//! | `sidecar` | where a sidecar dials: the service behind it, or where a program of this host meant to go |
 //! | `legs` | the two legs, and how they come to their end |
 //! | `halves`, `half` | our engine: two directions, each a state machine over two legs |
 //! | `foreign` | engines that are not ours, under the same watch |
@@ -26,6 +27,7 @@ mod listen;
 pub mod pipes;
 mod server;
 mod session;
+mod sidecar;
 mod told;
 mod worker;
 

@@ -13,6 +13,7 @@ use super::foreign;
 use super::halves::Halves;
 use super::legs::{Close, Legs, Passed};
 use super::listen::Accepted;
+use super::sidecar;
 use super::told::{Told, tell};
 use super::worker::Worker;
 use crate::config::{Engine, Listener, Mode};
@@ -144,6 +145,14 @@ fn destination(
                 return Err(SessionError::Own { client, server });
             }
             Ok(Destination::Original(server))
+        }
+        Mode::ServerSidecar(settings) => {
+            let server = OriginalDst(downstream.local_addr()?);
+            sidecar::service(settings, server).ok_or(SessionError::Own { client, server })
+        }
+        Mode::ClientSidecar(_) => {
+            let server = OriginalDst(downstream.local_addr()?);
+            sidecar::meant(downstream).ok_or(SessionError::Own { client, server })
         }
     }
 }

@@ -4,12 +4,16 @@
 //! INPUT; so while the relay lives nothing is dropped, whether or not its own table was loaded first.
 //! When that table is gone, opening packets that it would have taken are routed on, and end here.
 //! Connections that are running already are not touched, nor are this host's own.
+//!
+//! Beside a sidecar it stands in the input or in the output hook, where what was taken is told by a mark or has
+//! another destination by then.
 
 use super::nft::{self, sides};
 use super::own::OwnError;
 use super::owner;
-use super::plan::Plan;
-use super::select::{Opening, Selection};
+use super::plan::{Capture, Plan};
+use super::select::{Opening, Selection, Selector, signed};
+use super::sidecar;
 use super::tool::{self, ToolError};
 
 /// The one table: `inet unmangle_fail_closed`.
@@ -17,29 +21,49 @@ pub const TABLE: &str = "unmangle_fail_closed";
 
 /// The whole table, ready for `nft -f`.
 pub fn table(plan: &Plan) -> String {
-    let all = sides(plan);
-    let mut drop = String::new();
+    let (mut forward, mut input, mut output) = (String::new(), String::new(), String::new());
+    let (all, mark, dial) = (sides(plan), plan.mark, plan.dial_mark);
     for interception in &plan.interceptions {
         let side = &interception.intercept.mangled_side;
-        for selector in Selection::from(&interception.intercept).of(Opening::Syn) {
-            let matches = selector.text;
-            for crossing in [
-                format!("iifname \"{side}\" oifname != {all}"),
-                format!("iifname != {all} oifname \"{side}\""),
-            ] {
-                nft::rule(&mut drop, &format!("{crossing} {matches}counter drop"));
+        for Selector { text, .. } in Selection::from(&interception.intercept).of(Opening::Syn) {
+            let drop = |rules: &mut String, matches: String| {
+                nft::rule(rules, &format!("{matches} {text}counter drop"));
+            };
+            match &interception.capture {
+                Capture::Gateway => {
+                    drop(&mut forward, format!("iifname \"{side}\" oifname != {all}"));
+                    drop(&mut forward, format!("iifname != {all} oifname \"{side}\""));
+                }
+                // What is taken has the mark.
+                Capture::Service { .. } => {
+                    drop(
+                        &mut input,
+                        format!("iifname \"{side}\" meta mark & {mark} == 0"),
+                    );
+                }
+                // What is taken stays on this host; what the relay sends has its own mark.
+                Capture::Own(whose) => {
+                    let whose = sidecar::matches(whose);
+                    let whose = format!("meta mark & {dial} == 0 {whose}");
+                    drop(
+                        &mut output,
+                        format!("oifname \"{side}\" {}", whose.trim_end()),
+                    );
+                }
             }
         }
     }
-    format!(
-        r#"table inet {TABLE} {{
-	# What the relay takes does not come here; what comes here is what it would have taken.
-	chain forward {{
-		type filter hook forward priority filter; policy accept;
-{drop}	}}
-}}
-"#
-    )
+    let signed = signed();
+    let mut text = format!("table inet {TABLE} {{\n");
+    text += "\t# What the relay takes does not come here; what comes here is what it would have taken.\n";
+    for (hook, drop) in [("forward", forward), ("input", input), ("output", output)] {
+        if !drop.is_empty() {
+            text += &format!(
+                "\tchain {hook} {{\n\t\ttype filter hook {hook} priority filter; policy accept;\n{signed}{drop}\t}}\n"
+            );
+        }
+    }
+    text + "}\n"
 }
 
 /// Puts the table in place, in the stead of one that a killed relay has left, and verifies it.

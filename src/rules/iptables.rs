@@ -29,6 +29,7 @@ const SYN: &str = "-p tcp --tcp-flags FIN,SYN,RST,ACK SYN";
 
 /// Marks what is the relay's, and keeps its legs apart in conntrack.
 fn raw(text: &mut String, plan: &Plan, family: Family) {
+    let mut signed = false;
     let mark = format!("{0}/{0}", plan.mark);
     line(text, "*raw");
     for chain in [
@@ -88,6 +89,15 @@ fn raw(text: &mut String, plan: &Plan, family: Family) {
     }
     for interception in &plan.interceptions {
         for matches in selected(&interception.intercept, family, Opening::Syn) {
+            // First of all, what is signed end to end is left alone: TCP-MD5, TCP-AO.
+            if !std::mem::replace(&mut signed, true) {
+                for option in [19, 29] {
+                    line(
+                        text,
+                        &format!("-A UNMANGLE_OPEN -p tcp --tcp-option {option} -j RETURN"),
+                    );
+                }
+            }
             line(
                 text,
                 &format!("-A UNMANGLE_OPEN -p tcp{matches} -j MARK --set-xmark {mark}"),

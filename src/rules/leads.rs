@@ -1,4 +1,4 @@
-//! What leads marked packets to this host, an `ip rule` and a route for each family: put in place,
+//! What leads packets to this host, `ip rule`s and a route for each family: put in place,
 //! looked at, and taken away.
 
 use std::fmt;
@@ -8,30 +8,42 @@ use super::plan::Plan;
 use super::routes::{self, FAMILIES, Family};
 use super::tool::{self, ToolError};
 
-/// One of the four.
+/// One of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lead {
-    /// The `ip rule` of a family.
-    Rule(Family),
+    /// An `ip rule` of a family, by its number.
+    Rule(Family, usize),
     /// The route of a family.
     Route(Family),
 }
 
-/// All four.
-pub(super) fn all() -> Vec<Lead> {
-    let both = |family| [Lead::Rule(family), Lead::Route(family)];
-    FAMILIES.into_iter().flat_map(both).collect()
+/// All that the plan wants: rules, and where they lead.
+pub(super) fn all(plan: &Plan) -> Vec<Lead> {
+    let of = |family| {
+        let rules = routes::rules(plan, family).len();
+        let route = (rules > 0).then_some(Lead::Route(family));
+        (0..rules)
+            .map(move |nth| Lead::Rule(family, nth))
+            .chain(route)
+    };
+    FAMILIES.into_iter().flat_map(of).collect()
 }
 
 /// Those that are not there.
 pub(super) async fn missing(plan: &Plan) -> Result<Vec<Lead>, ToolError> {
     let mut missing = Vec::new();
-    let priority = format!("{}:", plan.priority);
     for family in FAMILIES {
+        let wanted = routes::rules(plan, family).len();
+        if wanted == 0 {
+            continue;
+        }
         let rules = shown(family, &["rule", "show"]).await?;
-        let mut rules = rules.lines();
-        if !rules.any(|rule| routes::is_ours(rule) && rule.starts_with(&priority)) {
-            missing.push(Lead::Rule(family));
+        for (nth, priority) in (plan.priority..).take(wanted).enumerate() {
+            let priority = format!("{priority}:");
+            let ours = |rule: &str| routes::is_ours(rule) && rule.starts_with(&priority);
+            if !rules.lines().any(ours) {
+                missing.push(Lead::Rule(family, nth));
+            }
         }
         let table = plan.table.to_string();
         let routes = shown(family, &["route", "show", "table", &table]).await?;
@@ -49,7 +61,14 @@ pub(super) async fn put(plan: &Plan, wanted: &[Lead]) -> Result<(), OwnError> {
     }
     for lead in wanted {
         match lead {
-            Lead::Rule(family) => ip(*family, &["rule", "add"], &routes::rule(plan)).await?,
+            Lead::Rule(family, nth) => {
+                ip(
+                    *family,
+                    &["rule", "add"],
+                    &routes::rules(plan, *family)[*nth],
+                )
+                .await?
+            }
             Lead::Route(family) => ip(*family, &["route", "replace"], &routes::route(plan)).await?,
         };
     }
@@ -59,10 +78,9 @@ pub(super) async fn put(plan: &Plan, wanted: &[Lead]) -> Result<(), OwnError> {
         });
     }
     for lead in wanted {
-        let (Lead::Rule(family) | Lead::Route(family)) = lead;
-        let (kind, words) = match lead {
-            Lead::Rule(_) => ("rule", routes::rule(plan)),
-            Lead::Route(_) => ("route", routes::route(plan)),
+        let (family, kind, words) = match lead {
+            Lead::Rule(family, nth) => (family, "rule", routes::rules(plan, *family)[*nth].clone()),
+            Lead::Route(family) => (family, "route", routes::route(plan)),
         };
         let rule = format!("ip {} {kind} {}", family.flag(), words.join(" "));
         tracing::info!(rule, "rule verified");
@@ -111,7 +129,7 @@ async fn ip(family: Family, verb: &[&str], object: &[String]) -> Result<String, 
 impl fmt::Display for Lead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Rule(family) => write!(f, "ip {} rule", family.flag()),
+            Self::Rule(family, _) => write!(f, "ip {} rule", family.flag()),
             Self::Route(family) => write!(f, "ip {} route", family.flag()),
         }
     }

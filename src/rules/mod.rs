@@ -5,8 +5,9 @@
 //! | `plan` | says what is wanted: a pure value |
 //! | `select`, `strip` | which packets are meant, and what they lose, as statements of nft |
 //! | `nft`, `iptables` | write the plan down |
+//! | `sidecar`, `stand_in`, `cgroup` | the same for a relay on the strict host itself |
 //! | `routes` | what leads marked packets to this host |
-//! | `preflight`, `survey`, `check` | look at the host, and at what its other rules would do |
+//! | `preflight`, `service`, `survey`, `survey_sidecar`, `check` | look at the host, and at what its other rules would do |
 //! | `lock` | keeps two of them apart |
 //! | `own`, `owner`, `leads` | apply the plan for as long as the relay lives, watch it, and take it away |
 //! | `fail_closed`, `mode` | what becomes of new connections when it is killed; whose the rules are |
@@ -14,6 +15,7 @@
 //! | `normalise` | rules without a relay |
 //! | `tuning` | settings of the host, applied and restored |
 
+mod cgroup;
 pub mod check;
 pub mod fail_closed;
 pub mod iptables;
@@ -29,12 +31,16 @@ pub mod plan;
 pub mod preflight;
 pub mod routes;
 mod select;
+mod service;
+mod sidecar;
+mod stand_in;
 mod strip;
 pub mod survey;
+mod survey_sidecar;
 mod tool;
 pub mod tuning;
 
 pub use lock::Lock;
 pub use mode::InPlace;
 pub use own::{OwnError, Owned};
-pub use plan::{Conflict, Interception, ListenPorts, Plan, Tracking, Zones};
+pub use plan::{Capture, Conflict, Interception, ListenPorts, Plan, Tracking, Zones};

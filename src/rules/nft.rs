@@ -14,8 +14,8 @@ use std::fmt::Write;
 
 use super::plan::{Interception, Plan, Tracking, Zones};
 use super::routes::Family;
-use super::select::{Opening, Selection, Selector};
-use super::strip;
+use super::select::{Opening, Selection, Selector, signed};
+use super::{sidecar, strip};
 use crate::config::Mark;
 
 /// The one table: `inet unmangle`.
@@ -43,8 +43,12 @@ impl Ownership {
 
 /// The whole table, ready for `nft -f`.
 pub fn table(plan: &Plan, ownership: Ownership) -> String {
+    if plan.has_sidecars() {
+        return sidecar::table(plan, ownership);
+    }
     let mark = plan.mark;
     let owner = ownership.flags();
+    let signed = signed();
     let sides = sides(plan);
     let Chains {
         arrive,
@@ -81,9 +85,10 @@ pub fn table(plan: &Plan, ownership: Ownership) -> String {
 		tcp flags & (fin | syn | rst | ack) == syn fib daddr type unicast jump open
 {late}{arrive}	}}
 
-	# From a mangled side to another interface, or back.
+	# From a mangled side to another interface, or back. What is signed end to end (TCP-MD5, TCP-AO) is
+	# left alone.
 	chain open {{
-{open}	}}
+{signed}{open}	}}
 
 {strip}	# Both legs carry the same addresses and ports, and would collide in one table.
 	chain zone {{
@@ -269,7 +274,10 @@ pub(super) fn rule(rules: &mut String, text: &str) {
 }
 
 /// What takes no new connection, and leaves the running ones their rules.
-pub fn drain() -> String {
+pub fn drain(plan: &Plan) -> String {
+    if plan.has_sidecars() {
+        return sidecar::drain(plan);
+    }
     format!("flush chain inet {TABLE} open; flush chain inet {TABLE} deliver")
 }
 

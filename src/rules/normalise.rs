@@ -22,7 +22,7 @@ use super::nft::Ownership;
 use super::own::OwnError;
 use super::owner::{self, Owner};
 use super::preflight::{self, PreflightError};
-use super::select::{Opening, Selection};
+use super::select::{Opening, Selection, signed};
 use super::strip;
 use super::tool;
 
@@ -110,7 +110,7 @@ pub fn table(plan: &Normalising, ownership: Ownership) -> String {
         from: &plan.from,
         to: &plan.to,
     };
-    let mut choose = String::new();
+    let mut choose = signed();
     for selector in [Opening::Syn, Opening::SynAck]
         .map(|opening| selection.of(opening))
         .concat()

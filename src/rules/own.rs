@@ -110,21 +110,28 @@ pub fn check(plan: &Plan) -> Result<(), OwnError> {
             by: "relay",
         });
     }
+    let mark = match plan.has_sidecars() {
+        true => Mark(plan.mark.0 | plan.dial_mark.0),
+        false => plan.mark,
+    };
     for family in FAMILIES {
         let rules = tool::run("ip", &["-N", family.flag(), "rule", "show"])?;
-        if let Some(rule) = rules.lines().find(|rule| conflicts(rule, plan.mark.0)) {
+        if let Some(rule) = rules.lines().find(|rule| conflicts(rule, mark.0)) {
             return Err(OwnError::MarkTaken {
-                mark: plan.mark,
+                mark,
                 rule: rule.trim().to_owned(),
             });
         }
-        let priority = format!("{}:", plan.priority);
-        let foreign = |rule: &&str| rule.starts_with(&priority) && !routes::is_ours(rule);
-        if let Some(rule) = rules.lines().find(foreign) {
-            return Err(OwnError::PriorityTaken {
-                priority: plan.priority,
-                rule: rule.trim().to_owned(),
-            });
+        let wanted = routes::rules(plan, family).len();
+        for priority in (plan.priority..).take(wanted) {
+            let prefix = format!("{priority}:");
+            let foreign = |rule: &&str| rule.starts_with(&prefix) && !routes::is_ours(rule);
+            if let Some(rule) = rules.lines().find(foreign) {
+                return Err(OwnError::PriorityTaken {
+                    priority,
+                    rule: rule.trim().to_owned(),
+                });
+            }
         }
         // A table without routes may not exist, which `ip` calls an error.
         let table = plan.table.to_string();
@@ -167,7 +174,7 @@ impl Owned {
         let applied = async {
             // Of a relay that was killed, perhaps with another priority.
             leads::remove(&owned.plan).await;
-            leads::put(&owned.plan, &leads::all()).await?;
+            leads::put(&owned.plan, &leads::all(&owned.plan)).await?;
             let text = nft::table(&owned.plan, Ownership::Process);
             owned.owner.load(&text).await
         };
@@ -192,9 +199,9 @@ impl Owned {
     }
 
     async fn stop_taking(&mut self) -> Result<(), OwnError> {
-        let taken = |table: &str| table.contains("tproxy");
+        let taken = |table: &str| table.contains("tproxy") || table.contains("redirect to");
         self.owner
-            .change(&nft::drain(), |table| !taken(table))
+            .change(&nft::drain(&self.plan), |table| !taken(table))
             .await
             .map(drop)
     }

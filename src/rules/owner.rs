@@ -178,8 +178,13 @@ pub(super) fn listed(table: &str) -> Result<Option<String>, ToolError> {
 
 /// The listeners that a table's text names.
 fn destinations(text: &str) -> impl Iterator<Item = &str> {
-    text.split_whitespace()
-        .filter(|word| word.starts_with("127.0.0.1:") || word.starts_with("[::1]:"))
+    text.split_whitespace().filter(|word| {
+        let redirect = |word: &str| {
+            let port = word.strip_prefix(':');
+            port.is_some_and(|port| port.parse::<u16>().is_ok())
+        };
+        word.starts_with("127.0.0.1:") || word.starts_with("[::1]:") || redirect(word)
+    })
 }
 
 /// Each chain of `text` must be in `listing`.

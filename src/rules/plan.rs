@@ -4,7 +4,11 @@ use std::fmt;
 
 use ipnet::IpNet;
 
-use crate::config::{DEFAULT_MARK, Intercept, Interface, Mark, Networks, Profile, Strip};
+use crate::config::sidecar::OwnAddresses;
+use crate::config::{
+    DEFAULT_DIAL_MARK, DEFAULT_MARK, Intercept, Interface, Mark, Networks, Profile, ServiceLeg,
+    Strip, Whose,
+};
 
 /// Everything the rules and routes of one relay are made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +17,8 @@ pub struct Plan {
     pub interceptions: Vec<Interception>,
     /// The bits that lead a packet to the relay.
     pub mark: Mark,
+    /// The bits by which a sidecar's own dials are known.
+    pub dial_mark: Mark,
     /// Routing table that makes every destination local, for marked packets.
     pub table: u32,
     /// Priority of the `ip rule` that leads there; lower is asked earlier.
@@ -32,6 +38,24 @@ pub struct Interception {
     pub mss: Option<u16>,
     /// Where the relay listens.
     pub listen: ListenPorts,
+    /// By what they are taken.
+    pub capture: Capture,
+}
+
+/// By what connections are taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Capture {
+    /// TPROXY, as they pass through this router.
+    Gateway,
+    /// TPROXY, as they come to a service of this host.
+    Service {
+        /// How the service is dialled.
+        leg: ServiceLeg,
+        /// With [`ServiceLeg::Transparent`]: the service's own addresses.
+        own: OwnAddresses,
+    },
+    /// REDIRECT, as this host opens them.
+    Own(Whose),
 }
 
 /// What conntrack does with the legs. Both carry the same addresses and ports, and would collide in one
@@ -103,6 +127,7 @@ impl Plan {
         Self {
             interceptions,
             mark: DEFAULT_MARK,
+            dial_mark: DEFAULT_DIAL_MARK,
             table: DEFAULT_TABLE,
             priority: DEFAULT_PRIORITY,
             tracking: Tracking::Zones(DEFAULT_ZONES),
@@ -117,7 +142,8 @@ impl Plan {
             .flat_map(|second| (0..second).map(move |first| (first, second)))
             .find_map(|(first, second)| {
                 let (one, other) = (&all[first].intercept, &all[second].intercept);
-                if one.mangled_side != other.mangled_side {
+                let gateways = [first, second].map(|at| all[at].capture == Capture::Gateway);
+                if one.mangled_side != other.mangled_side || gateways.contains(&false) {
                     return None;
                 }
                 let port = one
@@ -143,6 +169,14 @@ impl Plan {
             })
     }
 
+    /// Whether this host is no router but has the relay beside its own programs.
+    pub fn has_sidecars(&self) -> bool {
+        let captures = self.interceptions.iter().map(|each| &each.capture);
+        captures
+            .into_iter()
+            .any(|capture| *capture != Capture::Gateway)
+    }
+
     /// The interfaces that face a firewall, each once.
     pub fn mangled_sides(&self) -> Vec<&Interface> {
         let mut sides = Vec::new();
@@ -159,14 +193,20 @@ impl Plan {
 // === impl Interception ===
 
 impl Interception {
-    /// What a profile asks of the wire.
+    /// What a profile asks of the wire, on a gateway.
     pub fn new(intercept: Intercept, profile: &Profile, listen: ListenPorts) -> Self {
         Self {
             intercept,
             strip: profile.strip,
             mss: profile.mss,
             listen,
+            capture: Capture::Gateway,
         }
+    }
+
+    /// The same, taken in another way.
+    pub fn by(self, capture: Capture) -> Self {
+        Self { capture, ..self }
     }
 }
 

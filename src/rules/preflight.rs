@@ -7,8 +7,9 @@ use rustix::thread::CapabilitySet;
 
 use crate::config::Interface;
 
+use super::cgroup;
 use super::own::OwnError;
-use super::plan::{Conflict, Plan, Tracking};
+use super::plan::{Capture, Conflict, Plan, Tracking};
 use super::tool::{self, ToolError};
 
 /// Why the relay cannot run here; nothing was changed.
@@ -25,6 +26,11 @@ pub enum PreflightError {
         /// The names that exist.
         known: String,
     },
+    /// No such control group.
+    #[error(
+        "there is no control group {0} of version 2 here: it must be there before the rules that name it"
+    )]
+    Cgroup(String),
     /// The kernel is too old for owned rules.
     #[error(
         "Linux {0} cannot strip TCP options by nftables: 5.18 is needed; `unmangle rules --format iptables` prints rules for older kernels"
@@ -53,8 +59,17 @@ pub fn check(plan: &Plan) -> Result<Vec<String>, PreflightError> {
     }
     host(&plan.mangled_sides())?;
     tool::run("ip", &["-V"])?;
+    for interception in &plan.interceptions {
+        if let Capture::Own(whose) = &interception.capture
+            && let Some(group) = &whose.cgroup
+            && !cgroup::exists(group)
+        {
+            return Err(PreflightError::Cgroup(group.path().to_owned()));
+        }
+    }
     super::own::check(plan)?;
-    let mut warnings = settings();
+    let mut warnings = settings(plan);
+    warnings.extend(super::service::warnings(plan));
     if plan.tracking == Tracking::Notrack {
         warnings.push(
             "conntrack does not see what is relayed: `ct state established` matches none of it, and a filter \
@@ -119,7 +134,7 @@ fn kernel(release: &str) -> Result<(), PreflightError> {
 }
 
 /// Settings of this network namespace that would spoil it, each with what to do.
-fn settings() -> Vec<String> {
+fn settings(plan: &Plan) -> Vec<String> {
     let read = |path: &str| {
         fs::read_to_string(Path::new("/proc/sys/net").join(path)).map(|text| text.trim().to_owned())
     };
@@ -130,20 +145,27 @@ fn settings() -> Vec<String> {
             warnings.push(format!("{name} is {bad}: {why}"));
         }
     };
-    expect(
-        "ipv4/ip_forward",
-        "0",
-        "this host routes no IPv4, so only what is relayed passes; set it to 1 on a gateway",
-    );
-    expect(
-        "ipv6/conf/all/forwarding",
-        "0",
-        "this host routes no IPv6; set it to 1 on a gateway",
-    );
+    if !plan.has_sidecars() {
+        expect(
+            "ipv4/ip_forward",
+            "0",
+            "this host routes no IPv4, so only what is relayed passes; set it to 1 on a gateway",
+        );
+        expect(
+            "ipv6/conf/all/forwarding",
+            "0",
+            "this host routes no IPv6; set it to 1 on a gateway",
+        );
+    }
     expect(
         "ipv4/conf/all/src_valid_mark",
         "1",
         "reverse-path checks see the relay's mark and may drop its packets; set it to 0",
+    );
+    expect(
+        "ipv4/tcp_fwmark_accept",
+        "1",
+        "what the relay sends would bear its own mark and come back to it; set it to 0",
     );
     expect(
         "ipv4/tcp_window_scaling",

@@ -1,6 +1,7 @@
 //! The route that leads marked packets to this host, as arguments for `ip`.
 
-use super::plan::Plan;
+use super::plan::{Capture, Plan};
+use crate::config::ServiceLeg;
 
 /// The two address families a relay serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,12 +29,36 @@ impl Family {
     }
 }
 
-/// The rule, as the words after `ip -4 rule add` or `del`.
-pub fn rule(plan: &Plan) -> Vec<String> {
-    words(&format!(
-        "pref {} fwmark {1}/{1} lookup {2} protocol {PROTOCOL}",
-        plan.priority, plan.mark, plan.table
-    ))
+/// The rules, each as the words after `ip -4 rule add` or `del`, with a priority of its own.
+pub fn rules(plan: &Plan, family: Family) -> Vec<Vec<String>> {
+    let (mut by_mark, mut from_loopback) = (false, false);
+    for interception in &plan.interceptions {
+        match interception.capture {
+            Capture::Gateway => by_mark = true,
+            Capture::Service { leg, .. } if leg == ServiceLeg::Loopback => from_loopback = true,
+            Capture::Service { .. } => by_mark = true,
+            Capture::Own(_) => {}
+        }
+    }
+    let mut selectors = Vec::new();
+    if by_mark {
+        selectors.push(format!("fwmark {0}/{0}", plan.mark));
+    }
+    if from_loopback {
+        // What a service answers from there is for the relay, whatever address that bears.
+        selectors.push(match family {
+            Family::V4 => "from 127.0.0.0/8 iif lo".to_owned(),
+            Family::V6 => "from ::1 iif lo".to_owned(),
+        });
+    }
+    let rule = |(nth, selector): (u32, &String)| {
+        let priority = plan.priority + nth;
+        words(&format!(
+            "pref {priority} {selector} lookup {} protocol {PROTOCOL}",
+            plan.table
+        ))
+    };
+    (0..).zip(&selectors).map(rule).collect()
 }
 
 /// The route, as the words after `ip -4 route replace` or `del`.
@@ -49,7 +74,13 @@ pub fn commands(plan: &Plan) -> String {
     let mut text = String::new();
     for family in FAMILIES {
         let ip = family.flag();
-        text += &format!("ip {ip} rule add {}\n", rule(plan).join(" "));
+        let rules = rules(plan, family);
+        for rule in &rules {
+            text += &format!("ip {ip} rule add {}\n", rule.join(" "));
+        }
+        if rules.is_empty() {
+            continue;
+        }
         text += &format!("ip {ip} route replace {}\n", route(plan).join(" "));
     }
     text

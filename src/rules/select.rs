@@ -38,7 +38,7 @@ pub(super) struct Selection<'a> {
 impl<'a> From<&'a Intercept> for Selection<'a> {
     fn from(intercept: &'a Intercept) -> Self {
         Self {
-            ports: Some(&intercept.ports),
+            ports: (!intercept.ports.is_every()).then_some(&intercept.ports),
             from: &intercept.from,
             to: &intercept.to,
         }
@@ -86,6 +86,14 @@ impl Selector {
             .into_iter()
             .filter(|family| self.family.is_none_or(|only| only == *family))
     }
+}
+
+/// Leaves alone what is signed end to end: an option that says so (19 TCP-MD5, RFC 2385; 29 TCP-AO,
+/// RFC 5925) is in the opening packet, and no relay has the key.
+pub(super) fn signed() -> String {
+    ["md5sig", "29"]
+        .map(|option| format!("\t\ttcp option {option} exists return\n"))
+        .concat()
 }
 
 /// A match on a family's networks; `None` if none of them is of this family.

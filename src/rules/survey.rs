@@ -14,7 +14,7 @@ use super::check::{self, Probe, RuleRef, Ruleset, Verdict};
 use super::plan::{Plan, Tracking};
 use super::routes::Family;
 use super::tool::{self, ToolError};
-use super::{nft, routes};
+use super::{nft, routes, survey_sidecar};
 
 /// Why the relay must not start beside the rules of other programs.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,17 @@ pub enum SurveyError {
         by: Box<RuleRef>,
         /// The command that lets them in.
         line: String,
+    },
+    /// What this host opens would have been dropped.
+    #[error(
+        "OUTPUT would have dropped {flow}, and REDIRECT bypasses it: {by}; name what may pass with --from \
+         and --to, or give --override-forward"
+    )]
+    Output {
+        /// The connections, and the interface they leave by.
+        flow: String,
+        /// The rule.
+        by: Box<RuleRef>,
     },
     /// Another destination was meant.
     #[error(
@@ -98,6 +109,9 @@ fn judge(
     forward: Forward,
 ) -> Result<Vec<String>, SurveyError> {
     let mut doubts = Vec::new();
+    if plan.has_sidecars() {
+        return survey_sidecar::judge(ruleset, plan, forward);
+    }
     for (intercept, other) in plan.interceptions.iter().flat_map(|interception| {
         others
             .iter()
@@ -163,7 +177,7 @@ fn judge(
 }
 
 /// The opening packets that are to be taken: each family, source, destination and port.
-fn probes(intercept: &Intercept, iif: &str) -> Vec<Probe> {
+pub(super) fn probes(intercept: &Intercept, iif: &str) -> Vec<Probe> {
     let mut probes = Vec::new();
     for family in routes::FAMILIES {
         for from in networks(&intercept.from, family) {
@@ -177,7 +191,7 @@ fn probes(intercept: &Intercept, iif: &str) -> Vec<Probe> {
     probes
 }
 
-fn networks(named: &crate::config::Networks, family: Family) -> Vec<IpNet> {
+pub(super) fn networks(named: &crate::config::Networks, family: Family) -> Vec<IpNet> {
     match (family, named.is_everywhere()) {
         (Family::V4, true) => vec![Ipv4Net::default().into()],
         (Family::V6, true) => vec![Ipv6Net::default().into()],

@@ -1,6 +1,7 @@
 //! What rustix and socket2 lack: the only `unsafe` in the crate, each block with its reason.
 
 pub mod child;
+pub mod late_port;
 pub mod signal;
 pub mod tcp_info;
 pub mod tun;

@@ -273,6 +273,14 @@ pub fn expect_reset(mut stream: &TcpStream) {
     }
 }
 
+/// Sees a connection that was accepted come to nothing, at once or soon.
+pub fn expect_no_session(dialled: io::Result<TcpStream>) {
+    match dialled {
+        Ok(client) => expect_reset(&client),
+        Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}"),
+    }
+}
+
 /// Closes by a reset instead of a FIN.
 pub fn reset(stream: TcpStream) {
     SockRef::from(&stream)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use unmangle::lab::{Lab, Process};
+use unmangle::lab::{Lab, Process, Role};
 
 use super::{PATIENCE, UNMANGLE, until};
 
@@ -67,6 +67,56 @@ impl Relay {
         let log = lab.directory().join(format!("relay-{number:08x}.log"));
         let process = Process::start("relay", command.args(more), &log).unwrap();
         Self { process }
+    }
+
+    /// Starts a sidecar for port 22 on an end host, and waits until it relays.
+    pub fn sidecar(lab: &Lab, role: Role, mode: &str, more: &[&str]) -> Self {
+        let mut relay = Self::launch_sidecar(lab, role, &[], mode, more);
+        relay.process.ready("\"relaying\"", PATIENCE).unwrap();
+        relay
+    }
+
+    /// Starts one by another program, and waits for nothing.
+    pub fn launch_sidecar(
+        lab: &Lab,
+        role: Role,
+        starter: &[&str],
+        mode: &str,
+        more: &[&str],
+    ) -> Self {
+        let line = [starter, &[UNMANGLE, "run", "--mode", mode]].concat();
+        let mut command = lab.host(role).command(line[0]);
+        command.args(&line[1..]);
+        command.args(["--workers", "2", "--log-format", "json"]);
+        let device = role.interfaces()[0].device;
+        let usual = [
+            ("--mangled-side", device),
+            ("--intercept", "22"),
+            ("--profile", "cisco-pix"),
+        ];
+        for (flag, value) in usual {
+            if !more.contains(&flag) {
+                command.args([flag, value]);
+            }
+        }
+        let number = rand::random::<u32>();
+        let log = lab.directory().join(format!("{mode}-{number:08x}.log"));
+        let process = Process::start(mode, command.args(more), &log).unwrap();
+        Self { process }
+    }
+
+    /// Waits until it relays.
+    pub fn ready(&mut self) {
+        self.process.ready("\"relaying\"", PATIENCE).unwrap();
+    }
+
+    /// Sees that it refuses: exit code 2 and one line, which is returned.
+    pub fn refused(mut self) -> String {
+        let code = self.exit_code();
+        let log = self.log();
+        assert_eq!(code, Some(2), "{log}");
+        assert_eq!(log.lines().count(), 1, "{log}");
+        log.trim_end().to_owned()
     }
 
     /// Starts one that must refuse: exit code 2 and one line, which is returned.

@@ -21,6 +21,7 @@ pub struct Tap {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     pub from: IpAddr,
+    pub source_port: u16,
     pub flags: Flags,
     /// The bits between data offset and flags.
     pub reserved: u8,
@@ -83,6 +84,7 @@ fn opening(packet: &[u8]) -> Option<Seen> {
     segment.flags().has(Flags::SYN).then(|| {
         let mut seen = Seen {
             from: ip.source,
+            source_port: segment.source_port(),
             flags: segment.flags(),
             reserved: segment.header()[12] & 0x0f,
             mss: None,

@@ -9,10 +9,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::values;
 use crate::cli::output::print;
-use crate::lab::matrix::Remedy;
 use crate::lab::scenario::{self, Between};
 use crate::lab::{
-    Family, Interrupt, Joined, Lab, OpenedFrom, Path, Role, Strict, require, requirements,
+    Case, Family, FlowDirection, Interrupt, Joined, Lab, OpenedFrom, Path, Role, Shape, Strict,
+    Tool, require, requirements,
 };
 
 /// How often a signal is looked for.
@@ -28,6 +28,9 @@ pub struct Args {
     /// What stands in between; with `split` or `relay` the relay runs, with `normalise` its rules.
     #[arg(long, default_value = "direct")]
     path: Path,
+    /// How the relay is deployed.
+    #[arg(long, default_value = "gateway")]
+    shape: Shape,
     /// Who opens connections; sshd runs on the other host.
     #[arg(long, default_value = "client")]
     opened_from: OpenedFrom,
@@ -59,8 +62,19 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
         .payload(30_000_000)
         .start()?;
     lab.set_liberal(args.path == Path::Liberal)?;
-    let _remedy = lab.start_remedy(Remedy::on(args.path, &scenario))?;
-    print(format!("{}\n", describe(&lab, &args)))?;
+    let case = Case {
+        shape: args.shape,
+        path: args.path,
+        tool: Tool::Scp,
+        direction: FlowDirection::Upload,
+        family: Family::V4,
+        opened_from: args.opened_from,
+        strict: args.strict,
+        run: 1,
+        scenario,
+    };
+    let _remedies = lab.deploy(&case)?;
+    print(format!("{}\n", describe(&lab, &case)))?;
     if has_terminal {
         let shell = std::env::var("SHELL").unwrap_or_else(|_| "/bin/sh".to_owned());
         let host = lab.host(args.opened_from.opener());
@@ -76,8 +90,8 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// How to enter each host, and something to try.
-fn describe(lab: &Lab, args: &Args) -> String {
-    let mut text = format!("{}: lab {} stands.\n", args.scenario, lab.id());
+fn describe(lab: &Lab, case: &Case) -> String {
+    let mut text = format!("{}: lab {} stands.\n", case.scenario.name, lab.id());
     for role in Role::ALL {
         let addresses: Vec<_> = role
             .interfaces()
@@ -98,11 +112,11 @@ fn describe(lab: &Lab, args: &Args) -> String {
         "Files, keys and logs: {}\nTry: {} scp -F /dev/null -i {} \
          -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null {} {}@{}:{}",
         lab.directory().display(),
-        enter(lab.host(args.opened_from.opener()).netns()),
+        enter(lab.host(case.opened_from.opener()).netns()),
         sshd.key().display(),
         payload.path.display(),
         sshd.user(),
-        args.opened_from.listener().address(Family::V4),
+        case.peer(),
         lab.received().display(),
     );
     text

@@ -3,7 +3,7 @@
 use comfy_table::{Cell, Table};
 
 use super::table::{in_color, markdown, number};
-use crate::lab::matrix::label;
+use crate::lab::matrix::{label, way};
 use crate::lab::{Outcome, Row};
 
 const HEADER: [&str; 9] = [
@@ -37,7 +37,7 @@ fn draw(rows: &[Row], color: bool) -> Table {
         let invalid: u64 = runs.iter().map(|row| row.conntrack_invalid.sum()).sum();
         table.add_row([
             Cell::new(&first.scenario),
-            Cell::new(label(first.path)),
+            Cell::new(way(first.path, first.shape)),
             Cell::new(label(first.tool)),
             Cell::new(label(first.direction)),
             number(u8::from(first.family).to_string()),
@@ -55,7 +55,7 @@ fn same_transfer(one: &Row, other: &Row) -> bool {
     let what = |row: &Row| {
         (
             row.scenario.clone(),
-            (row.path, row.tool, row.direction, row.family),
+            (row.path, row.shape, row.tool, row.direction, row.family),
         )
     };
     what(one) == what(other)
@@ -90,8 +90,7 @@ fn outcomes(runs: &[Row]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::matrix::Shape;
-    use crate::lab::{Family, FlowDirection, Invalid, OpenedFrom, Path, Strict, Tool};
+    use crate::lab::{Family, FlowDirection, Invalid, OpenedFrom, Path, Shape, Strict, Tool};
 
     fn row(path: Path, run: u32, outcome: Outcome, seconds: f64) -> Row {
         Row {

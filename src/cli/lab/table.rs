@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color, Table, presets};
 
-use crate::lab::matrix::label;
+use crate::lab::matrix::{label, way};
 use crate::lab::{Outcome, Row};
 
 const HEADER: [&str; 11] = [
@@ -55,7 +55,7 @@ fn draw(rows: &[Row], color: bool) -> Table {
         let invalid = row.conntrack_invalid;
         table.add_row([
             Cell::new(&row.scenario),
-            Cell::new(label(row.path)),
+            Cell::new(way(row.path, row.shape)),
             Cell::new(label(row.tool)),
             Cell::new(label(row.direction)),
             number(u8::from(row.family).to_string()),

@@ -12,6 +12,7 @@ pub(super) enum Hook {
     Forward,
     Input,
     Prerouting,
+    Output,
 }
 
 /// The packet as a rule sees it: the probe, where it stands, and the mark earlier rules gave it.
@@ -52,11 +53,11 @@ impl Packet<'_> {
             "meta" => self.meta(body["key"].as_str().unwrap_or_default()),
             "payload" => self.payload(body),
             "ct" => self.ct(body),
-            "fib" => fib(body),
+            "fib" => self.fib(body),
             "socket" if body["key"] == "transparent" => match self.hook {
                 // TPROXY has handed the packet to the relay's own listener.
                 Hook::Input => Fact::Span(Kind::Plain, 1, 1),
-                Hook::Forward | Hook::Prerouting => Fact::Absent,
+                Hook::Forward | Hook::Prerouting | Hook::Output => Fact::Absent,
             },
             "&" | "|" | "^" => self.bit_operation(what, body),
             "concat" => {
@@ -79,10 +80,11 @@ impl Packet<'_> {
     fn meta(&self, key: &str) -> Fact {
         let v4 = self.probe.is_v4();
         match key {
+            "iifname" | "iif" if self.hook == Hook::Output => Fact::Name(String::new()),
             "iifname" | "iif" => Fact::Name(self.probe.iif.clone()),
             "oifname" | "oif" => match (self.hook, &self.probe.oif) {
-                (Hook::Forward, Some(oif)) => Fact::Name(oif.clone()),
-                (Hook::Forward, None) => Fact::Unknown,
+                (Hook::Forward | Hook::Output, Some(oif)) => Fact::Name(oif.clone()),
+                (Hook::Forward | Hook::Output, None) => Fact::Unknown,
                 // Not routed yet, or not going out at all: the kernel compares an empty name.
                 (Hook::Input | Hook::Prerouting, _) => Fact::Name(String::new()),
             },
@@ -148,6 +150,22 @@ impl Packet<'_> {
         }
     }
 
+    /// An intercepted packet goes to another host unless the probe says otherwise, and on a router it
+    /// comes from one. A lookup by mark may find the relay's own route, which makes everything local.
+    fn fib(&self, body: &Value) -> Fact {
+        let has = |name: &str| match &body["flags"] {
+            Value::Array(flags) => flags.iter().any(|flag| flag == name),
+            other => other == name,
+        };
+        let routed = self.hook != Hook::Output && !self.probe.local;
+        match body["result"].as_str() {
+            Some("type") if has("mark") || (has("saddr") && !routed) => Fact::Unknown,
+            Some("type") if self.probe.local => Fact::Name("local".to_owned()),
+            Some("type") => Fact::Name("unicast".to_owned()),
+            _ => Fact::Unknown,
+        }
+    }
+
     fn bit_operation(&self, operator: &str, body: &Value) -> Fact {
         let (Some(left), Some(right)) = (body.get(0), body.get(1)) else {
             return Fact::Unknown;
@@ -174,19 +192,6 @@ fn combine(operator: &str, mark: Mark, mask: u32) -> Mark {
             known: mark.known | mask,
         },
         _ => Mark::bits(mark.value ^ mask, mark.known),
-    }
-}
-
-/// An intercepted packet comes from and goes to another host: its addresses are not local. A
-/// lookup by mark may find the relay's own route, which makes everything local.
-fn fib(body: &Value) -> Fact {
-    let by_mark = match &body["flags"] {
-        Value::Array(flags) => flags.iter().any(|flag| flag == "mark"),
-        other => other == "mark",
-    };
-    match body["result"].as_str() {
-        Some("type") if !by_mark => Fact::Name("unicast".to_owned()),
-        _ => Fact::Unknown,
     }
 }
 

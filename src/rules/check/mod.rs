@@ -118,6 +118,11 @@ impl Ruleset {
         self.verdict(probe, Hook::Input)
     }
 
+    /// What OUTPUT would do to packets that this host opens, were they not redirected.
+    pub fn output(&self, probe: &Probe) -> Verdict {
+        self.verdict(probe, Hook::Output)
+    }
+
     /// A rule at prerouting that would, or might, translate the packets' destination (DNAT,
     /// redirect), were they not intercepted before it.
     pub fn dnat(&self, probe: &Probe) -> Option<RuleRef> {
@@ -129,10 +134,11 @@ impl Ruleset {
     }
 
     fn verdict(&self, probe: &Probe, hook: Hook) -> Verdict {
-        let name = if hook == Hook::Input {
-            "input"
-        } else {
-            "forward"
+        let name = match hook {
+            Hook::Forward => "forward",
+            Hook::Input => "input",
+            Hook::Prerouting => "prerouting",
+            Hook::Output => "output",
         };
         let mut walk = Walk::new(probe, hook);
         let mut unsure = None;

@@ -60,6 +60,8 @@ pub struct Probe {
     pub mark: Mark,
     /// Whether conntrack sees the packet.
     pub tracked: bool,
+    /// Whether the destinations are addresses of this host.
+    pub local: bool,
 }
 
 impl Probe {
@@ -73,6 +75,15 @@ impl Probe {
             port,
             mark: Mark::UNKNOWN,
             tracked: true,
+            local: false,
+        }
+    }
+
+    /// The same probe, to addresses of this host.
+    pub fn to_this_host(self) -> Probe {
+        Probe {
+            local: true,
+            ..self
         }
     }
 

@@ -1,0 +1,47 @@
+//! Listeners that want the same thing.
+
+use super::settings::{Listener, Mode};
+
+impl Listener {
+    /// Whether the two cannot both be had.
+    pub(super) fn collides(&self, other: &Self) -> bool {
+        self.name == other.name
+            || self.mode.is_divided_from(&other.mode)
+            || match (&self.mode, &other.mode) {
+                (Mode::Gateway(one), Mode::Gateway(two)) => one.overlaps(two),
+                (Mode::ServerSidecar(one), Mode::ServerSidecar(two)) => one.collides(two),
+                (Mode::ClientSidecar(one), Mode::ClientSidecar(two)) => one.collides(two),
+                (Mode::Forward(one), Mode::Forward(two)) => {
+                    one.listen == two.listen && one.listen.port() != 0
+                }
+                _ => false,
+            }
+    }
+
+    /// Why not.
+    pub(super) fn collision(&self, other: &Self) -> &'static str {
+        match (&self.mode, &other.mode) {
+            _ if self.name == other.name => "two listeners need two names",
+            (one, two) if one.is_divided_from(two) => {
+                "a host is a router or has sidecars, and the rules of one spoil the other's"
+            }
+            (Mode::Forward(_), _) => "both listen at the same address",
+            _ => {
+                "on one interface a port belongs to one of them; tell them apart by port, from or to"
+            }
+        }
+    }
+}
+
+impl Mode {
+    /// Whether it is a relay on the strict host itself.
+    pub fn is_sidecar(&self) -> bool {
+        matches!(self, Mode::ServerSidecar(_) | Mode::ClientSidecar(_))
+    }
+
+    /// Whether one is a gateway and the other a sidecar: zones are for the one and would spoil the other.
+    fn is_divided_from(&self, other: &Self) -> bool {
+        let one_way = |one: &Self, two: &Self| matches!(one, Mode::Gateway(_)) && two.is_sidecar();
+        one_way(self, other) || one_way(other, self)
+    }
+}
