@@ -1,6 +1,8 @@
 //! What rustix and socket2 lack: the only `unsafe` in the crate, each block with its reason.
 
 pub mod child;
+pub mod neighbours;
+pub mod packet_queue;
 pub mod signal;
 pub mod tcp_info;
 pub mod tun;
