@@ -29,6 +29,10 @@ impl fmt::Display for Effective<'_> {
         writeln!(f, "priority = {}", numbers.priority)?;
         let (mangled, clean) = numbers.zones;
         writeln!(f, "zones = [{mangled}, {clean}]")?;
+        let hold = process.hold;
+        writeln!(f, "held-max = {}", hold.most)?;
+        writeln!(f, "queue = {}", hold.queue)?;
+        writeln!(f, "answer-mark = {:#010x}", hold.mark.all())?;
         writeln!(f, "log = \"{}\"", process.log.filter)?;
         writeln!(f, "log-format = \"{}\"", process.log.format)?;
         for listener in &self.0.listeners {
@@ -85,6 +89,7 @@ fn write_listener(f: &mut fmt::Formatter, listener: &Listener) -> fmt::Result {
     if let (Mode::Gateway(_), Some((mangled, clean))) = (&listener.mode, listener.fixed_ports) {
         writeln!(f, "mangled-port = {mangled}\nclean-port = {clean}")?;
     }
+    writeln!(f, "answer = \"{}\"", listener.answer)?;
     writeln!(f, "profile = {:?}", listener.mangled.name)?;
     writeln!(f, "clean-profile = {:?}", listener.clean.name)?;
     writeln!(

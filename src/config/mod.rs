@@ -2,6 +2,7 @@
 //!
 //! `file` and the flags become `keys`, which know where each value stood; `settings` checks them.
 
+pub mod answer;
 pub mod choice;
 pub mod file;
 pub mod forward;
@@ -12,7 +13,8 @@ mod own_profile;
 pub mod profile;
 pub mod settings;
 
-pub use choice::{Engine, Fail, HostTuning, LogFormat, RulesMode, Track};
+pub use answer::{AnswerMark, Hold};
+pub use choice::{Answer, Engine, Fail, HostTuning, LogFormat, RulesMode, Track};
 pub use file::Contents;
 pub use forward::{Forward, MangledLeg, Target};
 pub use intercept::{Intercept, InterceptError, Interface, Networks, Ports};

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::choice::{Engine, Fail, HostTuning, LogFormat, RulesMode, Track};
+use super::answer::{self, Hold};
+use super::choice::{Answer, Engine, Fail, HostTuning, LogFormat, RulesMode, Track};
 use super::file::Contents;
 use super::forward::{Forward, MangledLeg, Target};
 use super::intercept::{Intercept, Networks};
@@ -44,6 +45,8 @@ pub struct Process {
     pub override_forward: bool,
     /// The numbers that the rules use.
     pub numbers: Numbers,
+    /// How opening packets are held, where [`Listener::answer`] wants that.
+    pub hold: Hold,
     /// How and what is logged.
     pub log: Log,
 }
@@ -80,6 +83,8 @@ pub struct Listener {
     /// The loopback ports that somebody else's rules deliver to, for connections from the mangled side
     /// and from the other; the kernel chooses if the rules are the relay's own.
     pub fixed_ports: Option<(u16, u16)>,
+    /// When a client's opening packet is answered.
+    pub answer: Answer,
     /// What the leg that crosses the firewall may negotiate.
     pub mangled: Profile,
     /// What the other leg may negotiate.
@@ -190,6 +195,9 @@ fn process(keys: &Keys) -> Result<Process, ConfigError> {
             }
         })?
         .unwrap_or(numbers.zones);
+    let mark = keys
+        .parse("mark", |text| number(text, 1, u32::MAX.into()))?
+        .map_or(numbers.mark, Mark);
     Ok(Process {
         workers: keys.parse("workers", |text| number(text, 1, 1024))?,
         pipe_budget: keys
@@ -206,9 +214,7 @@ fn process(keys: &Keys) -> Result<Process, ConfigError> {
         host_tuning: keys.parse("host-tuning", str::parse)?.unwrap_or_default(),
         override_forward: keys.parse("override-forward", truth)?.unwrap_or_default(),
         numbers: Numbers {
-            mark: keys
-                .parse("mark", |text| number(text, 1, u32::MAX.into()))?
-                .map_or(numbers.mark, Mark),
+            mark,
             table: keys
                 .parse("table", |text| number(text, 256, u32::MAX.into()))?
                 .unwrap_or(numbers.table),
@@ -217,6 +223,7 @@ fn process(keys: &Keys) -> Result<Process, ConfigError> {
                 .unwrap_or(numbers.priority),
             zones,
         },
+        hold: Hold::read(keys, mark)?,
         log: Log {
             format: keys.parse("log-format", str::parse)?.unwrap_or_default(),
             filter: keys
@@ -240,6 +247,7 @@ fn listener(
     };
     let own_or_process = |key: &str| keys.given(key).or(process.given(key));
     let mode = mode(keys, &origin)?;
+    let answer = answer::when(keys, &mode)?;
     let (mangled, clean) = (profile("profile")?, profile("clean-profile")?);
     if matches!(mode, Mode::Gateway(_)) && keys.given("profile").is_none() {
         return Err(
@@ -284,6 +292,7 @@ fn listener(
         name,
         mode,
         fixed_ports,
+        answer,
         mangled,
         clean,
         connect_timeout,
@@ -401,10 +410,17 @@ fn origin(keys: &Keys) -> Origin {
 }
 
 impl Listener {
+    /// Whether opening packets are held until the server has answered.
+    pub fn holds(&self) -> bool {
+        self.answer == Answer::AfterConnect
+    }
+
     fn collides(&self, other: &Self) -> bool {
         self.name == other.name
             || match (&self.mode, &other.mode) {
-                (Mode::Gateway(one), Mode::Gateway(two)) => one.overlaps(two),
+                (Mode::Gateway(one), Mode::Gateway(two)) => {
+                    one.overlaps(two) || (self.holds() && other.holds() && one.looks_like(two))
+                }
                 (Mode::Forward(one), Mode::Forward(two)) => {
                     one.listen == two.listen && one.listen.port() != 0
                 }
@@ -415,6 +431,10 @@ impl Listener {
     fn collision(&self, other: &Self) -> &'static str {
         match (&self.mode, &other.mode) {
             _ if self.name == other.name => "two listeners need two names",
+            (Mode::Gateway(one), Mode::Gateway(two)) if !one.overlaps(two) => {
+                "a packet that is held does not tell by which interface it would leave; tell them apart by \
+                 port, from or to, or give one of them answer = \"at-once\""
+            }
             (Mode::Gateway(_), _) => {
                 "on one interface a port belongs to one of them; tell them apart by port, from or to"
             }
