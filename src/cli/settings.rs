@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::{Usage, listener};
-use crate::config::{Contents, Keys, Mode, Numbers, Settings, Track, file};
+use crate::config::{Contents, Hold, Keys, Mode, Numbers, Settings, Track, file};
 use crate::relay::WayIn;
-use crate::rules::{Interception, ListenPorts, Plan, Tracking, Zones};
+use crate::rules::{Holding, Interception, ListenPorts, Plan, Queueing, Tracking, Zones};
 
 /// File and flags, checked.
 ///
@@ -27,7 +27,8 @@ pub fn read(
     Settings::resolve(contents, process, listener.keys()).map_err(|error| Usage(error.to_string()))
 }
 
-/// The rules that lead connections to the listeners that intercept; none if none does.
+/// The rules that lead connections to the listeners that intercept; none if none does. What holds packets
+/// is nftables, until the host was asked whether it can.
 pub fn plan(settings: &Settings, ways_in: &[WayIn]) -> Option<Plan> {
     let interceptions: Vec<Interception> = settings
         .listeners
@@ -36,11 +37,10 @@ pub fn plan(settings: &Settings, ways_in: &[WayIn]) -> Option<Plan> {
         .filter_map(|(listener, way_in)| match (&listener.mode, *way_in) {
             (Mode::Gateway(intercept), WayIn::Intercepted { mangled, clean }) => {
                 let ports = ListenPorts { mangled, clean };
-                Some(Interception::new(
-                    intercept.clone(),
-                    &listener.mangled,
-                    ports,
-                ))
+                Some(Interception {
+                    held: listener.holds(),
+                    ..Interception::new(intercept.clone(), &listener.mangled, ports)
+                })
             }
             _ => None,
         })
@@ -58,11 +58,25 @@ pub fn plan(settings: &Settings, ways_in: &[WayIn]) -> Option<Plan> {
         Track::Zones => Tracking::Zones(Zones { mangled, clean }),
         Track::Notrack => Tracking::Notrack,
     };
+    let Hold {
+        mark: answer,
+        queue,
+        ..
+    } = settings.process.hold;
+    let hold = interceptions
+        .iter()
+        .any(|each| each.held)
+        .then_some(Holding {
+            mark: answer,
+            queue,
+            by: Queueing::Nft,
+        });
     Some(Plan {
         interceptions,
         mark,
         table,
         priority,
         tracking,
+        hold,
     })
 }

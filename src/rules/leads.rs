@@ -1,26 +1,33 @@
-//! What leads marked packets to this host, an `ip rule` and a route for each family: put in place,
-//! looked at, and taken away.
+//! What leads marked packets to this host, an `ip rule` and a route for each family, and into the queue
+//! where iptables has to do that: put in place, looked at, and taken away.
 
 use std::fmt;
 
 use super::own::OwnError;
 use super::plan::Plan;
+use super::queue_rule;
 use super::routes::{self, FAMILIES, Family};
 use super::tool::{self, ToolError};
 
-/// One of the four.
+/// One of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lead {
     /// The `ip rule` of a family.
     Rule(Family),
     /// The route of a family.
     Route(Family),
+    /// The rule of iptables that holds opening packets of a family.
+    Queue(Family),
 }
 
-/// All four.
-pub(super) fn all() -> Vec<Lead> {
+/// All that a plan wants.
+pub(super) fn all(plan: &Plan) -> Vec<Lead> {
     let both = |family| [Lead::Rule(family), Lead::Route(family)];
-    FAMILIES.into_iter().flat_map(both).collect()
+    let mut all: Vec<_> = FAMILIES.into_iter().flat_map(both).collect();
+    if queue_rule::wanted(plan).is_some() {
+        all.extend(FAMILIES.map(Lead::Queue));
+    }
+    all
 }
 
 /// Those that are not there.
@@ -38,6 +45,9 @@ pub(super) async fn missing(plan: &Plan) -> Result<Vec<Lead>, ToolError> {
         if !routes.lines().any(routes::is_ours) {
             missing.push(Lead::Route(family));
         }
+        if queue_rule::wanted(plan).is_some() && !queue_rule::is_there(family).await? {
+            missing.push(Lead::Queue(family));
+        }
     }
     Ok(missing)
 }
@@ -49,9 +59,18 @@ pub(super) async fn put(plan: &Plan, wanted: &[Lead]) -> Result<(), OwnError> {
     }
     for lead in wanted {
         match lead {
-            Lead::Rule(family) => ip(*family, &["rule", "add"], &routes::rule(plan)).await?,
-            Lead::Route(family) => ip(*family, &["route", "replace"], &routes::route(plan)).await?,
-        };
+            Lead::Rule(family) => {
+                ip(*family, &["rule", "add"], &routes::rule(plan)).await?;
+            }
+            Lead::Route(family) => {
+                ip(*family, &["route", "replace"], &routes::route(plan)).await?;
+            }
+            Lead::Queue(family) => {
+                if let Some(holding) = queue_rule::wanted(plan) {
+                    queue_rule::put(holding, *family).await?;
+                }
+            }
+        }
     }
     if let Some(missing) = missing(plan).await?.first() {
         return Err(OwnError::Unverified {
@@ -59,12 +78,14 @@ pub(super) async fn put(plan: &Plan, wanted: &[Lead]) -> Result<(), OwnError> {
         });
     }
     for lead in wanted {
-        let (Lead::Rule(family) | Lead::Route(family)) = lead;
-        let (kind, words) = match lead {
-            Lead::Rule(_) => ("rule", routes::rule(plan)),
-            Lead::Route(_) => ("route", routes::route(plan)),
+        let ip = |family: &Family, kind: &str, words: Vec<String>| {
+            format!("ip {} {kind} {}", family.flag(), words.join(" "))
         };
-        let rule = format!("ip {} {kind} {}", family.flag(), words.join(" "));
+        let rule = match lead {
+            Lead::Rule(family) => ip(family, "rule", routes::rule(plan)),
+            Lead::Route(family) => ip(family, "route", routes::route(plan)),
+            Lead::Queue(_) => lead.to_string(),
+        };
         tracing::info!(rule, "rule verified");
     }
     Ok(())
@@ -92,6 +113,7 @@ async fn remove_of(plan: &Plan, family: Family) -> Result<(), ToolError> {
     }
     let route = routes::route(plan);
     tool::if_there(ip(family, &["route", "del"], &route).await)?;
+    queue_rule::remove(family)?;
     Ok(())
 }
 
@@ -113,6 +135,7 @@ impl fmt::Display for Lead {
         match self {
             Self::Rule(family) => write!(f, "ip {} rule", family.flag()),
             Self::Route(family) => write!(f, "ip {} route", family.flag()),
+            Self::Queue(family) => write!(f, "{} rule of the queue", queue_rule::program(*family)),
         }
     }
 }

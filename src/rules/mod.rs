@@ -5,6 +5,7 @@
 //! | `plan` | says what is wanted: a pure value |
 //! | `select`, `strip` | which packets are meant, and what they lose, as statements of nft |
 //! | `nft`, `iptables` | write the plan down |
+//! | `hold`, `queue_rule` | how opening packets come into the queue and are answered; the rule of iptables for it |
 //! | `routes` | what leads marked packets to this host |
 //! | `preflight`, `survey`, `check` | look at the host, and at what its other rules would do |
 //! | `lock` | keeps two of them apart |
@@ -16,6 +17,7 @@
 
 pub mod check;
 pub mod fail_closed;
+mod hold;
 pub mod iptables;
 mod leads;
 pub mod leftovers;
@@ -27,6 +29,7 @@ pub mod own;
 mod owner;
 pub mod plan;
 pub mod preflight;
+pub mod queue_rule;
 pub mod routes;
 mod select;
 mod strip;
@@ -37,4 +40,4 @@ pub mod tuning;
 pub use lock::Lock;
 pub use mode::InPlace;
 pub use own::{OwnError, Owned};
-pub use plan::{Conflict, Interception, ListenPorts, Plan, Tracking, Zones};
+pub use plan::{Conflict, Holding, Interception, ListenPorts, Plan, Queueing, Tracking, Zones};

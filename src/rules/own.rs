@@ -62,6 +62,11 @@ pub enum OwnError {
         /// The first such route, as `ip` shows it.
         route: String,
     },
+    /// Opening packets cannot be held.
+    #[error(
+        "--answer after-connect: nft of this kernel has no `queue`, and iptables is not there to do it: {0}"
+    )]
+    NoQueue(String),
     /// The kernel or `nft` did not take the table.
     #[error("nft refused the rules: {0}")]
     Refused(String),
@@ -110,11 +115,13 @@ pub fn check(plan: &Plan) -> Result<(), OwnError> {
             by: "relay",
         });
     }
+    let answers = plan.hold.map_or(0, |holding| holding.mark.all());
+    let bits = Mark(plan.mark.0 | answers);
     for family in FAMILIES {
         let rules = tool::run("ip", &["-N", family.flag(), "rule", "show"])?;
-        if let Some(rule) = rules.lines().find(|rule| conflicts(rule, plan.mark.0)) {
+        if let Some(rule) = rules.lines().find(|rule| conflicts(rule, bits.0)) {
             return Err(OwnError::MarkTaken {
-                mark: plan.mark,
+                mark: bits,
                 rule: rule.trim().to_owned(),
             });
         }
@@ -167,7 +174,7 @@ impl Owned {
         let applied = async {
             // Of a relay that was killed, perhaps with another priority.
             leads::remove(&owned.plan).await;
-            leads::put(&owned.plan, &leads::all()).await?;
+            leads::put(&owned.plan, &leads::all(&owned.plan)).await?;
             let text = nft::table(&owned.plan, Ownership::Process);
             owned.owner.load(&text).await
         };

@@ -4,7 +4,9 @@ use std::fmt;
 
 use ipnet::IpNet;
 
-use crate::config::{DEFAULT_MARK, Intercept, Interface, Mark, Networks, Profile, Strip};
+use crate::config::{
+    AnswerMark, DEFAULT_MARK, Intercept, Interface, Mark, Networks, Profile, Strip,
+};
 
 /// Everything the rules and routes of one relay are made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +21,28 @@ pub struct Plan {
     pub priority: u32,
     /// How the two legs of a session are kept apart.
     pub tracking: Tracking,
+    /// How opening packets are held until the server has answered, if any are.
+    pub hold: Option<Holding>,
+}
+
+/// How opening packets are held until the server has answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holding {
+    /// The bits that say what becomes of them.
+    pub mark: AnswerMark,
+    /// The packet queue that they wait in.
+    pub queue: u16,
+    /// What puts them there.
+    pub by: Queueing,
+}
+
+/// What puts packets into a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queueing {
+    /// A statement of nftables, within the relay's own table.
+    Nft,
+    /// The target NFQUEUE of iptables, for kernels without that statement. Nobody owns its rules.
+    Iptables,
 }
 
 /// What is taken for one listener of the relay, and what its mangled leg loses.
@@ -32,6 +56,8 @@ pub struct Interception {
     pub mss: Option<u16>,
     /// Where the relay listens.
     pub listen: ListenPorts,
+    /// Whether opening packets are held until the server has answered.
+    pub held: bool,
 }
 
 /// What conntrack does with the legs. Both carry the same addresses and ports, and would collide in one
@@ -106,6 +132,7 @@ impl Plan {
             table: DEFAULT_TABLE,
             priority: DEFAULT_PRIORITY,
             tracking: Tracking::Zones(DEFAULT_ZONES),
+            hold: None,
         }
     }
 
@@ -143,6 +170,15 @@ impl Plan {
             })
     }
 
+    /// The same, with what puts packets into the queue, if any are held.
+    #[must_use]
+    pub fn queued_by(mut self, by: Queueing) -> Self {
+        if let Some(holding) = &mut self.hold {
+            holding.by = by;
+        }
+        self
+    }
+
     /// The interfaces that face a firewall, each once.
     pub fn mangled_sides(&self) -> Vec<&Interface> {
         let mut sides = Vec::new();
@@ -166,6 +202,7 @@ impl Interception {
             strip: profile.strip,
             mss: profile.mss,
             listen,
+            held: false,
         }
     }
 }
