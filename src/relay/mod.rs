@@ -7,6 +7,8 @@
 //! | `worker` | one thread, one current-thread runtime: its sessions, its buffer, its pipes |
 //! | `listen` | the sockets that connections arrive at, and the accept loop |
 //! | `dial` | the other leg: to the original destination as the client, or to a fixed target |
+//! | `held`, `holder` | opening packets that wait until the server has answered: the table, and the thread |
+//! | `answer` | what their clients are told if the server was not to be had |
 //! | `session` | one pair of legs, from accept to the line in the log (`told`) |
 //! | `legs` | the two legs, and how they come to their end |
 //! | `halves`, `half` | our engine: two directions, each a state machine over two legs |
@@ -15,10 +17,13 @@
 //! | `pipes` | the bounded pool of pipes |
 
 mod addr;
+mod answer;
 mod dial;
 mod foreign;
 mod half;
 mod halves;
+mod held;
+mod holder;
 mod leg;
 mod legs;
 mod listen;
@@ -30,5 +35,6 @@ mod told;
 mod worker;
 
 pub use addr::{ClientAddr, Destination, OriginalDst};
+pub use holder::{Queue, QueueError};
 pub use listen::{BindError, Listeners, WayIn};
 pub use server::{Outcome, Server};
