@@ -3,7 +3,7 @@
 #
 #   deploy/install-packages.sh [lab] [bench] [python] [rust] [lint]
 #
-#   lab    what the lab and the tests call: nftables, iproute2, OpenSSH, conntrack, rsync,
+#   lab    what the lab and the tests call: nftables, iptables, iproute2, OpenSSH, conntrack, rsync,
 #          tcpdump, ping
 #   bench  what the benchmarks compare with and measure by: HAProxy, nginx, socat, iperf3, sockperf
 #   python what reads our files independently of us: HdrHistogram from PyPI, in target/python
@@ -19,6 +19,7 @@ here=$(dirname "$0")
 lab_tools='ip iproute2
 ss iproute2
 nft nftables
+iptables iptables
 conntrack conntrack
 sshd openssh-server
 scp openssh-client

@@ -51,11 +51,11 @@ fn checked(parts: &[&str], flags: &[&str]) -> String {
 fn a_key_that_there_is_not_is_answered_with_those_there_are() {
     assert_eq!(
         refusal(&["drian = \"1m\"\n", GATEWAY], &[]),
-        "unmangle.toml:1: drian: there is no such key; there are: workers, pipe-budget, drain, connect-timeout, keepalive, engine, fail, rules, track, host-tuning, override-forward, mark, dial-mark, table, priority, zones, log, log-format, and the tables listener, profile"
+        "unmangle.toml:1: drian: there is no such key; there are: workers, pipe-budget, drain, connect-timeout, keepalive, engine, fail, rules, track, host-tuning, override-forward, mark, dial-mark, table, priority, zones, held-max, queue, answer-mark, log, log-format, and the tables listener, profile"
     );
     assert_eq!(
         refusal(&[GATEWAY, "port = 22\n"], &[]),
-        "unmangle.toml:5: listener 1: port: there is no such key; there are: name, mode, intercept, service-leg, user, cgroup, mangled-side, from, to, listen, mangled-leg, mangled-port, clean-port, profile, clean-profile, connect-timeout, keepalive"
+        "unmangle.toml:5: listener 1: port: there is no such key; there are: name, mode, intercept, service-leg, user, cgroup, mangled-side, from, to, listen, mangled-leg, mangled-port, clean-port, answer, profile, clean-profile, connect-timeout, keepalive"
     );
     assert_eq!(
         refusal(
@@ -500,6 +500,39 @@ fn gateway_listeners_that_could_mean_the_same_connection_are_refused() {
 }
 
 #[test]
+fn listeners_that_hold_must_be_told_apart_by_the_packet_alone() {
+    let other = GATEWAY.replace("eth1", "eth2");
+    let hold = "answer = \"after-connect\"\n";
+    assert_eq!(
+        refusal(&[GATEWAY, hold, &other, hold], &[]),
+        "unmangle.toml:7: listener 2: listener 2 collides with listener 1: a packet that is held does not tell by which interface it would leave; tell them apart by port, from or to, or give one of them answer = \"at-once\""
+    );
+    checked(&[GATEWAY, hold, &other], &[]);
+}
+
+#[test]
+fn forward_mode_has_no_packet_to_hold() {
+    let forward =
+        "[[listener]]\nlisten = \"[::]:2222\"\nto = \"a:22\"\nanswer = \"after-connect\"\n";
+    assert_eq!(
+        refusal(&[forward], &[]),
+        "unmangle.toml:4: listener 1: answer: after-connect holds packets that pass through a router, and clients connect to [::]:2222 itself; it is for a gateway"
+    );
+}
+
+#[test]
+fn bits_of_a_mark_that_have_two_meanings_are_refused() {
+    assert_eq!(
+        refusal(&["answer-mark = 0x07000000\n", GATEWAY], &[]),
+        "unmangle.toml:1: answer-mark: mark 0x02000000 and answer-mark 0x07000000 have a bit in common; give them bits of their own"
+    );
+    assert_eq!(
+        refusal(&["answer-mark = 3\n", GATEWAY], &[]),
+        "unmangle.toml:1: answer-mark: \"3\" has not three bits; give a number such as 0x38000000"
+    );
+}
+
+#[test]
 fn two_listeners_at_one_address_are_refused() {
     assert_eq!(
         refusal(&[FORWARD, FORWARD], &[]),
@@ -614,6 +647,9 @@ mark = 0x01000000
 table = 300
 priority = 77
 zones = [5, 6]
+held-max = 99
+queue = 5
+answer-mark = 0x70000000
 log = "debug"
 log-format = "json"
 
@@ -624,6 +660,7 @@ intercept = [22, 873]
 mangled-side = "eth1"
 from = ["10.0.0.0/8", "2001:db8::/32"]
 to = ["192.0.2.7/32"]
+answer = "after-connect"
 profile = "narrow"
 clean-profile = "patient"
 connect-timeout = "5s"

@@ -29,7 +29,7 @@ impl Relayed {
         let &[WayIn::Listening(address)] = listeners.ways_in() else {
             panic!("{:?}", listeners.ways_in());
         };
-        let server = Server::start(&settings.process, listeners).unwrap();
+        let server = Server::start(&settings.process, listeners, None).unwrap();
         Self { server, address }
     }
 

@@ -30,6 +30,10 @@ impl fmt::Display for Effective<'_> {
         writeln!(f, "priority = {}", numbers.priority)?;
         let (mangled, clean) = numbers.zones;
         writeln!(f, "zones = [{mangled}, {clean}]")?;
+        let hold = process.hold;
+        writeln!(f, "held-max = {}", hold.most)?;
+        writeln!(f, "queue = {}", hold.queue)?;
+        writeln!(f, "answer-mark = {:#010x}", hold.mark.all())?;
         writeln!(f, "log = \"{}\"", process.log.filter)?;
         writeln!(f, "log-format = \"{}\"", process.log.format)?;
         for listener in &self.0.listeners {
@@ -89,6 +93,7 @@ fn write_listener(f: &mut fmt::Formatter, listener: &Listener) -> fmt::Result {
             Mode::Forward(_) => {}
         }
     }
+    writeln!(f, "answer = \"{}\"", listener.answer)?;
     writeln!(f, "profile = {:?}", listener.mangled.name)?;
     writeln!(f, "clean-profile = {:?}", listener.clean.name)?;
     writeln!(

@@ -56,6 +56,11 @@ pub struct Flags {
     #[arg(long, value_name = "PORT", hide_short_help = true)]
     clean_port: Option<String>,
 
+    /// When a client's opening packet is answered: at-once, or after-connect, when the server has answered,
+    /// and as it did [default: at-once]
+    #[arg(long, value_name = "WHEN")]
+    answer: Option<String>,
+
     /// What the leg that crosses the firewall may negotiate: clean, isn-rewrite, cisco-pix,
     /// wscale-strip, blackhole, idle-drop, asa, or one from the file.
     #[arg(long, value_name = "NAME")]
@@ -77,6 +82,7 @@ impl Flags {
             ("mangled-leg", &self.mangled_leg),
             ("mangled-port", &self.mangled_port),
             ("clean-port", &self.clean_port),
+            ("answer", &self.answer),
             ("profile", &self.profile),
         ] {
             keys.set_flag(key, value);

@@ -10,7 +10,7 @@ use crate::relay::WayIn;
 use crate::rules::nft::{self, Ownership};
 use crate::rules::preflight::PreflightError;
 use crate::rules::routes::{self, FAMILIES, Family};
-use crate::rules::{Plan, iptables, leftovers};
+use crate::rules::{Plan, iptables, leftovers, queue_rule};
 
 /// Print the rules and routes that `unmangle run` would put in place, and touch nothing.
 ///
@@ -107,6 +107,13 @@ pub fn text(plan: &Plan, format: Format) -> String {
                 };
                 text += &format!("# {program} --noflush\n{}", iptables::restore(plan, family));
             }
+        }
+    }
+    if let (Some(holding), Format::Nft) = (plan.hold, format) {
+        text +=
+            "\n# Where nft has no `queue`, leave out the chain `hold`, and have iptables do it:\n";
+        for command in queue_rule::commands(holding).lines() {
+            writeln!(text, "# {command}").expect("a String takes every write");
         }
     }
     let commands = routes::commands(plan);

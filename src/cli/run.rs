@@ -10,10 +10,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Usage, descriptors, effective, listener, logging, output, settings};
 use crate::config::{HostTuning, Intercept, Keys, Listener, Mode, RulesMode, Settings, Strip};
-use crate::relay::{Listeners, Outcome, Server, WayIn};
+use crate::relay::{Listeners, Outcome, Queue, Server, WayIn};
 use crate::rules::survey::{self, Forward};
 use crate::rules::tuning::{self, Tuned};
-use crate::rules::{InPlace, Lock, preflight};
+use crate::rules::{InPlace, Lock, Queueing, preflight, queue_rule};
 
 /// Relay connections, and normalise the leg that crosses the firewall.
 ///
@@ -103,6 +103,19 @@ struct ProcessFlags {
     #[arg(long, value_name = "N,N", hide_short_help = true)]
     zones: Option<String>,
 
+    /// Opening packets that are held at a time with --answer after-connect; further ones are answered at
+    /// once [default: 4096]
+    #[arg(long, value_name = "N")]
+    held_max: Option<String>,
+
+    /// Packet queue that they are held in [default: 21837]
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    queue: Option<String>,
+
+    /// Three bits of the packet mark for what becomes of them [default: 0x38000000]
+    #[arg(long, value_name = "BITS", hide_short_help = true)]
+    answer_mark: Option<String>,
+
     /// Worker threads [default: one for each core]
     #[arg(long, value_name = "N")]
     workers: Option<String>,
@@ -153,6 +166,9 @@ impl ProcessFlags {
             ("table", &self.table),
             ("priority", &self.priority),
             ("zones", &self.zones),
+            ("held-max", &self.held_max),
+            ("queue", &self.queue),
+            ("answer-mark", &self.answer_mark),
             ("workers", &self.workers),
             ("pipe-budget", &self.pipe_budget),
             ("log-format", &self.log_format),
@@ -179,14 +195,16 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
             .context("counting the cores")?
             .get(),
     };
-    let lock = look_first(&settings)?;
+    let looked = look_first(&settings)?;
     descriptors::raise_limit();
     let listeners =
         Listeners::bind(&settings.listeners, workers).map_err(|error| Usage(error.to_string()))?;
+    let queue = Queue::open(&settings.process, &settings.listeners)
+        .map_err(|error| Usage(error.to_string()))?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
-        .block_on(relay(&settings, listeners, lock))
+        .block_on(relay(&settings, listeners, queue, looked))
 }
 
 /// A session that has panicked must not close its legs as if all was said: the whole relay ends, which
@@ -201,7 +219,7 @@ fn end_with_a_panic() {
 
 /// Whether this host can do it and its other rules leave room for it, before anything is changed. What
 /// somebody else has put in place is theirs to judge. The lock comes first: nobody else changes it meanwhile.
-fn look_first(settings: &Settings) -> Result<Option<Lock>, Usage> {
+fn look_first(settings: &Settings) -> Result<Option<Looked>, Usage> {
     let somewhere = WayIn::Intercepted {
         mangled: 1,
         clean: 2,
@@ -214,6 +232,11 @@ fn look_first(settings: &Settings) -> Result<Option<Lock>, Usage> {
         return Ok(None);
     }
     let lock = Lock::relay().map_err(|error| Usage(error.to_string()))?;
+    let queueing = match plan.hold {
+        Some(_) => queue_rule::probe().map_err(|error| Usage(error.to_string()))?,
+        None => Queueing::Nft,
+    };
+    let plan = plan.queued_by(queueing);
     let warnings = preflight::check(&plan).map_err(|error| Usage(error.to_string()))?;
     let forward = if settings.process.override_forward {
         Forward::Override
@@ -224,27 +247,36 @@ fn look_first(settings: &Settings) -> Result<Option<Lock>, Usage> {
     for warning in warnings.into_iter().chain(doubts) {
         tracing::warn!("{warning}");
     }
-    Ok(Some(lock))
+    Ok(Some(Looked { lock, queueing }))
+}
+
+/// What was found, and what keeps it so.
+struct Looked {
+    lock: Lock,
+    queueing: Queueing,
 }
 
 async fn relay(
     settings: &Settings,
     listeners: Listeners,
-    lock: Option<Lock>,
+    queue: Option<Queue>,
+    looked: Option<Looked>,
 ) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut tell = signal(SignalKind::user_defined1())?;
     let ways_in = listeners.ways_in().to_vec();
-    let server = Server::start(&settings.process, listeners).context("starting the workers")?;
+    let server =
+        Server::start(&settings.process, listeners, queue).context("starting the workers")?;
     let plan = settings::plan(settings, &ways_in);
     let strips: Vec<Strip> = plan
         .iter()
         .flat_map(|plan| &plan.interceptions)
         .map(|each| each.strip)
         .collect();
-    let mut rules = match (plan, settings.process.rules, lock) {
-        (Some(plan), RulesMode::Own, Some(lock)) => {
+    let mut rules = match (plan, settings.process.rules, looked) {
+        (Some(plan), RulesMode::Own, Some(Looked { lock, queueing })) => {
+            let plan = plan.queued_by(queueing);
             InPlace::own(plan, settings.process.fail, lock).await?
         }
         (Some(plan), RulesMode::Print, _) => {

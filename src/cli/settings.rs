@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use super::{Usage, listener};
-use crate::config::{Contents, Intercept, Keys, Mode, Numbers, Settings, Track, file};
+use crate::config::{Contents, Hold, Intercept, Keys, Mode, Numbers, Settings, Track, file};
 use crate::relay::WayIn;
-use crate::rules::{Capture, Interception, ListenPorts, Plan, Tracking, Zones};
+use crate::rules::{
+    Capture, Holding, Interception, ListenPorts, Plan, Queueing, Tracking, Zones,
+};
 
 /// File and flags, checked.
 ///
@@ -27,7 +29,8 @@ pub fn read(
     Settings::resolve(contents, process, listener.keys()).map_err(|error| Usage(error.to_string()))
 }
 
-/// The rules that lead connections to the listeners that intercept; none if none does.
+/// The rules that lead connections to the listeners that intercept; none if none does. What holds packets
+/// is nftables, until the host was asked whether it can.
 pub fn plan(settings: &Settings, ways_in: &[WayIn]) -> Option<Plan> {
     let interceptions: Vec<Interception> = settings
         .listeners
@@ -39,8 +42,11 @@ pub fn plan(settings: &Settings, ways_in: &[WayIn]) -> Option<Plan> {
             };
             let (intercept, capture) = captured(&listener.mode)?;
             let ports = ListenPorts { mangled, clean };
-            let interception = Interception::new(intercept.clone(), &listener.mangled, ports);
-            Some(interception.by(capture))
+            Some(Interception {
+                capture,
+                held: listener.holds(),
+                ..Interception::new(intercept.clone(), &listener.mangled, ports)
+            })
         })
         .collect();
     if interceptions.is_empty() {
@@ -57,6 +63,19 @@ pub fn plan(settings: &Settings, ways_in: &[WayIn]) -> Option<Plan> {
         Track::Zones => Tracking::Zones(Zones { mangled, clean }),
         Track::Notrack => Tracking::Notrack,
     };
+    let Hold {
+        mark: answer,
+        queue,
+        ..
+    } = settings.process.hold;
+    let hold = interceptions
+        .iter()
+        .any(|each| each.held)
+        .then_some(Holding {
+            mark: answer,
+            queue,
+            by: Queueing::Nft,
+        });
     Some(Plan {
         interceptions,
         mark,
@@ -64,6 +83,7 @@ pub fn plan(settings: &Settings, ways_in: &[WayIn]) -> Option<Plan> {
         table,
         priority,
         tracking,
+        hold,
     })
 }
 

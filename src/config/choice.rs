@@ -83,6 +83,17 @@ choice! {
 }
 
 choice! {
+    /// When a client's opening packet is answered.
+    Answer {
+        /// As it comes; the server is dialled afterwards.
+        #[default]
+        AtOnce = "at-once",
+        /// Once the server has answered the relay's own dial, and as it did.
+        AfterConnect = "after-connect",
+    }
+}
+
+choice! {
     /// What becomes of new connections when the relay is killed.
     Fail {
         /// They flow unrelayed, as they did before.

@@ -8,7 +8,9 @@ impl Listener {
         self.name == other.name
             || self.mode.is_divided_from(&other.mode)
             || match (&self.mode, &other.mode) {
-                (Mode::Gateway(one), Mode::Gateway(two)) => one.overlaps(two),
+                (Mode::Gateway(one), Mode::Gateway(two)) => {
+                    one.overlaps(two) || (self.holds() && other.holds() && one.looks_like(two))
+                }
                 (Mode::ServerSidecar(one), Mode::ServerSidecar(two)) => one.collides(two),
                 (Mode::ClientSidecar(one), Mode::ClientSidecar(two)) => one.collides(two),
                 (Mode::Forward(one), Mode::Forward(two)) => {
@@ -24,6 +26,10 @@ impl Listener {
             _ if self.name == other.name => "two listeners need two names",
             (one, two) if one.is_divided_from(two) => {
                 "a host is a router or has sidecars, and the rules of one spoil the other's"
+            }
+            (Mode::Gateway(one), Mode::Gateway(two)) if !one.overlaps(two) => {
+                "a packet that is held does not tell by which interface it would leave; tell them apart by \
+                 port, from or to, or give one of them answer = \"at-once\""
             }
             (Mode::Forward(_), _) => "both listen at the same address",
             _ => {

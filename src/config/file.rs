@@ -53,6 +53,9 @@ pub const PROCESS: &[&str] = &[
     "table",
     "priority",
     "zones",
+    "held-max",
+    "queue",
+    "answer-mark",
     "log",
     "log-format",
 ];
@@ -71,6 +74,7 @@ pub const LISTENER: &[&str] = &[
     "mangled-leg",
     "mangled-port",
     "clean-port",
+    "answer",
     "profile",
     "clean-profile",
     "connect-timeout",

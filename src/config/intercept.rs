@@ -1,6 +1,7 @@
 //! Which connections are taken: ports, networks, the mangled side.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
@@ -73,10 +74,21 @@ impl Intercept {
 
     /// Whether a connection could be meant for both.
     pub fn overlaps(&self, other: &Self) -> bool {
-        self.mangled_side == other.mangled_side
-            && self.ports.overlap(&other.ports)
+        self.mangled_side == other.mangled_side && self.looks_like(other)
+    }
+
+    /// Whether an opening packet, without its interfaces, could be meant for both.
+    pub fn looks_like(&self, other: &Self) -> bool {
+        self.ports.overlap(&other.ports)
             && self.from.overlap(&other.from)
             && self.to.overlap(&other.to)
+    }
+
+    /// Whether ports and addresses of a connection are those that are wanted.
+    pub fn wants(&self, client: IpAddr, server: SocketAddr) -> bool {
+        self.ports.contains(server.port())
+            && self.from.contains(client)
+            && self.to.contains(server.ip())
     }
 }
 
@@ -102,6 +114,11 @@ impl Ports {
     /// The ports, sorted; none if every port is meant.
     pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
         self.0.iter().map(|port| port.get())
+    }
+
+    /// Whether this is one of them.
+    pub fn contains(&self, port: u16) -> bool {
+        self.iter().any(|one| one == port)
     }
 }
 
@@ -147,6 +164,11 @@ impl Networks {
     /// Whether no network was named, so that every address of both families is meant.
     pub fn is_everywhere(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether this address is meant.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.is_everywhere() || self.0.iter().any(|net| net.contains(&address))
     }
 
     /// Whether an address could be in both.
@@ -296,6 +318,23 @@ mod tests {
         };
         assert!(!intercept("10.0.0.0/8", "2001:db8::/32").has_a_family());
         assert!(intercept("10.0.0.0/8", "192.0.2.0/24").has_a_family());
+    }
+
+    #[test]
+    fn a_connection_is_wanted_by_its_port_and_both_of_its_addresses() {
+        let intercept = Intercept {
+            ports: "22".parse().unwrap(),
+            from: Networks::parse(["10.0.0.0/8"]).unwrap(),
+            to: Networks::default(),
+            mangled_side: "eth1".parse().unwrap(),
+        };
+        let wants = |client: &str, server: &str| {
+            intercept.wants(client.parse().unwrap(), server.parse().unwrap())
+        };
+        assert!(wants("10.1.2.3", "192.0.2.1:22"));
+        assert!(!wants("10.1.2.3", "192.0.2.1:23"));
+        assert!(!wants("11.1.2.3", "192.0.2.1:22"));
+        assert!(!wants("2001:db8::1", "[2001:db8::2]:22"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! `file` and the flags become `keys`, which know where each value stood; `settings` checks them.
 
+pub mod answer;
 pub mod choice;
 mod collision;
 pub mod file;
@@ -14,7 +15,10 @@ pub mod profile;
 pub mod settings;
 pub mod sidecar;
 
-pub use choice::{Deployment, Engine, Fail, HostTuning, LogFormat, RulesMode, ServiceLeg, Track};
+pub use answer::{AnswerMark, Hold};
+pub use choice::{
+    Answer, Deployment, Engine, Fail, HostTuning, LogFormat, RulesMode, ServiceLeg, Track,
+};
 pub use file::Contents;
 pub use forward::{Forward, MangledLeg, Target};
 pub use intercept::{Intercept, InterceptError, Interface, Networks, Ports};

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::choice::{Deployment, Engine, Fail, HostTuning, LogFormat, RulesMode, Track};
+use super::answer::{self, Hold};
+use super::choice::{Answer, Deployment, Engine, Fail, HostTuning, LogFormat, RulesMode, Track};
 use super::file::Contents;
 use super::forward::{Forward, MangledLeg, Target};
 use super::intercept::{Intercept, Networks};
@@ -45,6 +46,8 @@ pub struct Process {
     pub override_forward: bool,
     /// The numbers that the rules use.
     pub numbers: Numbers,
+    /// How opening packets are held, where [`Listener::answer`] wants that.
+    pub hold: Hold,
     /// How and what is logged.
     pub log: Log,
 }
@@ -83,6 +86,8 @@ pub struct Listener {
     /// The loopback ports that somebody else's rules deliver to, for connections from the mangled side
     /// and from the other; the kernel chooses if the rules are the relay's own.
     pub fixed_ports: Option<(u16, u16)>,
+    /// When a client's opening packet is answered.
+    pub answer: Answer,
     /// What the leg that crosses the firewall may negotiate.
     pub mangled: Profile,
     /// What the other leg may negotiate.
@@ -209,6 +214,9 @@ fn process(keys: &Keys) -> Result<Process, ConfigError> {
             }
         })?
         .unwrap_or(numbers.zones);
+    let mark = keys
+        .parse("mark", |text| number(text, 1, u32::MAX.into()))?
+        .map_or(numbers.mark, Mark);
     Ok(Process {
         workers: keys.parse("workers", |text| number(text, 1, 1024))?,
         pipe_budget: keys
@@ -225,9 +233,7 @@ fn process(keys: &Keys) -> Result<Process, ConfigError> {
         host_tuning: keys.parse("host-tuning", str::parse)?.unwrap_or_default(),
         override_forward: keys.parse("override-forward", truth)?.unwrap_or_default(),
         numbers: Numbers {
-            mark: keys
-                .parse("mark", |text| number(text, 1, u32::MAX.into()))?
-                .map_or(numbers.mark, Mark),
+            mark,
             dial_mark: keys
                 .parse("dial-mark", |text| number(text, 1, u32::MAX.into()))?
                 .map_or(numbers.dial_mark, Mark),
@@ -239,6 +245,7 @@ fn process(keys: &Keys) -> Result<Process, ConfigError> {
                 .unwrap_or(numbers.priority),
             zones,
         },
+        hold: Hold::read(keys, mark)?,
         log: Log {
             format: keys.parse("log-format", str::parse)?.unwrap_or_default(),
             filter: keys
@@ -262,6 +269,7 @@ fn listener(
     };
     let own_or_process = |key: &str| keys.given(key).or(process.given(key));
     let mode = mode(keys, &origin, checked)?;
+    let answer = answer::when(keys, &mode)?;
     let (mangled, clean) = (profile("profile")?, profile("clean-profile")?);
     if !matches!(mode, Mode::Forward(_)) && keys.given("profile").is_none() {
         return Err(
@@ -306,6 +314,7 @@ fn listener(
         name,
         mode,
         fixed_ports,
+        answer,
         mangled,
         clean,
         connect_timeout,
@@ -420,6 +429,13 @@ fn origin(keys: &Keys) -> Origin {
             key: key.split(':').next().unwrap_or_default().to_owned(),
         },
         _ => Origin::Flag("the command line".to_owned()),
+    }
+}
+
+impl Listener {
+    /// Whether opening packets are held until the server has answered.
+    pub fn holds(&self) -> bool {
+        self.answer == Answer::AfterConnect
     }
 }
 

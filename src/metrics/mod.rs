@@ -77,12 +77,26 @@ counters! {
     sessions_closed,
     /// sessions ended by a reset, a timeout or the relay
     sessions_aborted,
-    /// dials that failed; the client was reset
+    /// dials that failed after the client had been accepted; it was reset
     dial_failures,
     /// dials from another port than the client's, because that one could not be bound
     port_fallbacks,
     /// pauses of an accept loop because descriptors or memory ran out
     accept_pauses,
+    /// opening packets held until the server answered
+    held,
+    /// of those: let through, because the server accepted
+    held_released,
+    /// of those: answered by a reset, because the server refused
+    held_refused,
+    /// of those: answered by ICMP, because the server was unreachable or silent
+    held_unreachable,
+    /// opening packets repeated while they were held or after they were let through; not dialled again
+    held_repeats,
+    /// opening packets answered at once, because the table was full or the relay could not dial
+    held_fell_back,
+    /// connections to servers that were closed, because the client never completed its own
+    held_stale,
     /// bytes passed on from client to server
     bytes_client_to_server,
     /// bytes passed on from server to client

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `ip` | where the headers of an IPv4 or IPv6 packet end, who sent it, what it carries |
 //! | `tcp` | the fields of a TCP header, read and overwritten with the checksum kept right |
-//! | `options` | a walk over TCP options, of good segments and of broken ones |
+//! | `options` | a walk over TCP options, of good segments and of broken ones; what a SYN offers |
 //! | `icmp` | errors: built for a packet that was too big, and the packet quoted inside one |
 //! | `checksum` | the Internet checksum, computed anew (RFC 1071) or adjusted (RFC 1624) |
 //!
@@ -20,7 +20,7 @@ pub mod tcp;
 pub(crate) mod samples;
 
 pub use ip::{Fragment, Ip};
-pub use options::{OptionKind, OptionSpan, Options, TcpOption};
+pub use options::{Offer, OptionKind, OptionSpan, Options, TcpOption};
 pub use tcp::{Flags, Tcp};
 
 /// Why bytes are not the packet they were taken for.

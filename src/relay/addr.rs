@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use crate::config::Target;
 
 /// Who opened the connection: the remote address of the downstream leg.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientAddr(pub SocketAddr);
 
 /// Where the client meant to go. Under TPROXY this is the local address of the accepted socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OriginalDst(pub SocketAddr);
 
 /// Whether a service is to see the client's own port.

@@ -72,6 +72,16 @@ pub enum DialError {
     },
 }
 
+impl Dialled {
+    /// Takes it from its runtime, for another thread to have.
+    ///
+    /// # Errors
+    /// If the kernel's epoll does not let go of it.
+    pub fn into_parts(self) -> io::Result<(std::net::TcpStream, SocketAddr, SourcePort)> {
+        Ok((self.leg.into_std()?, self.server, self.port))
+    }
+}
+
 /// Dials a destination; `side` is where the server lies.
 ///
 /// # Errors

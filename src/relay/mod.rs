@@ -7,6 +7,8 @@
 //! | `worker` | one thread, one current-thread runtime: its sessions, its buffer, its pipes |
 //! | `listen` | the sockets that connections arrive at, and the accept loop |
 //! | `dial` | the other leg: to the original destination as the client, or to a fixed target |
+//! | `held`, `holder` | opening packets that wait until the server has answered: the table, and the thread |
+//! | `answer` | what their clients are told if the server was not to be had |
 //! | `session` | one pair of legs, from accept to the line in the log (`told`) |
 //! | `sidecar` | where a sidecar dials: the service behind it, or where a program of this host meant to go |
 //! | `legs` | the two legs, and how they come to their end |
@@ -16,10 +18,13 @@
 //! | `pipes` | the bounded pool of pipes |
 
 mod addr;
+mod answer;
 mod dial;
 mod foreign;
 mod half;
 mod halves;
+mod held;
+mod holder;
 mod leg;
 mod legs;
 mod listen;
@@ -32,5 +37,6 @@ mod told;
 mod worker;
 
 pub use addr::{ClientAddr, Destination, OriginalDst};
+pub use holder::{Queue, QueueError};
 pub use listen::{BindError, Listeners, WayIn};
 pub use server::{Outcome, Server};

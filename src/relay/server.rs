@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::holder::{self, Queue};
 use super::listen::Listeners;
 use super::pipes::PipeBudget;
 use super::worker::{self, Abort, Loads, Order, Start};
@@ -20,6 +21,8 @@ use crate::metrics::Recorder;
 pub struct Server {
     threads: Vec<JoinHandle<io::Result<()>>>,
     orders: Vec<mpsc::UnboundedSender<Order>>,
+    /// What can be said to the thread that holds opening packets, if there is one.
+    holder: Option<mpsc::UnboundedSender<holder::Order>>,
     loads: Arc<Loads>,
     abort: Arc<Abort>,
 }
@@ -40,11 +43,16 @@ const HANDSHAKES_WITHIN: Duration = Duration::from_millis(200);
 const ABORT_WITHIN: Duration = Duration::from_secs(5);
 
 impl Server {
-    /// Starts one thread for each worker that there are listeners for.
+    /// Starts one thread for each worker that there are listeners for, and one for the queue, if there is
+    /// one.
     ///
     /// # Errors
     /// If the system gives no thread, or a worker does not come up.
-    pub fn start(settings: &Process, listeners: Listeners) -> io::Result<Self> {
+    pub fn start(
+        settings: &Process,
+        listeners: Listeners,
+        queue: Option<Queue>,
+    ) -> io::Result<Self> {
         let workers = listeners.workers();
         let budget = PipeBudget::new(settings.pipe_budget);
         let loads = Loads::new(workers);
@@ -52,7 +60,8 @@ impl Server {
         let (ready, came_up) = std::sync::mpsc::channel();
         let (orders, inboxes): (Vec<_>, Vec<_>) =
             (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
-        let threads = listeners
+        let held = queue.as_ref().map(Queue::held);
+        let mut threads: Vec<_> = listeners
             .into_workers()
             .zip(inboxes)
             .enumerate()
@@ -63,6 +72,7 @@ impl Server {
                     engine: settings.engine,
                     budget: budget.clone(),
                     loads: loads.clone(),
+                    held: held.clone(),
                     orders: inbox,
                     peers: orders.clone(),
                     abort: abort.clone(),
@@ -73,14 +83,28 @@ impl Server {
                     .spawn(move || worker::run(start))
             })
             .collect::<io::Result<_>>()?;
-        drop(ready);
+        let mut holder = None;
+        let mut expected = workers;
+        if let (Some(queue), Some(held)) = (queue, held) {
+            let (order, inbox) = mpsc::unbounded_channel();
+            threads.push(
+                std::thread::Builder::new()
+                    .name("holder".to_owned())
+                    .spawn(move || queue.serve(held, inbox, &ready))?,
+            );
+            holder = Some(order);
+            expected += 1;
+        } else {
+            drop(ready);
+        }
         let server = Self {
             threads,
             orders,
+            holder,
             loads,
             abort,
         };
-        if came_up.into_iter().take(workers).count() < workers {
+        if came_up.into_iter().take(expected).count() < expected {
             server.stop()?;
             return Err(io::Error::other("a worker did not come up"));
         }
@@ -104,6 +128,14 @@ impl Server {
                 total.merge(&recorder);
             }
         }
+        if let Some(holder) = &self.holder {
+            let (answer, answered) = oneshot::channel();
+            if holder.send(holder::Order::Tell(answer)).is_ok()
+                && let Ok(recorder) = answered.await
+            {
+                total.merge(&recorder);
+            }
+        }
         total
     }
 
@@ -114,7 +146,7 @@ impl Server {
             .iter()
             .map(|worker| Box::pin(worker.closed()))
             .collect();
-        poll_fn(|cx| {
+        let any_worker = poll_fn(|cx| {
             match ended
                 .iter_mut()
                 .any(|worker| worker.as_mut().poll(cx).is_ready())
@@ -122,8 +154,17 @@ impl Server {
                 true => Poll::Ready(()),
                 false => Poll::Pending,
             }
-        })
-        .await;
+        });
+        let holder = async {
+            match &self.holder {
+                Some(holder) => holder.closed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = any_worker => {}
+            () = holder => {}
+        }
     }
 
     /// Takes no client that comes of itself any more, and waits until no session is left, at most for
@@ -132,6 +173,9 @@ impl Server {
         for worker in &self.orders {
             // One that is gone listens no more.
             let _ = worker.send(Order::Close);
+        }
+        if let Some(holder) = &self.holder {
+            let _ = holder.send(holder::Order::Close);
         }
         if tokio::time::timeout(deadline, self.idle()).await.is_ok() {
             return Outcome::Drained;
@@ -172,6 +216,9 @@ impl Server {
         for worker in &self.orders {
             // One that is gone needs no telling.
             let _ = worker.send(Order::Stop);
+        }
+        if let Some(holder) = &self.holder {
+            let _ = holder.send(holder::Order::Stop);
         }
         for thread in self.threads {
             thread

@@ -11,6 +11,7 @@ use super::addr::{ClientAddr, Destination, OriginalDst};
 use super::dial::{self, DialError, Dialled, SourcePort};
 use super::foreign;
 use super::halves::Halves;
+use super::holder::Upstream;
 use super::legs::{Close, Legs, Passed};
 use super::listen::Accepted;
 use super::sidecar;
@@ -30,7 +31,7 @@ pub async fn run(worker: Rc<Worker>, accepted: Accepted) {
 /// A session that never came to relaying.
 #[derive(Debug, thiserror::Error)]
 enum SessionError {
-    #[error("the accepted socket is unusable: {0}")]
+    #[error("the accepted socket, or its server's, is unusable: {0}")]
     Downstream(#[from] io::Error),
     #[error(transparent)]
     Dial(#[from] DialError),
@@ -61,18 +62,28 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
     let downstream = TcpStream::from_std(std::net::TcpStream::from(socket))?;
     let client = ClientAddr(downstream.peer_addr()?);
     let destination = destination(&downstream, client, &settings)?;
-    let dialling = dial::dial(client, &destination, side.other(), &settings);
-    let dialled = tokio::select! {
-        biased;
-        dialled = dialling => dialled,
-        _ = downstream.ready(Interest::ERROR) => {
-            return Err(SessionError::ClientGone { client, destination });
+    let waiting = waiting(worker, client, &destination);
+    let asked = waiting.as_ref().map(|upstream| upstream.asked);
+    let (dialled, connect_time) = match waiting {
+        Some(upstream) => {
+            let connect_time = upstream.connect_time;
+            (Ok(upstream.into_dialled()?), connect_time)
         }
-        () = worker.abort.aborted() => {
-            return Err(SessionError::Aborted { client, destination });
+        None => {
+            let dialling = dial::dial(client, &destination, side.other(), &settings);
+            let dialled = tokio::select! {
+                biased;
+                dialled = dialling => dialled,
+                _ = downstream.ready(Interest::ERROR) => {
+                    return Err(SessionError::ClientGone { client, destination });
+                }
+                () = worker.abort.aborted() => {
+                    return Err(SessionError::Aborted { client, destination });
+                }
+            };
+            (dialled, began.elapsed())
         }
     };
-    let connect_time = began.elapsed();
     let Dialled {
         leg: upstream,
         server,
@@ -122,6 +133,7 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
         client,
         server,
         port,
+        asked,
         close,
         passed,
         connect_time,
@@ -129,6 +141,14 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
         infos,
     });
     Ok(())
+}
+
+/// The server that was dialled before this client was answered, if it was held.
+fn waiting(worker: &Worker, client: ClientAddr, destination: &Destination) -> Option<Upstream> {
+    match (&worker.held, destination) {
+        (Some(held), Destination::Original(server)) => held.claim(client, *server),
+        _ => None,
+    }
 }
 
 /// Where this client is to be passed on to.

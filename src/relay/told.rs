@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::addr::ClientAddr;
 use super::dial::SourcePort;
 use super::legs::{Close, Party, Passed};
+use crate::packet::Offer;
 use crate::sys::tcp_info::TcpInfo;
 
 /// What a session came to.
@@ -19,6 +20,8 @@ pub struct Told<'a> {
     pub server: SocketAddr,
     /// Which port the server saw.
     pub port: SourcePort,
+    /// What the client's SYN offered before anything was taken from it, if it was seen.
+    pub asked: Option<Offer>,
     /// How it ended.
     pub close: Close,
     /// What was passed on.
@@ -39,6 +42,7 @@ pub fn tell(told: &Told) {
         Close::Aborted => (Party::Relay, "drain"),
     };
     let down = told.infos.0.as_ref().copied().unwrap_or_default();
+    let asked = told.asked;
     let up = told.infos.1.as_ref().copied().unwrap_or_default();
     tracing::info!(
         target: "unmangle::session",
@@ -52,6 +56,15 @@ pub fn tell(told: &Told) {
         connect_ms = millis(told.connect_time),
         closed_by = closed_by.name(),
         how,
+        // What the client asked for, and what its leg came to.
+        asked_mss = asked.and_then(|asked| asked.mss),
+        asked_window_scale = asked.and_then(|asked| asked.window_scale),
+        asked_sack = asked.map(|asked| asked.sack),
+        asked_timestamps = asked.map(|asked| asked.timestamps),
+        downstream_mss = asked.map(|_| down.send_mss),
+        downstream_window_scale = asked.and(down.window_scale).map(|scale| scale.peer),
+        downstream_sack = asked.map(|_| down.sack),
+        downstream_timestamps = asked.map(|_| down.timestamps),
         downstream_rtt_ms = millis(down.rtt),
         downstream_retransmits = down.retransmits,
         upstream_rtt_ms = millis(up.rtt),

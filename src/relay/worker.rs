@@ -10,6 +10,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::holder::Held;
 use super::listen::{self, Accepted, Bound};
 use super::pipes::{PipeBudget, PipePool};
 use super::session;
@@ -26,6 +27,8 @@ pub struct Worker {
     pub resources: RefCell<Resources>,
     /// Set once running sessions are to be aborted.
     pub abort: Arc<Abort>,
+    /// Servers that were dialled before their clients were answered, if any are.
+    pub held: Option<Arc<Held>>,
     loads: Arc<Loads>,
     index: usize,
 }
@@ -86,6 +89,8 @@ pub struct Start {
     pub budget: Arc<PipeBudget>,
     /// Shared by all.
     pub loads: Arc<Loads>,
+    /// Shared by all.
+    pub held: Option<Arc<Held>>,
     /// What is said to it.
     pub orders: mpsc::UnboundedReceiver<Order>,
     /// What can be said to every worker, by number.
@@ -118,6 +123,7 @@ async fn serve(start: Start) -> std::io::Result<()> {
         engine,
         budget,
         loads,
+        held,
         mut orders,
         peers,
         abort,
@@ -131,6 +137,7 @@ async fn serve(start: Start) -> std::io::Result<()> {
             recorder: Recorder::default(),
         }),
         abort,
+        held,
         loads,
         index,
     });

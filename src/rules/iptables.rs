@@ -6,9 +6,10 @@
 
 use std::fmt::Write;
 
-use crate::config::{Intercept, Networks};
+use crate::config::{Intercept, Mark, Networks};
 
-use super::plan::{Interception, Plan, Tracking};
+use super::plan::{Holding, Interception, Plan, Tracking};
+use super::queue_rule;
 use super::routes::Family;
 use super::select::Opening;
 
@@ -22,6 +23,9 @@ pub fn restore(plan: &Plan, family: Family) -> String {
     );
     raw(&mut text, plan, family);
     mangle(&mut text, plan, family);
+    if let Some(holding) = plan.hold {
+        filter(&mut text, holding, family);
+    }
     text
 }
 
@@ -41,6 +45,12 @@ fn raw(text: &mut String, plan: &Plan, family: Family) {
         line(text, &format!(":{chain} - [0:0]"));
     }
     line(text, "-A PREROUTING -j UNMANGLE_TAKE");
+    if let Some(holding) = plan.hold {
+        line(
+            text,
+            &format!("-A PREROUTING {}", queue_rule::rule(holding)),
+        );
+    }
     line(
         text,
         "-A OUTPUT -m addrtype ! --src-type LOCAL -j UNMANGLE_SENT",
@@ -88,6 +98,8 @@ fn raw(text: &mut String, plan: &Plan, family: Family) {
         }
     }
     for interception in &plan.interceptions {
+        let hold = plan.hold.filter(|_| interception.held);
+        let set = Mark(plan.mark.0 | hold.map_or(0, |holding| holding.mark.hold()));
         for matches in selected(&interception.intercept, family, Opening::Syn) {
             // First of all, what is signed end to end is left alone: TCP-MD5, TCP-AO.
             if !std::mem::replace(&mut signed, true) {
@@ -100,7 +112,7 @@ fn raw(text: &mut String, plan: &Plan, family: Family) {
             }
             line(
                 text,
-                &format!("-A UNMANGLE_OPEN -p tcp{matches} -j MARK --set-xmark {mark}"),
+                &format!("-A UNMANGLE_OPEN -p tcp{matches} -j MARK --set-xmark {set}/{set}"),
             );
         }
     }
@@ -129,6 +141,16 @@ fn mangle(text: &mut String, plan: &Plan, family: Family) {
         text,
         "-A OUTPUT -m addrtype ! --src-type LOCAL -j UNMANGLE_SEND",
     );
+    if let Some(holding) = plan.hold {
+        let all = holding.mark.network_unreachable();
+        let unanswered = format!("-A UNMANGLE_HAND {SYN} -m mark ! --mark 0/{all:#x}");
+        // Without the relay's mark they are routed on, to FORWARD, where they are answered.
+        line(
+            text,
+            &format!("{unanswered} -j MARK --set-xmark 0/{}", plan.mark),
+        );
+        line(text, &format!("{unanswered} -j RETURN"));
+    }
     // TPROXY ends the walk: stripping comes first.
     for (index, interception) in plan.interceptions.iter().enumerate() {
         let side = &interception.intercept.mangled_side;
@@ -164,6 +186,39 @@ fn mangle(text: &mut String, plan: &Plan, family: Family) {
                 );
             }
         }
+    }
+    line(text, "COMMIT");
+}
+
+/// The bits that are set on packets whose servers are not to be had, with what answers them.
+fn answers(holding: Holding, family: Family) -> [(u32, &'static str); 3] {
+    let mark = holding.mark;
+    let [host, network] = match family {
+        Family::V4 => ["icmp-host-unreachable", "icmp-net-unreachable"],
+        Family::V6 => ["icmp6-addr-unreachable", "icmp6-no-route"],
+    };
+    [
+        (mark.refused(), "tcp-reset"),
+        (mark.host_unreachable(), host),
+        (mark.network_unreachable(), network),
+    ]
+}
+
+/// Answers the clients of servers that are not to be had. REJECT knows INPUT, FORWARD and OUTPUT alone, so
+/// their packets are routed as if there were no relay.
+fn filter(text: &mut String, holding: Holding, family: Family) {
+    let all = holding.mark.network_unreachable();
+    line(text, "*filter");
+    line(text, ":UNMANGLE_ANSWER - [0:0]");
+    let any = format!("{SYN} -m mark ! --mark 0/{all:#x}");
+    line(text, &format!("-I FORWARD {any} -j UNMANGLE_ANSWER"));
+    for (bits, with) in answers(holding, family) {
+        line(
+            text,
+            &format!(
+                "-A UNMANGLE_ANSWER -p tcp -m mark --mark {bits:#x}/{all:#x} -j REJECT --reject-with {with}"
+            ),
+        );
     }
     line(text, "COMMIT");
 }

@@ -1,10 +1,11 @@
-//! What leads packets to this host, `ip rule`s and a route for each family: put in place,
-//! looked at, and taken away.
+//! What leads packets to this host, `ip rule`s and a route for each family, and into the queue where
+//! iptables has to do that: put in place, looked at, and taken away.
 
 use std::fmt;
 
 use super::own::OwnError;
 use super::plan::Plan;
+use super::queue_rule;
 use super::routes::{self, FAMILIES, Family};
 use super::tool::{self, ToolError};
 
@@ -15,6 +16,8 @@ pub enum Lead {
     Rule(Family, usize),
     /// The route of a family.
     Route(Family),
+    /// The rule of iptables that holds opening packets of a family.
+    Queue(Family),
 }
 
 /// All that the plan wants: rules, and where they lead.
@@ -22,9 +25,11 @@ pub(super) fn all(plan: &Plan) -> Vec<Lead> {
     let of = |family| {
         let rules = routes::rules(plan, family).len();
         let route = (rules > 0).then_some(Lead::Route(family));
+        let queue = queue_rule::wanted(plan).map(|_| Lead::Queue(family));
         (0..rules)
             .map(move |nth| Lead::Rule(family, nth))
             .chain(route)
+            .chain(queue)
     };
     FAMILIES.into_iter().flat_map(of).collect()
 }
@@ -50,6 +55,9 @@ pub(super) async fn missing(plan: &Plan) -> Result<Vec<Lead>, ToolError> {
         if !routes.lines().any(routes::is_ours) {
             missing.push(Lead::Route(family));
         }
+        if queue_rule::wanted(plan).is_some() && !queue_rule::is_there(family).await? {
+            missing.push(Lead::Queue(family));
+        }
     }
     Ok(missing)
 }
@@ -62,15 +70,18 @@ pub(super) async fn put(plan: &Plan, wanted: &[Lead]) -> Result<(), OwnError> {
     for lead in wanted {
         match lead {
             Lead::Rule(family, nth) => {
-                ip(
-                    *family,
-                    &["rule", "add"],
-                    &routes::rules(plan, *family)[*nth],
-                )
-                .await?
+                let rule = &routes::rules(plan, *family)[*nth];
+                ip(*family, &["rule", "add"], rule).await?;
             }
-            Lead::Route(family) => ip(*family, &["route", "replace"], &routes::route(plan)).await?,
-        };
+            Lead::Route(family) => {
+                ip(*family, &["route", "replace"], &routes::route(plan)).await?;
+            }
+            Lead::Queue(family) => {
+                if let Some(holding) = queue_rule::wanted(plan) {
+                    queue_rule::put(holding, *family).await?;
+                }
+            }
+        }
     }
     if let Some(missing) = missing(plan).await?.first() {
         return Err(OwnError::Unverified {
@@ -78,11 +89,16 @@ pub(super) async fn put(plan: &Plan, wanted: &[Lead]) -> Result<(), OwnError> {
         });
     }
     for lead in wanted {
-        let (family, kind, words) = match lead {
-            Lead::Rule(family, nth) => (family, "rule", routes::rules(plan, *family)[*nth].clone()),
-            Lead::Route(family) => (family, "route", routes::route(plan)),
+        let ip = |family: &Family, kind: &str, words: Vec<String>| {
+            format!("ip {} {kind} {}", family.flag(), words.join(" "))
         };
-        let rule = format!("ip {} {kind} {}", family.flag(), words.join(" "));
+        let rule = match lead {
+            Lead::Rule(family, nth) => {
+                ip(family, "rule", routes::rules(plan, *family)[*nth].clone())
+            }
+            Lead::Route(family) => ip(family, "route", routes::route(plan)),
+            Lead::Queue(_) => lead.to_string(),
+        };
         tracing::info!(rule, "rule verified");
     }
     Ok(())
@@ -110,6 +126,7 @@ async fn remove_of(plan: &Plan, family: Family) -> Result<(), ToolError> {
     }
     let route = routes::route(plan);
     tool::if_there(ip(family, &["route", "del"], &route).await)?;
+    queue_rule::remove(family)?;
     Ok(())
 }
 
@@ -131,6 +148,7 @@ impl fmt::Display for Lead {
         match self {
             Self::Rule(family, _) => write!(f, "ip {} rule", family.flag()),
             Self::Route(family) => write!(f, "ip {} route", family.flag()),
+            Self::Queue(family) => write!(f, "{} rule of the queue", queue_rule::program(*family)),
         }
     }
 }

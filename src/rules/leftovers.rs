@@ -6,6 +6,7 @@ use super::nft;
 use super::own::OwnError;
 use super::owner;
 use super::preflight::{self, PreflightError};
+use super::queue_rule;
 use super::routes::{self, FAMILIES};
 use super::tool::{self, ToolError};
 use super::tuning;
@@ -41,6 +42,7 @@ pub fn remove() -> Result<Vec<String>, PreflightError> {
             tool::run("ip", &[&[flag, "route", "del"], &*words(&route)].concat())?;
             removed.push(format!("ip {flag} route {route}"));
         }
+        removed.extend(queue_rule::remove(family)?);
     }
     removed.extend(tuning::restore_left_over());
     Ok(removed)

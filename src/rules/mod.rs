@@ -6,6 +6,7 @@
 //! | `select`, `strip` | which packets are meant, and what they lose, as statements of nft |
 //! | `nft`, `iptables` | write the plan down |
 //! | `sidecar`, `stand_in`, `cgroup` | the same for a relay on the strict host itself |
+//! | `hold`, `queue_rule` | how opening packets come into the queue and are answered; the rule of iptables for it |
 //! | `routes` | what leads marked packets to this host |
 //! | `preflight`, `service`, `survey`, `survey_sidecar`, `check` | look at the host, and at what its other rules would do |
 //! | `lock` | keeps two of them apart |
@@ -18,6 +19,7 @@
 mod cgroup;
 pub mod check;
 pub mod fail_closed;
+mod hold;
 pub mod iptables;
 mod leads;
 pub mod leftovers;
@@ -29,6 +31,7 @@ pub mod own;
 mod owner;
 pub mod plan;
 pub mod preflight;
+pub mod queue_rule;
 pub mod routes;
 mod select;
 mod service;
@@ -43,4 +46,6 @@ pub mod tuning;
 pub use lock::Lock;
 pub use mode::InPlace;
 pub use own::{OwnError, Owned};
-pub use plan::{Capture, Conflict, Interception, ListenPorts, Plan, Tracking, Zones};
+pub use plan::{
+    Capture, Conflict, Holding, Interception, ListenPorts, Plan, Queueing, Tracking, Zones,
+};

@@ -3,6 +3,7 @@
 //! | hook | priority | what happens there |
 //! | --- | --- | --- |
 //! | prerouting | raw - 10 | packets of the relay's legs and opening packets get the mark; options are stripped |
+//! | prerouting | raw - 5 | opening packets wait for the server's answer, if they are to ([`hold`]) |
 //! | prerouting | raw | marked packets get the zone of their leg |
 //! | prerouting | mangle | opening packets go to the listener (`tproxy`) |
 //! | output | raw - 10 | options are stripped from what the relay sends to the mangled side; ended legs are noted |
@@ -12,6 +13,7 @@
 
 use std::fmt::Write;
 
+use super::hold;
 use super::plan::{Interception, Plan, Tracking, Zones};
 use super::routes::Family;
 use super::select::{Opening, Selection, Selector, signed};
@@ -59,6 +61,12 @@ pub fn table(plan: &Plan, ownership: Ownership) -> String {
     } = chains(plan, &sides);
     let ours = format!("meta mark & {mark} == {mark}");
     let [late, end] = ended(mark);
+    let Places { arrive, zone_at } = Places::of(plan, arrive);
+    let hold = plan.hold.map(hold::chain).unwrap_or_default();
+    let answers = plan
+        .hold
+        .map(|holding| hold::answers(mark, holding))
+        .unwrap_or_default();
     let [zone, send_zone] = [
         (ours.as_str(), "iifname"),
         ("fib saddr type != local", "oifname"),
@@ -83,21 +91,21 @@ pub fn table(plan: &Plan, ownership: Ownership) -> String {
 		type filter hook prerouting priority raw - 10; policy accept;
 		socket transparent 1 meta mark set meta mark | {mark}
 		tcp flags & (fin | syn | rst | ack) == syn fib daddr type unicast jump open
-{late}{arrive}	}}
+{late}{arrive}
 
 	# From a mangled side to another interface, or back. What is signed end to end (TCP-MD5, TCP-AO) is
 	# left alone.
 	chain open {{
 {signed}{open}	}}
 
-{strip}	# Both legs carry the same addresses and ports, and would collide in one table.
+{hold}{strip}	# Both legs carry the same addresses and ports, and would collide in one table.
 	chain zone {{
-		type filter hook prerouting priority raw; policy accept;
+		type filter hook prerouting priority {zone_at}; policy accept;
 {zone}	}}
 
 	chain hand {{
 		type filter hook prerouting priority mangle; policy accept;
-		{ours} tcp flags & (fin | syn | rst | ack) == syn jump deliver
+{answers}		{ours} tcp flags & (fin | syn | rst | ack) == syn jump deliver
 	}}
 
 	chain deliver {{
@@ -114,6 +122,29 @@ pub fn table(plan: &Plan, ownership: Ownership) -> String {
 }}
 "#
     )
+}
+
+/// Where stripping and zones stand: behind the queue, where packets are held, so that the relay sees what
+/// the client has asked for, and iptables' queue stands at raw.
+struct Places {
+    arrive: String,
+    zone_at: &'static str,
+}
+
+impl Places {
+    fn of(plan: &Plan, arrive: String) -> Self {
+        if plan.hold.is_none() {
+            return Self {
+                arrive: format!("{arrive}\t}}"),
+                zone_at: "raw",
+            };
+        }
+        let own = "\n\tchain arrive {\n\t\ttype filter hook prerouting priority raw + 5; policy accept;\n";
+        Self {
+            arrive: format!("\t}}\n{own}{arrive}\t}}"),
+            zone_at: "raw + 10",
+        }
+    }
 }
 
 /// How long the packets of a leg that was closed may be late: longer than any network keeps them, and
@@ -170,18 +201,16 @@ fn chains(plan: &Plan, sides: &str) -> Chains {
         let side = &interception.intercept.mangled_side;
         let selection = Selection::from(&interception.intercept);
         let syns = selection.of(Opening::Syn);
+        let set = mark.0 | held(plan, interception);
+        let mark_it = format!("meta mark set meta mark | {}", Mark(set));
         for Selector { text, .. } in &syns {
             rule(
                 &mut chains.open,
-                &format!(
-                    "iifname \"{side}\" fib daddr oifname != {sides} {text}meta mark set meta mark | {mark}"
-                ),
+                &format!("iifname \"{side}\" fib daddr oifname != {sides} {text}{mark_it}"),
             );
             rule(
                 &mut chains.open,
-                &format!(
-                    "iifname != {sides} fib daddr oifname \"{side}\" {text}meta mark set meta mark | {mark}"
-                ),
+                &format!("iifname != {sides} fib daddr oifname \"{side}\" {text}{mark_it}"),
             );
         }
         deliver(&mut chains.deliver, interception, &syns);
@@ -206,6 +235,14 @@ fn chains(plan: &Plan, sides: &str) -> Chains {
         chains.strip.push_str("\t}\n\n");
     }
     chains
+}
+
+/// The bit that holds the opening packets of an interception, if they are to be held.
+fn held(plan: &Plan, interception: &Interception) -> u32 {
+    match plan.hold {
+        Some(holding) if interception.held => holding.mark.hold(),
+        _ => 0,
+    }
 }
 
 /// Hands opening packets to the listener of the side that they come from.

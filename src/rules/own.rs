@@ -62,6 +62,11 @@ pub enum OwnError {
         /// The first such route, as `ip` shows it.
         route: String,
     },
+    /// Opening packets cannot be held.
+    #[error(
+        "--answer after-connect: nft of this kernel has no `queue`, and iptables is not there to do it: {0}"
+    )]
+    NoQueue(String),
     /// The kernel or `nft` did not take the table.
     #[error("nft refused the rules: {0}")]
     Refused(String),
@@ -110,15 +115,14 @@ pub fn check(plan: &Plan) -> Result<(), OwnError> {
             by: "relay",
         });
     }
-    let mark = match plan.has_sidecars() {
-        true => Mark(plan.mark.0 | plan.dial_mark.0),
-        false => plan.mark,
-    };
+    let dials = if plan.has_sidecars() { plan.dial_mark.0 } else { 0 };
+    let answers = plan.hold.map_or(0, |holding| holding.mark.all());
+    let bits = Mark(plan.mark.0 | dials | answers);
     for family in FAMILIES {
         let rules = tool::run("ip", &["-N", family.flag(), "rule", "show"])?;
-        if let Some(rule) = rules.lines().find(|rule| conflicts(rule, mark.0)) {
+        if let Some(rule) = rules.lines().find(|rule| conflicts(rule, bits.0)) {
             return Err(OwnError::MarkTaken {
-                mark,
+                mark: bits,
                 rule: rule.trim().to_owned(),
             });
         }

@@ -6,8 +6,8 @@ use ipnet::IpNet;
 
 use crate::config::sidecar::OwnAddresses;
 use crate::config::{
-    DEFAULT_DIAL_MARK, DEFAULT_MARK, Intercept, Interface, Mark, Networks, Profile, ServiceLeg,
-    Strip, Whose,
+    AnswerMark, DEFAULT_DIAL_MARK, DEFAULT_MARK, Intercept, Interface, Mark, Networks, Profile,
+    ServiceLeg, Strip, Whose,
 };
 
 /// Everything the rules and routes of one relay are made from.
@@ -25,6 +25,28 @@ pub struct Plan {
     pub priority: u32,
     /// How the two legs of a session are kept apart.
     pub tracking: Tracking,
+    /// How opening packets are held until the server has answered, if any are.
+    pub hold: Option<Holding>,
+}
+
+/// How opening packets are held until the server has answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holding {
+    /// The bits that say what becomes of them.
+    pub mark: AnswerMark,
+    /// The packet queue that they wait in.
+    pub queue: u16,
+    /// What puts them there.
+    pub by: Queueing,
+}
+
+/// What puts packets into a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queueing {
+    /// A statement of nftables, within the relay's own table.
+    Nft,
+    /// The target NFQUEUE of iptables, for kernels without that statement. Nobody owns its rules.
+    Iptables,
 }
 
 /// What is taken for one listener of the relay, and what its mangled leg loses.
@@ -40,6 +62,8 @@ pub struct Interception {
     pub listen: ListenPorts,
     /// By what they are taken.
     pub capture: Capture,
+    /// Whether opening packets are held until the server has answered.
+    pub held: bool,
 }
 
 /// By what connections are taken.
@@ -131,6 +155,7 @@ impl Plan {
             table: DEFAULT_TABLE,
             priority: DEFAULT_PRIORITY,
             tracking: Tracking::Zones(DEFAULT_ZONES),
+            hold: None,
         }
     }
 
@@ -177,6 +202,15 @@ impl Plan {
             .any(|capture| *capture != Capture::Gateway)
     }
 
+    /// The same, with what puts packets into the queue, if any are held.
+    #[must_use]
+    pub fn queued_by(mut self, by: Queueing) -> Self {
+        if let Some(holding) = &mut self.hold {
+            holding.by = by;
+        }
+        self
+    }
+
     /// The interfaces that face a firewall, each once.
     pub fn mangled_sides(&self) -> Vec<&Interface> {
         let mut sides = Vec::new();
@@ -201,6 +235,7 @@ impl Interception {
             mss: profile.mss,
             listen,
             capture: Capture::Gateway,
+            held: false,
         }
     }
 

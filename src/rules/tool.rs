@@ -1,4 +1,4 @@
-//! Runs `nft` and `ip`, and says in one line what went wrong.
+//! Runs `nft`, `ip` and `iptables`, and says in one line what went wrong.
 
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -28,6 +28,7 @@ const WITHIN: Duration = Duration::from_secs(5);
 pub fn package(program: &str) -> &'static str {
     match program {
         "ip" => "iproute2",
+        "iptables" | "ip6tables" => "iptables",
         _ => "nftables",
     }
 }

@@ -1,4 +1,4 @@
-//! Registers a listener with the runtime.
+//! Registers what is not tokio's own with its runtime.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -6,6 +6,9 @@ use std::io;
 use socket2::Socket;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+use super::neighbours::Neighbours;
+use super::packet_queue::PacketQueue;
 
 /// Watches a listener for connections, on the runtime of the calling thread.
 ///
@@ -15,4 +18,23 @@ pub fn watch_listener(socket: Socket) -> io::Result<AsyncFd<Socket>> {
     // SAFETY: a `Socket` owns its descriptor, always names the same one, and closes it only when it is
     // dropped, which the `AsyncFd` that owns it does after it has taken the descriptor from epoll.
     unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }.map_err(io::Error::from)
+}
+
+/// Watches a packet queue for packets, on the runtime of the calling thread.
+///
+/// # Errors
+/// If the kernel's epoll does not take it.
+pub fn watch_queue(queue: PacketQueue) -> io::Result<AsyncFd<PacketQueue>> {
+    // SAFETY: a `PacketQueue` owns its descriptor, always names the same one, and closes it only when it
+    // is dropped, which the `AsyncFd` that owns it does after it has taken the descriptor from epoll.
+    unsafe { AsyncFd::register_with_interest(queue, Interest::READABLE) }.map_err(io::Error::from)
+}
+
+/// Watches what is told of neighbours, on the runtime of the calling thread.
+///
+/// # Errors
+/// If the kernel's epoll does not take it.
+pub fn watch_neighbours(news: Neighbours) -> io::Result<AsyncFd<Neighbours>> {
+    // SAFETY: as for a `PacketQueue`: it owns its one descriptor until it is dropped.
+    unsafe { AsyncFd::register_with_interest(news, Interest::READABLE) }.map_err(io::Error::from)
 }

@@ -1,0 +1,462 @@
+//! The thread that holds opening packets: it dials the server for each, and answers the client as the
+//! server answered.
+//!
+//! Connections that came about wait in [`Held`] until a worker has accepted the client's own.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
+use tokio::io::unix::AsyncFd;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+
+use super::addr::{ClientAddr, Destination, OriginalDst};
+use super::answer::Answer;
+use super::dial::{self, DialError, Dialled, SourcePort};
+use super::held::{Arrival, Flow, Settled, Syn, Table};
+use crate::config::{Hold, Listener, Mode, Process, Side};
+use crate::metrics::Recorder;
+use crate::packet::Offer;
+use crate::sys::neighbours::Neighbours;
+use crate::sys::packet_queue::{PacketQueue, Queued, Verdict};
+use crate::sys::watch::{watch_neighbours, watch_queue};
+
+/// The packet queue, bound and not yet read.
+#[derive(Debug)]
+pub struct Queue {
+    queue: PacketQueue,
+    hold: Hold,
+    /// The bits that lead a packet to the relay.
+    mark: u32,
+    /// Those that hold.
+    listeners: Vec<Arc<Listener>>,
+}
+
+/// The packet queue cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "packet queue {number} cannot be had: {error}; it needs CAP_NET_ADMIN, and a number that no other \
+     program uses, see --queue"
+)]
+pub struct QueueError {
+    number: u16,
+    error: io::Error,
+}
+
+/// Connections to servers that wait for their clients.
+#[derive(Debug)]
+pub struct Held(Mutex<Table<Packet, Upstream>>);
+
+/// A connection to a server, made before its client was answered.
+#[derive(Debug)]
+pub struct Upstream {
+    stream: std::net::TcpStream,
+    server: SocketAddr,
+    port: SourcePort,
+    /// How long the dial took.
+    pub connect_time: Duration,
+    /// What the client's SYN offered, as it came from the wire.
+    pub asked: Offer,
+}
+
+/// What can be said to the thread.
+#[derive(Debug)]
+pub enum Order {
+    /// Say what was recorded so far.
+    Tell(oneshot::Sender<Recorder>),
+    /// Hold no more packets: what waits, and what comes, flows unrelayed.
+    Close,
+    /// End.
+    Stop,
+}
+
+/// A packet that waits in the kernel.
+#[derive(Debug, Clone, Copy)]
+struct Packet {
+    id: u32,
+    mark: u32,
+}
+
+/// What the thread works with.
+struct Holder {
+    queue: AsyncFd<PacketQueue>,
+    neighbours: AsyncFd<Neighbours>,
+    /// Neighbours that did not answer.
+    lost: broadcast::Sender<IpAddr>,
+    hold: Hold,
+    mark: u32,
+    listeners: Vec<Arc<Listener>>,
+    held: Arc<Held>,
+    recorder: RefCell<Recorder>,
+    closed: Cell<bool>,
+    /// Told when it is closed.
+    closing: Notify,
+}
+
+/// How long a server waits for a client that was let through: the client repeats its SYN, and the kernel
+/// its answer, several times within this.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Packets that the kernel keeps beyond those that are held, until they are read.
+const UNREAD: u32 = 1024;
+/// Neighbours that may be lost before the dials have heard of it.
+const NEWS: usize = 64;
+/// Packets that are read before others have their turn.
+const AT_A_TIME: usize = 64;
+
+// === impl Queue ===
+
+impl Queue {
+    /// Binds the queue, if a listener holds opening packets.
+    ///
+    /// # Errors
+    /// Without CAP_NET_ADMIN, or if another program has the queue.
+    pub fn open(process: &Process, listeners: &[Listener]) -> Result<Option<Self>, QueueError> {
+        let holding = listeners.iter().filter(|listener| listener.holds());
+        let listeners: Vec<_> = holding.cloned().map(Arc::new).collect();
+        if listeners.is_empty() {
+            return Ok(None);
+        }
+        let mut hold = process.hold;
+        hold.most = within_descriptors(hold.most);
+        let most = UNREAD + hold.most as u32;
+        let queue = PacketQueue::open(hold.queue, most).map_err(|error| QueueError {
+            number: hold.queue,
+            error,
+        })?;
+        Ok(Some(Self {
+            queue,
+            hold,
+            mark: process.numbers.mark.0,
+            listeners,
+        }))
+    }
+
+    /// Where the servers will wait.
+    pub fn held(&self) -> Arc<Held> {
+        let table = Table::new(self.hold.most, PATIENCE);
+        Arc::new(Held(Mutex::new(table)))
+    }
+
+    /// Reads it until it is told to stop; the body of a thread.
+    ///
+    /// # Errors
+    /// If the kernel gives no epoll instance or the queue fails. Packets pass unheld from then on.
+    pub fn serve(
+        self,
+        held: Arc<Held>,
+        orders: mpsc::UnboundedReceiver<Order>,
+        ready: &std::sync::mpsc::Sender<()>,
+    ) -> io::Result<()> {
+        let runtime = Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build_local(LocalOptions::default())?;
+        runtime.block_on(async {
+            let holder = Rc::new(Holder {
+                queue: watch_queue(self.queue)?,
+                neighbours: watch_neighbours(Neighbours::listen()?)?,
+                lost: broadcast::channel(NEWS).0,
+                hold: self.hold,
+                mark: self.mark,
+                listeners: self.listeners,
+                held,
+                recorder: RefCell::default(),
+                closed: Cell::new(false),
+                closing: Notify::new(),
+            });
+            // Whoever waits for it may have given up because a worker failed.
+            let _ = ready.send(());
+            holder.run(orders).await
+        })
+    }
+}
+
+// === impl Held ===
+
+impl Held {
+    /// The connection that was made for a client that is accepted now, if there is one.
+    pub fn claim(&self, client: ClientAddr, server: OriginalDst) -> Option<Upstream> {
+        self.table().claim(&Flow {
+            client: ClientAddr(plain(client.0)),
+            server: OriginalDst(plain(server.0)),
+        })
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table<Packet, Upstream>> {
+        // A thread that panics ends the process.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Each flow that is held has a descriptor; most of those that there are belong to sessions.
+fn within_descriptors(most: usize) -> usize {
+    let Some(limit) = getrlimit(Resource::Nofile).current else {
+        return most;
+    };
+    let share = usize::try_from(limit / 4).unwrap_or(usize::MAX).max(1);
+    if most > share {
+        tracing::warn!(
+            held_max = share,
+            "fewer opening packets are held than --held-max says: the limit of open descriptors is {limit}"
+        );
+    }
+    most.min(share)
+}
+
+/// An address as a packet has it.
+fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip(), address.port())
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    /// Registers it with the runtime of the calling worker.
+    ///
+    /// # Errors
+    /// If the kernel's epoll does not take it.
+    pub fn into_dialled(self) -> io::Result<Dialled> {
+        Ok(Dialled {
+            leg: tokio::net::TcpStream::from_std(self.stream)?,
+            server: self.server,
+            port: self.port,
+        })
+    }
+}
+
+// === impl Holder ===
+
+impl Holder {
+    async fn run(self: Rc<Self>, mut orders: mpsc::UnboundedReceiver<Order>) -> io::Result<()> {
+        loop {
+            let next_end = self.held.table().next_end();
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(Order::Tell(answer)) => drop(answer.send(self.recorder.borrow().clone())),
+                    Some(Order::Close) => self.close(),
+                    Some(Order::Stop) | None => return Ok(()),
+                },
+                ready = self.queue.readable() => {
+                    let mut ready = ready?;
+                    if self.read()? {
+                        ready.clear_ready();
+                    }
+                }
+                news = self.neighbours.readable() => {
+                    let mut news = news?;
+                    match self.neighbours.get_ref().lost() {
+                        // Nobody may be dialling.
+                        Ok(lost) => lost.into_iter().for_each(|host| drop(self.lost.send(host))),
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => news.clear_ready(),
+                        Err(error) => return Err(error),
+                    }
+                }
+                () = until(next_end) => self.give_up(),
+            }
+        }
+    }
+
+    /// Takes what is there, up to a limit; whether that was all.
+    fn read(self: &Rc<Self>) -> io::Result<bool> {
+        for _ in 0..AT_A_TIME {
+            match self.queue.get_ref().receive() {
+                Ok(queued) => self.take(&queued),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
+    fn take(self: &Rc<Self>, queued: &Queued) {
+        let packet = Packet {
+            id: queued.id,
+            mark: queued.mark,
+        };
+        if self.closed.get() {
+            return self.let_pass_by(packet);
+        }
+        let meant = Syn::parse(&queued.bytes).and_then(|syn| {
+            let (listener, side) = self.meant(&syn.flow, queued.interface)?;
+            Some((syn, listener.clone(), side))
+        });
+        let Some((syn, listener, side)) = meant else {
+            return self.fall_back(packet);
+        };
+        let arrival = self.held.table().arrived(&syn, packet);
+        let mut recorder = self.recorder.borrow_mut();
+        let counters = &mut recorder.counters;
+        match arrival {
+            Arrival::Dial => {
+                counters.held += 1;
+                tokio::task::spawn_local(self.clone().dial(syn, listener, side));
+            }
+            Arrival::Repeated(packet) | Arrival::Renewed(packet) => {
+                counters.held_repeats += 1;
+                self.decide(packet, Verdict::Drop);
+            }
+            Arrival::Known(packet) => {
+                counters.held_repeats += 1;
+                self.answer(packet, 0);
+            }
+            Arrival::Full(packet) => {
+                drop(recorder);
+                self.fall_back(packet);
+            }
+        }
+    }
+
+    /// Which listener a flow is for, and from which side it was opened.
+    fn meant(&self, flow: &Flow, interface: u32) -> Option<(&Arc<Listener>, Side)> {
+        let came_by = self.queue.get_ref().interface(interface).ok()?;
+        self.listeners.iter().find_map(|listener| {
+            let Mode::Gateway(intercept) = &listener.mode else {
+                return None;
+            };
+            let side = if intercept.mangled_side.as_str() == came_by {
+                Side::Mangled
+            } else {
+                Side::Clean
+            };
+            intercept
+                .wants(flow.client.0.ip(), flow.server.0)
+                .then_some((listener, side))
+        })
+    }
+
+    async fn dial(self: Rc<Self>, syn: Syn, listener: Arc<Listener>, side: Side) {
+        let began = Instant::now();
+        let Flow { client, server } = syn.flow;
+        let destination = Destination::Original(server);
+        let dialling = dial::dial(client, &destination, side.other(), &listener);
+        let dialled = tokio::select! {
+            dialled = dialling => dialled,
+            () = is_lost(self.lost.subscribe(), server.0.ip()) => Err(DialError::Failed {
+                server: destination.clone(),
+                client,
+                error: Errno::HOSTUNREACH.into(),
+            }),
+            // The client's own SYN goes there now.
+            () = self.closing() => return,
+        };
+        let now = Instant::now();
+        let (upstream, failure) = match dialled.map(Dialled::into_parts) {
+            Ok(Ok((stream, server, port))) => {
+                let upstream = Upstream {
+                    stream,
+                    server,
+                    port,
+                    connect_time: now - began,
+                    asked: syn.asked,
+                };
+                (Some(upstream), None)
+            }
+            Ok(Err(error)) => (None, Some((Answer::AtOnce, error.to_string()))),
+            Err(error) => (None, Some((Answer::to(&error), error.to_string()))),
+        };
+        let settled = self.held.table().dialled(syn.flow, upstream, now);
+        match (settled, failure) {
+            (Settled::Ready(packet), _) => {
+                self.recorder.borrow_mut().counters.held_released += 1;
+                self.answer(packet, 0);
+            }
+            (Settled::Failed(packet), Some((answer, error))) => {
+                let answer_name = answer.name();
+                tracing::warn!(target: "unmangle::session", error, answer = answer_name, "session failed");
+                self.refuse(packet, answer);
+            }
+            (Settled::Failed(packet), None) => self.fall_back(packet),
+            // Dropped, it is reset.
+            (Settled::Gone(upstream), _) => drop(upstream),
+        }
+    }
+
+    fn refuse(&self, packet: Packet, answer: Answer) {
+        let mark = self.hold.mark;
+        let mut recorder = self.recorder.borrow_mut();
+        let (counter, bits) = match answer {
+            Answer::Refused => (&mut recorder.counters.held_refused, mark.refused()),
+            Answer::HostUnreachable => (
+                &mut recorder.counters.held_unreachable,
+                mark.host_unreachable(),
+            ),
+            Answer::NetworkUnreachable => (
+                &mut recorder.counters.held_unreachable,
+                mark.network_unreachable(),
+            ),
+            Answer::AtOnce => (&mut recorder.counters.held_fell_back, 0),
+        };
+        *counter += 1;
+        self.answer(packet, bits);
+    }
+
+    /// Lets a packet through that is not held: it is accepted first, and the server dialled afterwards.
+    fn fall_back(&self, packet: Packet) {
+        self.recorder.borrow_mut().counters.held_fell_back += 1;
+        self.answer(packet, 0);
+    }
+
+    /// Lets a packet through to the chain that answers it as `bits` say, or to the listener.
+    fn answer(&self, packet: Packet, bits: u32) {
+        let mark = packet.mark & !self.hold.mark.all() | bits;
+        self.decide(packet, Verdict::Accept { mark });
+    }
+
+    /// Takes a packet out of the relay's hands.
+    fn let_pass_by(&self, packet: Packet) {
+        let mark = packet.mark & !self.hold.mark.all() & !self.mark;
+        self.decide(packet, Verdict::Accept { mark });
+    }
+
+    fn decide(&self, packet: Packet, verdict: Verdict) {
+        if let Err(error) = self.queue.get_ref().decide(packet.id, verdict) {
+            tracing::warn!(%error, "an opening packet is held for good");
+        }
+    }
+
+    async fn closing(&self) {
+        let told = self.closing.notified();
+        if !self.closed.get() {
+            told.await;
+        }
+    }
+
+    fn close(&self) {
+        self.closed.set(true);
+        self.closing.notify_waiters();
+        let waiting = self.held.table().let_go();
+        for packet in waiting {
+            self.let_pass_by(packet);
+        }
+    }
+
+    fn give_up(&self) {
+        let stale = self.held.table().give_up(Instant::now());
+        self.recorder.borrow_mut().counters.held_stale += stale.len() as u64;
+    }
+}
+
+/// Waits until this host is lost, as a neighbour.
+async fn is_lost(mut news: broadcast::Receiver<IpAddr>, host: IpAddr) {
+    use broadcast::error::RecvError;
+    loop {
+        match news.recv().await {
+            Ok(lost) if lost == host => return,
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
+}
