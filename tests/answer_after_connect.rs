@@ -517,16 +517,16 @@ fn the_printed_plan_holds_and_answers() {
     let (code, text) = said(&[&["rules"], &GATEWAY[..], &HOLD].concat());
     assert_eq!(code, Some(0), "{text}");
     for part in [
-        "meta mark set meta mark | 0x06000000",
+        "meta mark set meta mark | 0x0a000000",
         "queue flags bypass to 21837",
         "reject with tcp reset",
         "reject with icmpx type host-unreachable",
-        "# ip6tables -t raw -A PREROUTING -p tcp -m mark --mark 0x4000000/0x4000000",
+        "# ip6tables -t raw -A PREROUTING -p tcp -m mark --mark 0x8000000/0x8000000",
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }
     let (_, at_once) = said(&[&["rules"], &GATEWAY[..]].concat());
-    for part in ["queue", "reject", "0x06000000"] {
+    for part in ["queue", "reject", "0x0a000000"] {
         assert!(!at_once.contains(part), "{part} in {at_once}");
     }
 }

@@ -5,9 +5,7 @@ use std::path::Path;
 use super::{Usage, listener};
 use crate::config::{Contents, Hold, Intercept, Keys, Mode, Numbers, Settings, Track, file};
 use crate::relay::WayIn;
-use crate::rules::{
-    Capture, Holding, Interception, ListenPorts, Plan, Queueing, Tracking, Zones,
-};
+use crate::rules::{Capture, Holding, Interception, ListenPorts, Plan, Queueing, Tracking, Zones};
 
 /// File and flags, checked.
 ///

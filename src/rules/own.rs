@@ -115,7 +115,11 @@ pub fn check(plan: &Plan) -> Result<(), OwnError> {
             by: "relay",
         });
     }
-    let dials = if plan.has_sidecars() { plan.dial_mark.0 } else { 0 };
+    let dials = if plan.has_sidecars() {
+        plan.dial_mark.0
+    } else {
+        0
+    };
     let answers = plan.hold.map_or(0, |holding| holding.mark.all());
     let bits = Mark(plan.mark.0 | dials | answers);
     for family in FAMILIES {

@@ -162,13 +162,13 @@ mod tests {
         let shown = "-P PREROUTING ACCEPT\n\
              -A PREROUTING -d 172.17.0.2/32 ! -i docker0 -j DROP\n\
              -A PREROUTING -p tcp -m comment --comment \"not unmangle\" -j ACCEPT\n\
-             -A PREROUTING -p tcp -m mark --mark 0x4000000/0x4000000 -m comment --comment unmangle \
+             -A PREROUTING -p tcp -m mark --mark 0x8000000/0x8000000 -m comment --comment unmangle \
              -j NFQUEUE --queue-num 21837 --queue-bypass\n";
         let found: Vec<_> = own(shown).collect();
         assert_eq!(
             found,
             [
-                "-p tcp -m mark --mark 0x4000000/0x4000000 -m comment --comment unmangle \
+                "-p tcp -m mark --mark 0x8000000/0x8000000 -m comment --comment unmangle \
               -j NFQUEUE --queue-num 21837 --queue-bypass"
             ]
         );

@@ -35,7 +35,10 @@ pub fn rules(plan: &Plan, family: Family) -> Vec<Vec<String>> {
     for interception in &plan.interceptions {
         match interception.capture {
             Capture::Gateway => by_mark = true,
-            Capture::Service { leg, .. } if leg == ServiceLeg::Loopback => from_loopback = true,
+            Capture::Service {
+                leg: ServiceLeg::Loopback,
+                ..
+            } => from_loopback = true,
             Capture::Service { .. } => by_mark = true,
             Capture::Own(_) => {}
         }
