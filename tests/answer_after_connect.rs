@@ -194,7 +194,11 @@ fn what_a_router_says_of_the_network_reaches_the_client() {
         let error = site.dial(Role::Client, to).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NetworkUnreachable, "{to}: {error}");
     }
-    assert_eq!(held(&relay), counts([("held", 2), ("held_unreachable", 2)]));
+    // On one machine ICMP can be back before connect() has returned; the kernel heeds it at the next SYN
+    // then, and the client repeats its own meanwhile.
+    let mut counted = held(&relay);
+    counted.remove("held_repeats");
+    assert_eq!(counted, counts([("held", 2), ("held_unreachable", 2)]));
     expect_clean(&site);
 }
 

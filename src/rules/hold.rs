@@ -67,7 +67,7 @@ mod tests {
         assert_eq!(chain(holding(Queueing::Iptables)), "");
         let answers = answers(DEFAULT_MARK, holding(Queueing::Iptables));
         assert!(
-            answers.contains("meta mark & 0x1a000000 == 0x0a000000 tcp flags"),
+            answers.contains("meta mark & 0x32000000 == 0x12000000 tcp flags"),
             "{answers}"
         );
         assert_eq!(answers.lines().count(), 3);
