@@ -2,7 +2,7 @@
 //! (streams) and sockperf (TCP ping-pong), in turn, in one run, on loopback.
 //!
 //! ```text
-//! cargo bench --bench generator -- [--rounds 5] [--seconds 2]
+//! cargo bench --bench generator -- [--rounds 10] [--seconds 2]
 //! ```
 //!
 //! The bare servers are threads that block: one reads and throws away, one sends back what it read.
@@ -20,6 +20,7 @@ use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use rustix::thread::{sched_getaffinity, sched_setaffinity};
 use unmangle::bench::compare::cores::last_of;
+use unmangle::bench::compare::paired;
 use unmangle::bench::report::Report;
 
 const UNMANGLE: &str = env!("CARGO_BIN_EXE_unmangle");
@@ -28,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Parser)]
 struct Args {
     /// How often everything is measured.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 10)]
     rounds: usize,
     /// How long each measurement takes.
     #[arg(long, default_value_t = 2)]
@@ -91,20 +92,25 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Tells it, and whether ours reached at least as much: less in every single round is a miss, less by the luck of
-/// some rounds is not.
+/// Tells it, and whether ours reached at least as much: it did not if the whole interval of 95 % lies below.
 fn tell(what: &str, ours: Vec<f64>, peer: &str, theirs: Vec<f64>) -> bool {
-    let ratios: Vec<f64> = ours.iter().zip(&theirs).map(|(a, b)| a / b).collect();
-    let most = ratios.iter().copied().fold(0.0, f64::max);
-    let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
+    let rounds =
+        |figures: &[f64]| -> Vec<_> { figures.iter().map(|one| vec![Some(*one)]).collect() };
+    let told = paired::ratio(&rounds(&ours), &rounds(&theirs));
+    let interval = told.and_then(|told| told.interval);
+    let missed = interval.is_some_and(|interval| interval.high < 1.0);
     println!(
-        "{what}: unmangle {:.2}  {peer} {:.2}  ratio {:.2} ({least:.2} to {most:.2}){}",
+        "{what}: unmangle {:.2}  {peer} {:.2}  ratio {:.2}{}{}",
         median(ours),
         median(theirs),
-        median(ratios),
-        if most < 1.0 { "  MISSED" } else { "" }
+        told.map_or(0.0, |told| told.ratio),
+        interval.map_or(String::new(), |at| format!(
+            " [{:.2}, {:.2}]",
+            at.low, at.high
+        )),
+        if missed { "  MISSED" } else { "" }
     );
-    most >= 1.0
+    !missed
 }
 
 /// Gbit/s that the other end acknowledged.

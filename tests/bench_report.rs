@@ -220,7 +220,10 @@ fn a_report_of_another_format_is_refused_by_its_number() {
     let error = Report::parse(&later.to_string()).unwrap_err().to_string();
     assert_eq!(
         error,
-        "a report of format 2; this version of unmangle reads format 1"
+        format!(
+            "a report of format {}; this version of unmangle reads format {FORMAT}",
+            FORMAT + 1
+        )
     );
 }
 

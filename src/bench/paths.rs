@@ -70,7 +70,7 @@ pub fn measure(
         for path in &mut all {
             path.measure(&slice, interrupted, watcher)?;
             // Where connections cannot be made there is nothing to compare.
-            if interrupted.load(Ordering::Relaxed) || path.windows.is_empty() {
+            if interrupted.load(Ordering::Acquire) || path.windows.is_empty() {
                 break 'turns;
             }
         }

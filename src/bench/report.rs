@@ -20,7 +20,7 @@ use crate::bench::work::{Direction, Load, Mode, Pace, Payload, Peer};
 use times::nanos;
 
 /// The version of the format.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// What a run, or several merged runs, found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -89,8 +89,9 @@ pub struct PathReport {
     pub windows: Vec<Window>,
     /// How long was measured in all: the windows together, what overlaps counted once.
     pub elapsed_s: f64,
-    /// How long of it all clients measured at one time; all of it where there is one. What is told a second
-    /// was reached at one time only if this is nearly all.
+    /// How long of it all clients measured at one time; all of it where there is one. Where reports were merged that
+    /// had been merged before, at most so long. What is told a second was reached at one time only if this is nearly
+    /// all.
     pub common_s: f64,
     /// CPU time of the load generator itself while it was measured, in seconds.
     pub generator_cpu_s: f64,

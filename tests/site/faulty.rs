@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -78,19 +79,49 @@ pub fn proxy(to: SocketAddr, up: Tamper, down: Tamper) -> SocketAddr {
         let Ok(server) = TcpStream::connect(to) else {
             return;
         };
-        let both = [&client, &server];
-        for stream in both {
+        let pair = Pair {
+            both: [&client, &server],
+            is_reset: AtomicBool::new(false),
+            has_ended: AtomicBool::new(false),
+        };
+        for stream in pair.both {
             stream.set_nodelay(true).unwrap();
         }
         std::thread::scope(|scope| {
-            scope.spawn(|| pass(&client, &server, up, both));
-            pass(&server, &client, down, both);
+            scope.spawn(|| pass(&client, &server, up, &pair));
+            pass(&server, &client, down, &pair);
         });
     })
 }
 
+/// The two connections of a proxy.
+struct Pair<'a> {
+    both: [&'a TcpStream; 2],
+    is_reset: AtomicBool,
+    /// Whether an end was passed on.
+    has_ended: AtomicBool,
+}
+
+impl Pair<'_> {
+    fn reset(&self) {
+        self.is_reset.store(true, Ordering::SeqCst);
+        for stream in self.both {
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            // Wakes the other thread, and says nothing to anybody.
+            let _ = stream.shutdown(Shutdown::Read);
+        }
+    }
+
+    /// Whether nothing to read means that it was reset: whoever was told first of it was told alone. A connection
+    /// that was reset has no peer any more; one that both ends have ended has none either.
+    fn is_reset(&self, from: &TcpStream) -> bool {
+        self.is_reset.load(Ordering::SeqCst)
+            || !self.has_ended.load(Ordering::SeqCst) && from.peer_addr().is_err()
+    }
+}
+
 /// Passes on bytes and their end; a reset becomes one of both connections.
-fn pass(mut from: &TcpStream, mut to: &TcpStream, tamper: Tamper, both: [&TcpStream; 2]) {
+fn pass(mut from: &TcpStream, mut to: &TcpStream, tamper: Tamper, pair: &Pair) {
     let mut buffer = vec![0; 1 << 16];
     let mut passed = 0;
     let mut held = Vec::new();
@@ -100,7 +131,9 @@ fn pass(mut from: &TcpStream, mut to: &TcpStream, tamper: Tamper, both: [&TcpStr
     };
     loop {
         let got = match from.read(&mut buffer) {
+            Ok(0) if pair.is_reset(from) => break,
             Ok(0) => {
+                pair.has_ended.store(true, Ordering::SeqCst);
                 let _ = to.shutdown(Shutdown::Write);
                 return;
             }
@@ -115,11 +148,7 @@ fn pass(mut from: &TcpStream, mut to: &TcpStream, tamper: Tamper, both: [&TcpStr
         }
         held.drain(..ready);
     }
-    for stream in both {
-        let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
-        // Wakes the other thread, and says nothing to anybody.
-        let _ = stream.shutdown(Shutdown::Read);
-    }
+    pair.reset();
 }
 
 fn tampered(bytes: &[u8], from: usize, tamper: Tamper) -> Vec<u8> {

@@ -45,7 +45,7 @@ impl Meter {
 
     /// CPU time up to now; none if the kernel does not tell it.
     pub fn spent(self) -> Option<Spent> {
-        if !Path::new("/proc/self/schedstat").exists() {
+        if !is_told() {
             return None;
         }
         let candidate = self.processes().iter().map(|pid| used(*pid)).sum();
@@ -75,6 +75,14 @@ impl Meter {
     fn processes(self) -> Vec<u32> {
         self.process.map(family).unwrap_or_default()
     }
+}
+
+/// Whether the kernel tells what is read here (`CONFIG_SCHED_INFO`, `CONFIG_PROC_CHILDREN`).
+pub fn is_told() -> bool {
+    let own = Path::new("/proc/thread-self");
+    ["schedstat", "children"]
+        .iter()
+        .all(|file| own.join(file).exists())
 }
 
 fn entry(pid: u32) -> PathBuf {
@@ -108,7 +116,7 @@ pub(crate) fn threads(pid: u32) -> impl Iterator<Item = u32> {
 /// ended.
 ///
 /// Threads that have ended are not in it: no candidate ends one while it is measured. Of its live ones the
-/// scheduler tells nanoseconds; ticks are too coarse for a turn of 0.3 s.
+/// scheduler tells nanoseconds; ticks are too coarse for a turn of 0.15 s.
 fn used(pid: u32) -> f64 {
     let read = |name: &str| fs::read_to_string(entry(pid).join(name)).unwrap_or_default();
     let nanos: u64 = threads(pid)
@@ -269,7 +277,7 @@ mod tests {
     #[test]
     fn descendants_cost_what_they_use_before_and_after_they_are_waited_for() {
         // 20 children one after the other, then one that stays: each burns some time.
-        let burn = "i=0; while [ $i -lt 2000 ]; do i=$((i+1)); done";
+        let burn = "i=0; while [ $i -lt 8000 ]; do i=$((i+1)); done";
         let script = format!(
             "n=0; while [ $n -lt 20 ]; do ({burn}); n=$((n+1)); done; \
              ({burn}; echo burnt; read end) ; :"
@@ -286,9 +294,16 @@ mod tests {
         let family = family(child.id());
         let spent = Meter::new(Some(child.id())).spent().unwrap();
         let alone: f64 = family.iter().skip(1).map(|pid| used(*pid)).sum();
+        let stat = fs::read_to_string(entry(child.id()).join("stat")).unwrap();
+        let waited_for = ticks_of_children(&stat).unwrap() as f64 / TICKS;
         drop(child.stdin.take());
         child.wait().unwrap();
         assert_eq!(family.len(), 2, "the shell and the child that stays");
-        assert!(alone > 0.0 && spent.candidate > alone, "{spent:?}, {alone}");
+        // 20 did what one has done.
+        assert!(
+            alone > 0.0 && waited_for > 2.0 * alone,
+            "{waited_for}, {alone}"
+        );
+        assert!(spent.candidate >= waited_for, "{spent:?}, {waited_for}");
     }
 }

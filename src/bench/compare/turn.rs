@@ -14,10 +14,9 @@ use crate::lab::{self, Interrupt};
 
 /// How long a generator may take beside load and warm-up before it is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often the cost is read in a turn: reading costs something, too.
-const READINGS: u32 = 8;
-/// But not more often than this.
-const READING: Duration = Duration::from_millis(40);
+/// How often the cost is read: time between two readings is taken to be spent evenly, and at the end of a turn it is
+/// not.
+const READING: Duration = Duration::from_millis(15);
 
 /// What was measured in a turn.
 pub type Figures = Vec<(Measure, f64)>;
@@ -53,11 +52,10 @@ pub fn take(
         bound.release_this_thread();
     }
     let meter = Meter::new(standing.process());
-    let reading = (slice / READINGS).max(READING);
     let patience = slice + warmup + PATIENCE;
     let mut samples: Vec<Spent> = meter.spent().into_iter().collect();
     let read = || samples.extend(meter.spent());
-    let Some(status) = generator.wait(patience, interrupt, reading, read)? else {
+    let Some(status) = generator.wait(patience, interrupt, READING, read)? else {
         return Ok(Err(Failed(
             "the generator did not come to an end".to_owned(),
         )));
@@ -124,9 +122,12 @@ pub fn figures(work: Work, report: &Report, samples: &[Spent]) -> Result<Figures
         };
         let cost = matches!(measure, Measure::CpuRelay | Measure::CpuMachine);
         match figure {
-            // A turn can be too short for the ticks of the kernel's clock.
-            Some(figure) if figure > 0.0 || cost => figures.push((*measure, figure)),
-            None if cost => {}
+            // The direct path costs no relay anything.
+            Some(figure) if figure > 0.0 || cost && figure == 0.0 => {
+                figures.push((*measure, figure))
+            }
+            // Children that end between two readings may take away what they had used.
+            _ if cost => {}
             _ => return Err(Failed(format!("nothing was carried: no {measure}"))),
         }
     }

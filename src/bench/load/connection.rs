@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -249,7 +250,12 @@ impl Connection {
 
     /// Says that no more is sent.
     pub fn finish(&self) -> Result<(), Failure> {
-        Ok(shutdown(&self.socket, Shutdown::Write).map_err(io::Error::from)?)
+        match shutdown(&self.socket, Shutdown::Write) {
+            // It was made, so it has been broken since.
+            Err(Errno::NOTCONN) => Err(Errno::CONNRESET),
+            done => done,
+        }
+        .map_err(|error| io::Error::from(error).into())
     }
 
     /// The other end has sent its last byte, or the connection is broken: there is always one more thing to
@@ -294,8 +300,7 @@ pub(super) fn closed_early() -> Failure {
 }
 
 /// A call that would have had to wait has done nothing, and that is no failure.
-fn none_if_waiting(error: rustix::io::Errno) -> Result<u64, Failure> {
-    use rustix::io::Errno;
+fn none_if_waiting(error: Errno) -> Result<u64, Failure> {
     match error {
         Errno::AGAIN | Errno::INTR => Ok(0),
         other => Err(io::Error::from(other).into()),

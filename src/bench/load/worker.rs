@@ -162,7 +162,7 @@ impl Context<'_> {
 
     /// Whether the thread wants to see to other things than its only connection.
     pub fn is_wanted_elsewhere(&self) -> bool {
-        self.now >= self.until || self.interrupted.load(Ordering::Relaxed)
+        self.now >= self.until || self.interrupted.load(Ordering::Acquire)
     }
 
     /// The tally of connections that do this.
@@ -257,7 +257,7 @@ impl<'a> Running<'a> {
         let mut swept = Instant::now();
         loop {
             self.now = Instant::now();
-            if self.worker.interrupted.load(Ordering::Relaxed) {
+            if self.worker.interrupted.load(Ordering::Acquire) {
                 return Ok(());
             }
             while under_way < MADE_AT_ONCE
@@ -315,7 +315,7 @@ impl<'a> Running<'a> {
         self.queue = (0..left).collect();
         while left > 0 {
             self.now = Instant::now();
-            if self.worker.interrupted.load(Ordering::Relaxed) {
+            if self.worker.interrupted.load(Ordering::Acquire) {
                 let at = *self.worker.cut.get_or_init(|| self.now);
                 let cut = boundary.clock.cut(at);
                 boundary.clock = cut;

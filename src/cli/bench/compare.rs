@@ -16,6 +16,7 @@ use rustix::process::{Resource, getrlimit};
 use crate::bench::compare::candidate::{Candidate, Kind, named};
 use crate::bench::compare::conduct::{Conductor, Step};
 use crate::bench::compare::cores::Placement;
+use crate::bench::compare::cost;
 use crate::bench::compare::plan::{Offload, Plan, Shape, Work};
 use crate::bench::compare::plot;
 use crate::bench::compare::result::{Absent, Comparison, Failure};
@@ -187,6 +188,12 @@ fn compare(args: Args) -> anyhow::Result<ExitCode> {
         eprintln!(
             "unmangle: {} takes no part: {}",
             absent.candidate, absent.why
+        );
+    }
+    if !cost::is_told() {
+        eprintln!(
+            "unmangle: this kernel does not tell what threads and children use (CONFIG_SCHED_INFO, \
+             CONFIG_PROC_CHILDREN): there are no figures of CPU time, and a child's memory does not count"
         );
     }
     // Before an hour is spent on what could then not be kept.

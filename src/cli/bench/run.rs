@@ -72,8 +72,8 @@ pub(super) struct Args {
     /// that discards for a stream.
     #[arg(long)]
     bare: bool,
-    /// Read what arrives in a stream into memory, as a real receiver does. Otherwise the kernel discards it, so that
-    /// the ends cost little.
+    /// Read what arrives into memory, as a real receiver does. Otherwise the kernel discards streams and responses, so
+    /// that the ends cost little.
     #[arg(long, conflicts_with = "verify")]
     read: bool,
     /// Compare every byte that arrives with what was to arrive.

@@ -6,7 +6,7 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 
 use crate::bench::compare::cores::Placement;
 use crate::bench::compare::idle::Idle;
-use crate::bench::compare::paired::Ratio;
+use crate::bench::compare::paired::{self, Ratio};
 use crate::bench::compare::plan::{Measure, Work};
 use crate::bench::compare::plot::rounded;
 use crate::bench::compare::result::{Compared, Comparison, Setting, Terms};
@@ -79,23 +79,23 @@ fn twins(comparison: &Comparison) -> String {
     let mut text = String::new();
     for setting in &comparison.settings {
         for compared in &setting.compared {
-            let Some(first) = &compared.best_peer else {
-                continue;
-            };
-            let is_twin = |name: &str| name.split_once('#').is_some_and(|(kind, _)| kind == first);
-            let twins = compared
-                .figures
-                .iter()
-                .filter(|figure| is_twin(&figure.candidate));
-            for (twin, told) in twins.filter_map(|twin| Some((twin, twin.to_best_peer?))) {
+            for twin in &compared.figures {
+                let first = twin.candidate.split_once('#').map(|(kind, _)| kind);
+                let Some(first) = first.and_then(|kind| compared.figure(kind)) else {
+                    continue;
+                };
+                let Some(told) = paired::ratio(&twin.turns, &first.turns) else {
+                    continue;
+                };
                 let Some(interval) = told.interval else {
                     continue;
                 };
                 let Compared { work, measure, .. } = compared;
                 writeln!(
                     text,
-                    "{} to {first}, {work}, {measure}, offloads {}: {}, {:.1} % wide{}",
+                    "{} to {}, {work}, {measure}, offloads {}: {}, {:.1} % wide{}",
                     twin.candidate,
+                    first.candidate,
                     setting.offload,
                     ratio(told),
                     interval.width() * 100.0,
@@ -229,4 +229,46 @@ fn ratio(ratio: Ratio) -> String {
 /// A cell for a number.
 fn number(text: Option<String>) -> Cell {
     Cell::new(text.unwrap_or_else(|| "-".to_owned())).set_alignment(CellAlignment::Right)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::compare::candidate::named;
+    use crate::bench::compare::gathered::Gathered;
+    use crate::bench::compare::plan::{Offload, Shape};
+    use crate::bench::compare::result::FORMAT;
+
+    #[test]
+    fn the_same_is_told_against_the_same_whoever_is_best() {
+        let candidates = named(["haproxy", "haproxy", "nginx"].map(|name| name.parse().unwrap()));
+        let mut gathered = Gathered::default();
+        for round in 0..3 {
+            for (candidate, figure) in [10.0, 11.0, 20.0].into_iter().enumerate() {
+                let figures = [(Measure::Requests, figure)];
+                gathered.keep(Work::Rr1, candidate, (round, 0), figures);
+            }
+        }
+        let comparison = Comparison {
+            format: FORMAT,
+            terms: Terms {
+                shape: Shape::Forward,
+                rounds: 3,
+                slices: 1,
+                slice_s: 0.15,
+                warmup_s: 0.05,
+                placement: Placement::Work,
+                seed: 1,
+                cores: 2,
+                kernel: "6.12".to_owned(),
+            },
+            absent: Vec::new(),
+            settings: vec![gathered.told(Offload::On, &[Work::Rr1], &candidates)],
+            idle: Vec::new(),
+            failures: Vec::new(),
+        };
+        let text = render(&comparison);
+        let line = "haproxy#2 to haproxy, rr1, requests, offloads on: 1.10 [1.10, 1.10], 0.0 % wide, WITHOUT 1.00\n";
+        assert!(text.contains(line), "{text}");
+    }
 }
