@@ -5,6 +5,7 @@
 //! | `ip` | where the headers of an IPv4 or IPv6 packet end, who sent it, what it carries |
 //! | `tcp` | the fields of a TCP header, read and overwritten with the checksum kept right |
 //! | `options` | a walk over TCP options, of good segments and of broken ones |
+//! | `offer` | what a SYN offers |
 //! | `icmp` | errors: built for a packet that was too big, and the packet quoted inside one |
 //! | `checksum` | the Internet checksum, computed anew (RFC 1071) or adjusted (RFC 1624) |
 //!
@@ -13,6 +14,7 @@
 pub mod checksum;
 pub mod icmp;
 pub mod ip;
+pub mod offer;
 pub mod options;
 pub mod tcp;
 
@@ -20,6 +22,7 @@ pub mod tcp;
 pub(crate) mod samples;
 
 pub use ip::{Fragment, Ip};
+pub use offer::Offer;
 pub use options::{OptionKind, OptionSpan, Options, TcpOption};
 pub use tcp::{Flags, Tcp};
 
