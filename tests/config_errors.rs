@@ -51,11 +51,11 @@ fn checked(parts: &[&str], flags: &[&str]) -> String {
 fn a_key_that_there_is_not_is_answered_with_those_there_are() {
     assert_eq!(
         refusal(&["drian = \"1m\"\n", GATEWAY], &[]),
-        "unmangle.toml:1: drian: there is no such key; there are: workers, pipe-budget, drain, connect-timeout, keepalive, engine, fail, rules, track, host-tuning, override-forward, mark, table, priority, zones, log, log-format, and the tables listener, profile"
+        "unmangle.toml:1: drian: there is no such key; there are: workers, pipe-budget, drain, connect-timeout, close-timeout, keepalive, engine, fail, rules, track, host-tuning, override-forward, mark, table, priority, zones, log, log-format, and the tables listener, profile"
     );
     assert_eq!(
         refusal(&[GATEWAY, "port = 22\n"], &[]),
-        "unmangle.toml:5: listener 1: port: there is no such key; there are: name, mode, intercept, mangled-side, from, to, listen, mangled-leg, mangled-port, clean-port, profile, clean-profile, connect-timeout, keepalive"
+        "unmangle.toml:5: listener 1: port: there is no such key; there are: name, mode, intercept, mangled-side, from, to, listen, mangled-leg, accept-proxy, proxy-timeout, send-proxy, dial-from, mangled-port, clean-port, profile, clean-profile, connect-timeout, close-timeout, keepalive"
     );
     assert_eq!(
         refusal(

@@ -54,6 +54,10 @@ struct ProcessFlags {
     #[arg(long, value_name = "TIME")]
     connect_timeout: Option<String>,
 
+    /// How long a peer may take nothing of the last bytes of a session that has ended [default: 2m]
+    #[arg(long, value_name = "TIME", hide_short_help = true)]
+    close_timeout: Option<String>,
+
     /// Silence after which both legs are probed [default: 60s]
     #[arg(long, value_name = "TIME")]
     keepalive: Option<String>,
@@ -135,6 +139,7 @@ impl ProcessFlags {
         for (key, value) in [
             ("drain", &self.drain),
             ("connect-timeout", &self.connect_timeout),
+            ("close-timeout", &self.close_timeout),
             ("keepalive", &self.keepalive),
             ("engine", &self.engine),
             ("fail", &self.fail),

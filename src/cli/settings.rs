@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Usage, listener};
-use crate::config::{Contents, Keys, Mode, Numbers, Settings, Track, file};
+use crate::config::{Contents, Keys, Listener, Mode, Numbers, Settings, Track, file};
 use crate::relay::WayIn;
 use crate::rules::{Interception, ListenPorts, Plan, Tracking, Zones};
 
@@ -27,7 +27,8 @@ pub fn read(
     Settings::resolve(contents, process, listener.keys()).map_err(|error| Usage(error.to_string()))
 }
 
-/// The rules that lead connections to the listeners that intercept; none if none does.
+/// The rules that lead connections to the listeners that intercept, and answers to those that dial from
+/// their clients' addresses; none if none does.
 pub fn plan(settings: &Settings, ways_in: &[WayIn]) -> Option<Plan> {
     let interceptions: Vec<Interception> = settings
         .listeners
@@ -45,7 +46,8 @@ pub fn plan(settings: &Settings, ways_in: &[WayIn]) -> Option<Plan> {
             _ => None,
         })
         .collect();
-    if interceptions.is_empty() {
+    let borrows = settings.listeners.iter().any(Listener::dials_from_client);
+    if interceptions.is_empty() && !borrows {
         return None;
     }
     let Numbers {
@@ -64,5 +66,6 @@ pub fn plan(settings: &Settings, ways_in: &[WayIn]) -> Option<Plan> {
         table,
         priority,
         tracking,
+        borrows,
     })
 }

@@ -1,6 +1,7 @@
 //! Which connections are taken: ports, networks, the mangled side.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
@@ -145,6 +146,11 @@ impl Networks {
             })
     }
 
+    /// Whether an address is in one of them.
+    pub fn contain(&self, address: IpAddr) -> bool {
+        self.is_everywhere() || self.0.iter().any(|net| net.contains(&address))
+    }
+
     /// The IPv4 networks that were named.
     pub fn v4(&self) -> impl Iterator<Item = Ipv4Net> + '_ {
         self.0.iter().filter_map(|net| match net {
@@ -166,7 +172,7 @@ fn parse_network(text: &str) -> Result<IpNet, InterceptError> {
     let network = match text.parse::<IpNet>() {
         Ok(network) => network,
         Err(_) => IpNet::from(
-            text.parse::<std::net::IpAddr>()
+            text.parse::<IpAddr>()
                 .map_err(|_| InterceptError::Network(text.to_owned()))?,
         ),
     };

@@ -5,6 +5,7 @@
 pub mod choice;
 pub mod file;
 pub mod forward;
+pub mod identity;
 pub mod intercept;
 pub mod keys;
 pub mod mark;
@@ -12,9 +13,10 @@ mod own_profile;
 pub mod profile;
 pub mod settings;
 
-pub use choice::{Engine, Fail, HostTuning, LogFormat, RulesMode, Track};
+pub use choice::{DialFrom, Engine, Fail, HostTuning, LogFormat, RulesMode, Track};
 pub use file::Contents;
 pub use forward::{Forward, MangledLeg, Target};
+pub use identity::{AcceptProxy, Identity};
 pub use intercept::{Intercept, InterceptError, Interface, Networks, Ports};
 pub use keys::{ConfigError, Keys, Origin};
 pub use mark::{DEFAULT_MARK, Mark};
@@ -44,6 +46,20 @@ impl Side {
 }
 
 impl Listener {
+    /// What is believed and told of a client's address, where clients come to the relay.
+    pub fn identity(&self) -> Option<&Identity> {
+        match &self.mode {
+            Mode::Forward(forward) => Some(&forward.identity),
+            Mode::Gateway(_) => None,
+        }
+    }
+
+    /// Whether the address that a forwarded connection is dialled from is its client's.
+    pub fn dials_from_client(&self) -> bool {
+        self.identity()
+            .is_some_and(|identity| identity.dial_from == DialFrom::Client)
+    }
+
     /// What a leg on this side may negotiate.
     pub fn profile(&self, side: Side) -> &Profile {
         match side {

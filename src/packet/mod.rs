@@ -6,6 +6,7 @@
 //! | `tcp` | the fields of a TCP header, read and overwritten with the checksum kept right |
 //! | `options` | a walk over TCP options, of good segments and of broken ones |
 //! | `offer` | what a SYN offers |
+//! | `proxy_header` | what a proxy says of a connection before its first byte |
 //! | `icmp` | errors: built for a packet that was too big, and the packet quoted inside one |
 //! | `checksum` | the Internet checksum, computed anew (RFC 1071) or adjusted (RFC 1624) |
 //!
@@ -16,6 +17,7 @@ pub mod icmp;
 pub mod ip;
 pub mod offer;
 pub mod options;
+pub mod proxy_header;
 pub mod tcp;
 
 #[cfg(test)]

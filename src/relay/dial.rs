@@ -1,5 +1,5 @@
 //! The other leg: to the original destination, from the client's own address and port; or to a fixed
-//! target, from this host.
+//! target, from this host unless told otherwise.
 
 use std::io;
 use std::net::SocketAddr;
@@ -32,7 +32,7 @@ pub enum SourcePort {
     Kept,
     /// Another, because the client's could not be bound.
     Fallback,
-    /// One of this host's, as for every forwarded session.
+    /// One of this host's, as for a forwarded session unless told otherwise.
     OfThisHost,
 }
 
@@ -86,7 +86,7 @@ pub async fn dial(
     let server = || destination.clone();
     let profile = settings.profile(side);
     let result = match destination {
-        Destination::Original(original) => {
+        Destination::Original(OriginalDst(original)) => {
             timeout_at(deadline, as_client(client, *original, settings, profile)).await
         }
         Destination::Fixed(target) => {
@@ -104,7 +104,9 @@ pub async fn dial(
                     });
                 }
             };
-            timeout_at(deadline, first_of(&addresses, deadline, settings, profile)).await
+            let from = settings.dials_from_client().then_some(client);
+            let trying = first_of(&addresses, from, deadline, settings, profile);
+            timeout_at(deadline, trying).await
         }
     };
     match result {
@@ -124,7 +126,7 @@ pub async fn dial(
 /// Dials with the client's own address, and its port if that can be had.
 async fn as_client(
     client: ClientAddr,
-    OriginalDst(server): OriginalDst,
+    server: SocketAddr,
     settings: &Listener,
     profile: &Profile,
 ) -> io::Result<Dialled> {
@@ -162,19 +164,36 @@ async fn look_up(target: &Target) -> io::Result<Vec<SocketAddr>> {
     Ok(found)
 }
 
-/// Tries one address after the other; each gets its share of the time that is left, so that one that is
-/// silent does not use it all up.
+/// Tries one address after the other, from this host or from the client's address; each gets its share of
+/// the time that is left, so that one that is silent does not use it all up.
 async fn first_of(
     addresses: &[SocketAddr],
+    from: Option<ClientAddr>,
     deadline: Instant,
     settings: &Listener,
     profile: &Profile,
 ) -> io::Result<Dialled> {
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    let can_be_dialled = |server: &&SocketAddr| {
+        from.is_none_or(|ClientAddr(client)| client.is_ipv4() == server.is_ipv4())
+    };
+    let addresses: Vec<_> = addresses.iter().filter(can_be_dialled).copied().collect();
+    let mut last = io::Error::new(
+        io::ErrorKind::NotFound,
+        "it has no address of the client's family, IPv4 or IPv6, and is to see the client's",
+    );
     for (tried, server) in addresses.iter().enumerate() {
         let now = Instant::now();
         let share = deadline.saturating_duration_since(now) / (addresses.len() - tried) as u32;
-        let attempt = connect(None, *server, settings, profile);
+        let attempt = async {
+            match from {
+                Some(client) => as_client(client, *server, settings, profile).await,
+                None => Ok(Dialled {
+                    leg: connect(None, *server, settings, profile).await?,
+                    server: *server,
+                    port: SourcePort::OfThisHost,
+                }),
+            }
+        };
         let attempted = if tried + 1 == addresses.len() {
             // Whoever waits for it knows the deadline.
             Ok(attempt.await)
@@ -182,13 +201,7 @@ async fn first_of(
             timeout_at(now + share, attempt).await
         };
         match attempted {
-            Ok(Ok(leg)) => {
-                return Ok(Dialled {
-                    leg,
-                    server: *server,
-                    port: SourcePort::OfThisHost,
-                });
-            }
+            Ok(Ok(dialled)) => return Ok(dialled),
             Ok(Err(error)) => last = error,
             Err(_) => last = io::ErrorKind::TimedOut.into(),
         }

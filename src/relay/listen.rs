@@ -194,6 +194,9 @@ impl Bound {
             // What cannot be set on the other leg is better known now than at each dial.
             let other = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
             dial::set_options(&other, settings, settings.profile(side.other()))?;
+            if settings.dials_from_client() {
+                dial::make_transparent(&other, address)?;
+            }
             // Accepted sockets inherit all of this, which saves as many calls for each of them.
             dial::set_options(&socket, settings, settings.profile(side))?;
             prepare(&socket, address)?;

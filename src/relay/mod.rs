@@ -6,9 +6,11 @@
 //! | `server` | starts the workers, hands out, drains, gathers what they recorded |
 //! | `worker` | one thread, one current-thread runtime: its sessions, its buffer, its pipes |
 //! | `listen` | the sockets that connections arrive at, and the accept loop |
+//! | `introduction` | who the client is, where a proxy says it |
 //! | `dial` | the other leg: to the original destination as the client, or to a fixed target |
 //! | `session` | one pair of legs, from accept to the line in the log (`told`) |
-//! | `legs` | the two legs, and how they come to their end |
+//! | `legs` | the two legs, and how they can end |
+//! | `farewell` | what a peer still gets at the end, and for how long it is waited for |
 //! | `halves`, `half` | our engine: two directions, each a state machine over two legs |
 //! | `foreign` | engines that are not ours, under the same watch |
 //! | `leg` | what a direction needs of a socket |
@@ -16,9 +18,11 @@
 
 mod addr;
 mod dial;
+mod farewell;
 mod foreign;
 mod half;
 mod halves;
+mod introduction;
 mod leg;
 mod legs;
 mod listen;

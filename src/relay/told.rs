@@ -15,6 +15,8 @@ pub struct Told<'a> {
     pub listener: &'a str,
     /// Who opened it.
     pub client: ClientAddr,
+    /// The proxy that said so; the client came itself if `None`.
+    pub via: Option<SocketAddr>,
     /// Who was dialled.
     pub server: SocketAddr,
     /// Which port the server saw.
@@ -44,6 +46,7 @@ pub fn tell(told: &Told) {
         target: "unmangle::session",
         listener = told.listener,
         client = %told.client,
+        via = told.via.map(tracing::field::display),
         server = %told.server,
         port_kept = told.port == SourcePort::Kept,
         client_to_server_bytes = told.passed.client_to_server,

@@ -43,8 +43,12 @@ impl Ownership {
 
 /// The whole table, ready for `nft -f`.
 pub fn table(plan: &Plan, ownership: Ownership) -> String {
+    if plan.interceptions.is_empty() {
+        return borrowing(plan, ownership);
+    }
     let mark = plan.mark;
     let owner = ownership.flags();
+    let ended_legs = ended_legs();
     let sides = sides(plan);
     let Chains {
         arrive,
@@ -62,19 +66,7 @@ pub fn table(plan: &Plan, ownership: Ownership) -> String {
     .map(|(matches, direction)| track(plan.tracking, matches, direction, &sides));
     format!(
         r#"table inet {TABLE} {{
-{owner}	# Legs that the relay has closed, as the peer's packets name them. What still comes on one, and finds
-	# no socket, must not reach the other host, which would call it INVALID.
-	set ended4 {{
-		type ipv4_addr . inet_service . ipv4_addr . inet_service
-		flags dynamic,timeout; timeout {ENDED_FOR}; size {ENDED_MOST}
-	}}
-
-	set ended6 {{
-		type ipv6_addr . inet_service . ipv6_addr . inet_service
-		flags dynamic,timeout; timeout {ENDED_FOR}; size {ENDED_MOST}
-	}}
-
-	# What is the relay's: the packets of its legs (ICMP errors too), and the packets that open a connection.
+{owner}{ended_legs}	# What is the relay's: the packets of its legs (ICMP errors too), and the packets that open a connection.
 	chain take {{
 		type filter hook prerouting priority raw - 10; policy accept;
 		socket transparent 1 meta mark set meta mark | {mark}
@@ -109,6 +101,47 @@ pub fn table(plan: &Plan, ownership: Ownership) -> String {
 }}
 "#
     )
+}
+
+/// The table of a plan that takes no connection: answers to the clients' addresses that forwarded
+/// connections are dialled from come to this host. They share their addresses with no other leg.
+fn borrowing(plan: &Plan, ownership: Ownership) -> String {
+    let mark = plan.mark;
+    let owner = ownership.flags();
+    let ended_legs = ended_legs();
+    let [late, end] = ended(mark);
+    format!(
+        r#"table inet {TABLE} {{
+{owner}{ended_legs}	# What is the relay's: the packets of its legs (ICMP errors too).
+	chain take {{
+		type filter hook prerouting priority raw - 10; policy accept;
+		socket transparent 1 meta mark set meta mark | {mark}
+{late}	}}
+
+	chain send {{
+		type filter hook output priority raw - 10; policy accept;
+{end}	}}
+}}
+"#
+    )
+}
+
+/// The sets that [`ended`] fills.
+fn ended_legs() -> String {
+    let mut text = String::from(
+        "\t# Legs that the relay has closed, as the peer's packets name them. What still comes on one, and finds\n\
+         \t# no socket, must not reach the other host, which would call it INVALID.\n",
+    );
+    for family in ["4", "6"] {
+        let address = format!("ipv{family}_addr");
+        write!(
+            text,
+            "\tset ended{family} {{\n\t\ttype {address} . inet_service . {address} . inet_service\n\
+             \t\tflags dynamic,timeout; timeout {ENDED_FOR}; size {ENDED_MOST}\n\t}}\n\n"
+        )
+        .expect("a String takes every write");
+    }
+    text
 }
 
 /// How long the packets of a leg that was closed may be late: longer than any network keeps them, and

@@ -19,6 +19,9 @@ pub struct Plan {
     pub priority: u32,
     /// How the two legs of a session are kept apart.
     pub tracking: Tracking,
+    /// Whether forwarded clients' own addresses are dialled from, so that what servers send to those
+    /// addresses must come to this host.
+    pub borrows: bool,
 }
 
 /// What is taken for one listener of the relay, and what its mangled leg loses.
@@ -106,6 +109,7 @@ impl Plan {
             table: DEFAULT_TABLE,
             priority: DEFAULT_PRIORITY,
             tracking: Tracking::Zones(DEFAULT_ZONES),
+            borrows: false,
         }
     }
 

@@ -21,6 +21,8 @@ pub struct Half {
     pace: Pace,
     held: Held,
     end: End,
+    /// Its sender broke: an end that is read now is none.
+    severed: bool,
     /// Bytes the receiving side has accepted.
     pub bytes: u64,
     message: Option<Message>,
@@ -83,6 +85,7 @@ impl Half {
             pace: Pace::Short,
             held: Held::Nothing,
             end: End::Open,
+            severed: false,
             bytes: 0,
             message: None,
         }
@@ -116,6 +119,7 @@ impl Half {
             ready!(self.poll_deliver(cx, to, resources))?;
             match self.end {
                 End::PassedOn => return Poll::Ready(Ok(())),
+                End::Read if self.severed => return Poll::Ready(Ok(())),
                 End::Read => {
                     to.finish().map_err(HalfError::Write)?;
                     self.end = End::PassedOn;
@@ -133,6 +137,12 @@ impl Half {
         // More is waiting, but so are other sessions.
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Its sender has broken: what it had sent before can still be read, but the end that then seems to come
+    /// is not passed on. An end that was read already was one.
+    pub fn sever(&mut self) {
+        self.severed = self.end == End::Open;
     }
 
     /// Gives back what it holds; its bytes are lost.

@@ -231,6 +231,29 @@ fn an_end_waits_for_the_bytes_before_it() {
 }
 
 #[test]
+fn what_a_broken_sender_had_sent_is_passed_on_and_its_end_is_not() {
+    let from = Scripted::sending(vec![Send::Bytes(100_000)]);
+    let to = Scripted::taking(vec![40, 0, 0, 0, 60]);
+    let mut half = Half::new(Direction::ServerToClient);
+    assert!(poll(&mut half, &from, &to, &mut resources(0)).is_pending());
+    half.sever();
+    run(&mut half, &from, &to, &mut resources(0)).unwrap();
+    assert_eq!(*to.received.borrow(), stream(100_000));
+    assert!(!to.finished.get() && !half.is_done());
+}
+
+#[test]
+fn an_end_that_came_before_its_sender_broke_is_passed_on() {
+    let from = Scripted::sending(vec![Send::Bytes(100)]);
+    let to = Scripted::taking(vec![40, 0, 0, 0, 60]);
+    let mut half = Half::new(Direction::ServerToClient);
+    half.end = End::Read;
+    half.sever();
+    run(&mut half, &from, &to, &mut resources(0)).unwrap();
+    assert!(to.finished.get());
+}
+
+#[test]
 fn bulk_goes_through_a_pipe_and_short_messages_do_not() {
     let from = Scripted::sending(vec![Send::Bytes(64), Send::Pause, Send::Bytes(10_000_000)]);
     let mut resources = resources(8 << 20);
