@@ -79,7 +79,7 @@ fn a_header_from_a_named_proxy_is_believed_and_the_server_gets_what_follows() {
         for family in FAMILIES {
             let relay = believing(&site, family, &["--engine", engine]);
             let listener = site.listen(Role::Server, family);
-            for version in VERSIONS {
+            for (nth, version) in VERSIONS.into_iter().enumerate() {
                 let header = header(family);
                 let first = [&header.encode(version)[..], b"first words"].concat();
                 let client = begin(&site, family, &first);
@@ -89,7 +89,7 @@ fn a_header_from_a_named_proxy_is_believed_and_the_server_gets_what_follows() {
                 assert_eq!(&words, b"first words");
                 let via = client.local_addr().unwrap();
                 talk(&Pair { client, server });
-                let session = relay.ended(1).pop().unwrap();
+                let session = relay.ended(nth + 1).pop().unwrap();
                 assert_eq!(session["client"], source(header).to_string(), "{session}");
                 assert_eq!(session["via"], via.to_string(), "{session}");
                 // The header is no payload.

@@ -22,11 +22,15 @@ site::in_every_way!(
     a_reader_that_resets_is_noticed_by_a_sender_that_it_has_stalled,
     a_reset_after_a_half_close_is_passed_on,
 );
-// A foreign engine loses what it holds when a leg breaks.
-site::in_ways!(splice, forward: (
-    what_was_accepted_before_a_reset_reaches_a_peer_that_still_reads,
-    a_peer_that_reads_gets_what_was_sent_before_the_other_was_found_to_be_gone,
-));
+/// A foreign engine loses what it holds when a leg breaks.
+mod of_our_own {
+    use super::*;
+
+    site::in_ways!(splice, forward: (
+        what_was_accepted_before_a_reset_reaches_a_peer_that_still_reads,
+        a_peer_that_reads_gets_what_was_sent_before_the_other_was_found_to_be_gone,
+    ));
+}
 
 /// More than a stalled path holds.
 const TOO_MUCH: usize = 8_000_000;

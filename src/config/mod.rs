@@ -60,6 +60,11 @@ impl Listener {
             .is_some_and(|identity| identity.dial_from == DialFrom::Client)
     }
 
+    /// Whether the relay's own rules let nothing urgent come to its sockets.
+    pub fn rules_clear_urgent(&self) -> bool {
+        matches!(self.mode, Mode::Gateway(_)) && self.fixed_ports.is_none()
+    }
+
     /// What a leg on this side may negotiate.
     pub fn profile(&self, side: Side) -> &Profile {
         match side {

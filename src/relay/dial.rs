@@ -242,6 +242,8 @@ pub fn make_transparent(socket: &Socket, address: SocketAddr) -> io::Result<()> 
 pub fn set_options(socket: &Socket, settings: &Listener, profile: &Profile) -> io::Result<()> {
     let keepalive = profile.keepalive.unwrap_or(settings.keepalive);
     socket.set_tcp_nodelay(true)?;
+    // An urgent byte stays in its place in the stream; out of line it would be lost here.
+    socket.set_out_of_band_inline(true)?;
     socket.set_tcp_keepalive(
         &TcpKeepalive::new()
             .with_time(keepalive.idle)

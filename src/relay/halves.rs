@@ -118,21 +118,19 @@ impl Halves {
         if half.is_done() {
             return;
         }
-        let (from, to) = (legs.leg(by), legs.leg(by.other()));
+        let (from, to) = (legs.tcp_leg(by), legs.tcp_leg(by.other()));
         // Whatever breaks now, nobody is left to be told.
-        let _ = poll_fn(|cx| half.poll(cx, from, to, &mut worker.resources.borrow_mut())).await;
+        let _ = poll_fn(|cx| half.poll(cx, &from, &to, &mut worker.resources.borrow_mut())).await;
     }
 
     fn poll(&mut self, cx: &mut Context, worker: &Worker, legs: &Legs) -> Poll<Close> {
         let resources = &mut *worker.resources.borrow_mut();
-        let Legs {
-            downstream,
-            upstream,
-        } = legs;
+        let [downstream, upstream] =
+            [Party::Client, Party::Server].map(|party| legs.tcp_leg(party));
         if !self.client_to_server.is_done()
-            && let Poll::Ready(Err(error)) = self
-                .client_to_server
-                .poll(cx, downstream, upstream, resources)
+            && let Poll::Ready(Err(error)) =
+                self.client_to_server
+                    .poll(cx, &downstream, &upstream, resources)
         {
             return Poll::Ready(error.into_close(Party::Client, Party::Server));
         }
@@ -140,9 +138,9 @@ impl Halves {
             self.first.get_or_insert(Party::Client);
         }
         if !self.server_to_client.is_done()
-            && let Poll::Ready(Err(error)) = self
-                .server_to_client
-                .poll(cx, upstream, downstream, resources)
+            && let Poll::Ready(Err(error)) =
+                self.server_to_client
+                    .poll(cx, &upstream, &downstream, resources)
         {
             return Poll::Ready(error.into_close(Party::Server, Party::Client));
         }

@@ -5,12 +5,16 @@ use std::io;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
+use super::leg::TcpLeg;
+
 /// The two legs of a session.
 pub struct Legs {
     /// The client's.
     pub downstream: TcpStream,
     /// The server's.
     pub upstream: TcpStream,
+    /// Whether urgent bytes may come on either: no rule takes the mark off them.
+    pub may_be_urgent: bool,
 }
 
 /// Bytes that the receiving side has accepted.
@@ -55,6 +59,14 @@ pub enum Close {
 // === impl Legs ===
 
 impl Legs {
+    /// The same, for our engine.
+    pub fn tcp_leg(&self, party: Party) -> TcpLeg<'_> {
+        TcpLeg {
+            stream: self.leg(party),
+            may_be_urgent: self.may_be_urgent,
+        }
+    }
+
     /// The leg of a party.
     pub fn leg(&self, party: Party) -> &TcpStream {
         match party {

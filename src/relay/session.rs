@@ -128,6 +128,7 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
     let legs = Legs {
         downstream,
         upstream,
+        may_be_urgent: !settings.rules_clear_urgent(),
     };
     let mut passed = Passed::default();
     let mut close = match worker.engine {

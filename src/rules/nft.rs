@@ -59,6 +59,7 @@ pub fn table(plan: &Plan, ownership: Ownership) -> String {
     } = chains(plan, &sides);
     let ours = format!("meta mark & {mark} == {mark}");
     let [late, end] = ended(mark);
+    let urgent = urgent();
     let [zone, send_zone] = [
         (ours.as_str(), "iifname"),
         ("fib saddr type != local", "oifname"),
@@ -71,7 +72,12 @@ pub fn table(plan: &Plan, ownership: Ownership) -> String {
 		type filter hook prerouting priority raw - 10; policy accept;
 		socket transparent 1 meta mark set meta mark | {mark}
 		tcp flags & (fin | syn | rst | ack) == syn fib daddr type unicast jump open
+		{ours} tcp flags & urg == urg jump urgent
 {late}{arrive}	}}
+
+	# Nothing is urgent to the relay: such a byte stays in its place in the stream.
+	chain urgent {{
+{urgent}	}}
 
 	# From a mangled side to another interface, or back.
 	chain open {{
@@ -142,6 +148,20 @@ fn ended_legs() -> String {
         .expect("a String takes every write");
     }
     text
+}
+
+/// Takes the URG flag from segments, whatever other flags they have: splice(2) stops before an urgent byte
+/// for good. nft sets flags to constants only.
+fn urgent() -> String {
+    let mut rules = String::new();
+    for flags in ["ack", "psh | ack", "fin | ack", "fin | psh | ack"] {
+        let all = "fin | syn | rst | psh | ack | urg";
+        rule(
+            &mut rules,
+            &format!("tcp flags & ({all}) == ({flags} | urg) tcp flags set ({flags})"),
+        );
+    }
+    rules
 }
 
 /// How long the packets of a leg that was closed may be late: longer than any network keeps them, and

@@ -197,8 +197,9 @@ impl Half {
     ) -> Result<(), HalfError> {
         if self.pace != Pace::Short
             && let Some(pipe) = resources.pipes.take()
+            && self.fill_pipe(from, to, pipe, resources)?
         {
-            return self.fill_pipe(from, to, pipe, resources);
+            return Ok(());
         }
         let mut buffer = std::mem::take(&mut resources.buffer);
         let result = self.fill_buffer(from, to, &mut buffer, resources);
@@ -238,15 +239,20 @@ impl Half {
         Ok(())
     }
 
+    /// False if what comes next has to be read.
     fn fill_pipe(
         &mut self,
         from: &impl Leg,
         to: &impl Leg,
         mut pipe: Pipe,
         resources: &mut Resources,
-    ) -> Result<(), HalfError> {
+    ) -> Result<bool, HalfError> {
         let read = match from.try_splice_in(&mut pipe) {
-            Ok(read) => read,
+            Ok(Some(read)) => read,
+            Ok(None) => {
+                resources.pipes.give_back(pipe);
+                return Ok(false);
+            }
             Err(error) => {
                 resources.pipes.give_back(pipe);
                 return Err(HalfError::Read(error));
@@ -256,7 +262,7 @@ impl Half {
             resources.pipes.give_back(pipe);
             self.end = End::Read;
             self.message = None;
-            return Ok(());
+            return Ok(true);
         }
         resources.recorder.counters.splices += 1;
         self.pace = match self.pace {
@@ -264,7 +270,7 @@ impl Half {
             Pace::Bulk { quiet } if read < LITTLE => Pace::Bulk { quiet: quiet + 1 },
             _ => Pace::Bulk { quiet: 0 },
         };
-        self.send_pipe(to, pipe, resources)
+        self.send_pipe(to, pipe, resources).map(|()| true)
     }
 
     /// Writes bytes until all are gone (`sent` grows) or the receiver has to be waited for.
