@@ -1,5 +1,6 @@
 //! `unmangle run`: the relay, from its start to its drain.
 
+use std::convert::Infallible;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,10 +11,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Usage, descriptors, effective, listener, logging, output, settings};
 use crate::config::{HostTuning, Keys, Listener, Mode, RulesMode, Settings, Strip};
-use crate::relay::{Listeners, Outcome, Server, WayIn};
+use crate::relay::{Listeners, Outcome, Server, WayIn, Witness};
 use crate::rules::survey::{self, Forward};
 use crate::rules::tuning::{self, Tuned};
-use crate::rules::{InPlace, Lock, preflight};
+use crate::rules::{InPlace, Lock, Plan, preflight};
 
 /// Relay connections, and normalise the leg that crosses the firewall.
 ///
@@ -234,7 +235,11 @@ async fn relay(
     let mut tell = signal(SignalKind::user_defined1())?;
     let ways_in = listeners.ways_in().to_vec();
     let server = Server::start(&settings.process, listeners).context("starting the workers")?;
-    let plan = settings::plan(settings, &ways_in);
+    let mut plan = settings::plan(settings, &ways_in);
+    let witness = match &mut plan {
+        Some(plan) if settings.process.rules == RulesMode::Own => witness(plan),
+        _ => None,
+    };
     let strips: Vec<Strip> = plan
         .iter()
         .flat_map(|plan| &plan.interceptions)
@@ -277,6 +282,7 @@ async fn relay(
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = tell.recv() => print(&server).await,
+            never = watch(&server, witness.as_ref()) => match never {},
             never = rules.keep() => match never {},
             () = server.failed() => {
                 tracing::error!("a worker has ended: the relay ends, too");
@@ -292,6 +298,7 @@ async fn relay(
         }
         tokio::select! {
             outcome = server.drain(within) => outcome,
+            never = watch(&server, witness.as_ref()) => match never {},
             never = rules.keep() => match never {},
         }
     };
@@ -308,6 +315,35 @@ async fn relay(
     print(&server).await;
     server.stop().context("a worker failed")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Has the rules show what no socket shows. Without it sessions are relayed all the same.
+fn witness(plan: &mut Plan) -> Option<Witness> {
+    if plan.interceptions.is_empty() {
+        return None;
+    }
+    match Witness::open() {
+        Ok(witness) => {
+            plan.witness = true;
+            Some(witness)
+        }
+        Err(error) => {
+            tracing::warn!(
+                %error,
+                "no NFLOG: what clients offered is not told, and DSCP is not kept"
+            );
+            None
+        }
+    }
+}
+
+/// Passes on what the rules show, for ever.
+async fn watch(server: &Server, witness: Option<&Witness>) -> Infallible {
+    if let Some(witness) = witness {
+        let error = server.watch(witness).await;
+        tracing::warn!(%error, "what the rules show can no longer be read: DSCP is not kept");
+    }
+    std::future::pending().await
 }
 
 /// Changes the settings of the host that the profiles want changed, if that was asked for.

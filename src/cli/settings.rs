@@ -67,5 +67,6 @@ pub fn plan(settings: &Settings, ways_in: &[WayIn]) -> Option<Plan> {
         priority,
         tracking,
         borrows,
+        witness: false,
     })
 }

@@ -5,6 +5,7 @@
 //! | `ip` | where the headers of an IPv4 or IPv6 packet end, who sent it, what it carries |
 //! | `tcp` | the fields of a TCP header, read and overwritten with the checksum kept right |
 //! | `options` | a walk over TCP options, of good segments and of broken ones |
+//! | `nflog` | segments that a rule has logged, as the kernel hands them out |
 //! | `offer` | what a SYN offers |
 //! | `proxy_header` | what a proxy says of a connection before its first byte |
 //! | `icmp` | errors: built for a packet that was too big, and the packet quoted inside one |
@@ -15,6 +16,7 @@
 pub mod checksum;
 pub mod icmp;
 pub mod ip;
+pub mod nflog;
 pub mod offer;
 pub mod options;
 pub mod proxy_header;

@@ -13,6 +13,7 @@
 //! | `farewell` | what a peer still gets at the end, and for how long it is waited for |
 //! | `halves`, `half` | our engine: two directions, each a state machine over two legs |
 //! | `foreign` | engines that are not ours, under the same watch |
+//! | `witness` | what the rules show of packets: clients' offers, the DSCP |
 //! | `leg` | what a direction needs of a socket |
 //! | `pipes` | the bounded pool of pipes |
 
@@ -31,8 +32,10 @@ pub mod pipes;
 mod server;
 mod session;
 mod told;
+mod witness;
 mod worker;
 
 pub use addr::{ClientAddr, Destination, OriginalDst};
 pub use listen::{BindError, Listeners, WayIn};
 pub use server::{Outcome, Server};
+pub use witness::Witness;

@@ -16,6 +16,7 @@ use super::introduction::{self, Introduced, NotIntroduced};
 use super::legs::{Close, Legs, Passed};
 use super::listen::Accepted;
 use super::told::{Told, tell};
+use super::witness::Known;
 use super::worker::Worker;
 use crate::config::{Engine, Listener, Mode};
 use crate::sys::tcp_info::tcp_info;
@@ -125,10 +126,14 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
         recorder.connect.record(connect_time);
         recorder.counters.port_fallbacks += u64::from(port == SourcePort::Fallback);
     }
-    let legs = Legs {
+    let legs = Rc::new(Legs {
         downstream,
         upstream,
         may_be_urgent: !settings.rules_clear_urgent(),
+    });
+    let registered = match &settings.mode {
+        Mode::Gateway(_) => Known::register(&worker.known, &legs).ok(),
+        Mode::Forward(_) => None,
     };
     let mut passed = Passed::default();
     let mut close = match worker.engine {
@@ -157,7 +162,9 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
     if let Close::Orderly { .. } = close {
         legs.let_go();
     }
+    drop(registered);
     drop(legs);
+    let offer = worker.offers.take(client, local);
     let lifetime = began.elapsed();
     settle(worker, &close, &passed, lifetime);
     let listener = &settings.name;
@@ -172,6 +179,7 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
         connect_time,
         lifetime,
         infos,
+        offer,
     });
     Ok(())
 }

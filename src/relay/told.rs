@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::addr::ClientAddr;
 use super::dial::SourcePort;
 use super::legs::{Close, Party, Passed};
+use crate::packet::Offer;
 use crate::sys::tcp_info::TcpInfo;
 
 /// What a session came to.
@@ -31,6 +32,8 @@ pub struct Told<'a> {
     pub lifetime: Duration,
     /// What the kernel knows of the downstream and of the upstream leg.
     pub infos: (io::Result<TcpInfo>, io::Result<TcpInfo>),
+    /// What the client's SYN offered before anything was stripped from it, if that was seen.
+    pub offer: Option<Offer>,
 }
 
 /// One line at the end of each session.
@@ -55,12 +58,29 @@ pub fn tell(told: &Told) {
         connect_ms = millis(told.connect_time),
         closed_by = closed_by.name(),
         how,
+        client_offer = told.offer.map(tracing::field::display),
+        downstream_agreed = %agreed(&down),
+        upstream_agreed = %agreed(&up),
         downstream_rtt_ms = millis(down.rtt),
         downstream_retransmits = down.retransmits,
         upstream_rtt_ms = millis(up.rtt),
         upstream_retransmits = up.retransmits,
         "session ended"
     );
+}
+
+/// What both ends of a leg agreed on, as an offer of its peer; the MSS is what is sent at most, less where the
+/// path was found to take less.
+fn agreed(info: &TcpInfo) -> Offer {
+    /// An option of ten bytes, padded, in every segment.
+    const TIMESTAMPS: u32 = 12;
+    let options = if info.timestamps { TIMESTAMPS } else { 0 };
+    Offer {
+        mss: u16::try_from(info.send_mss + options).ok(),
+        window_scale: info.window_scale.map(|scale| scale.peer),
+        sack: info.sack,
+        timestamps: info.timestamps,
+    }
 }
 
 fn how(error: &io::Error) -> &'static str {

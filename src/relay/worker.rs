@@ -13,8 +13,10 @@ use tokio::task::JoinHandle;
 use super::listen::{self, Accepted, Bound};
 use super::pipes::{PipeBudget, PipePool};
 use super::session;
+use super::witness::{Known, Offers};
 use crate::config::Engine;
 use crate::metrics::Recorder;
+use crate::packet::nflog::Seen;
 
 /// What the sessions of one worker share. They run on one thread, so a borrow is short and never
 /// crosses an await.
@@ -26,6 +28,10 @@ pub struct Worker {
     pub resources: RefCell<Resources>,
     /// Set once running sessions are to be aborted.
     pub abort: Arc<Abort>,
+    /// What clients offered.
+    pub offers: Arc<Offers>,
+    /// The legs of its sessions, where the rules show their DSCP.
+    pub known: RefCell<Known>,
     loads: Arc<Loads>,
     index: usize,
 }
@@ -66,6 +72,8 @@ pub struct Counted<'a>(&'a Worker);
 pub enum Order {
     /// A connection that another worker accepted.
     Serve(Accepted),
+    /// A segment that the rules have shown: it may be of one of this worker's legs.
+    Seen(Seen),
     /// Say what was recorded so far.
     Tell(oneshot::Sender<Recorder>),
     /// Take no more clients that come of themselves. What the rules still lead here is taken.
@@ -92,6 +100,8 @@ pub struct Start {
     pub peers: Vec<mpsc::UnboundedSender<Order>>,
     /// Set once running sessions are to be aborted.
     pub abort: Arc<Abort>,
+    /// Shared by all.
+    pub offers: Arc<Offers>,
     /// Told when it accepts connections; dropped untold if it never does.
     pub ready: std::sync::mpsc::Sender<()>,
 }
@@ -121,6 +131,7 @@ async fn serve(start: Start) -> std::io::Result<()> {
         mut orders,
         peers,
         abort,
+        offers,
         ready,
     } = start;
     let worker = Rc::new(Worker {
@@ -131,6 +142,8 @@ async fn serve(start: Start) -> std::io::Result<()> {
             recorder: Recorder::default(),
         }),
         abort,
+        offers,
+        known: RefCell::default(),
         loads,
         index,
     });
@@ -150,6 +163,7 @@ async fn serve(start: Start) -> std::io::Result<()> {
     while let Some(order) = orders.recv().await {
         match order {
             Order::Serve(accepted) => worker.clone().begin(accepted),
+            Order::Seen(seen) => worker.known.borrow_mut().tell(seen),
             Order::Tell(answer) => drop(answer.send(worker.recorded())),
             Order::Close => known.iter().for_each(JoinHandle::abort),
             Order::Stop => break,

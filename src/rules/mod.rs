@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `plan` | says what is wanted: a pure value |
 //! | `select`, `strip` | which packets are meant, and what they lose, as statements of nft |
+//! | `show` | what the relay is shown of packets that no socket shows |
 //! | `nft`, `iptables` | write the plan down |
 //! | `routes` | what leads marked packets to this host |
 //! | `preflight`, `survey`, `check` | look at the host, and at what its other rules would do |
@@ -29,6 +30,7 @@ pub mod plan;
 pub mod preflight;
 pub mod routes;
 mod select;
+mod show;
 mod strip;
 pub mod survey;
 mod tool;

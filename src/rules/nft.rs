@@ -15,6 +15,7 @@ use std::fmt::Write;
 use super::plan::{Interception, Plan, Tracking, Zones};
 use super::routes::Family;
 use super::select::{Opening, Selection, Selector};
+use super::show;
 use super::strip;
 use crate::config::Mark;
 
@@ -60,6 +61,11 @@ pub fn table(plan: &Plan, ownership: Ownership) -> String {
     let ours = format!("meta mark & {mark} == {mark}");
     let [late, end] = ended(mark);
     let urgent = urgent();
+    let [shown, show] = if plan.witness {
+        [show::chain(), show::rules(mark)]
+    } else {
+        Default::default()
+    };
     let [zone, send_zone] = [
         (ours.as_str(), "iifname"),
         ("fib saddr type != local", "oifname"),
@@ -67,13 +73,13 @@ pub fn table(plan: &Plan, ownership: Ownership) -> String {
     .map(|(matches, direction)| track(plan.tracking, matches, direction, &sides));
     format!(
         r#"table inet {TABLE} {{
-{owner}{ended_legs}	# What is the relay's: the packets of its legs (ICMP errors too), and the packets that open a connection.
+{owner}{ended_legs}{shown}	# What is the relay's: the packets of its legs (ICMP errors too), and the packets that open a connection.
 	chain take {{
 		type filter hook prerouting priority raw - 10; policy accept;
 		socket transparent 1 meta mark set meta mark | {mark}
 		tcp flags & (fin | syn | rst | ack) == syn fib daddr type unicast jump open
 		{ours} tcp flags & urg == urg jump urgent
-{late}{arrive}	}}
+{show}{late}{arrive}	}}
 
 	# Nothing is urgent to the relay: such a byte stays in its place in the stream.
 	chain urgent {{

@@ -22,6 +22,8 @@ pub struct Plan {
     /// Whether forwarded clients' own addresses are dialled from, so that what servers send to those
     /// addresses must come to this host.
     pub borrows: bool,
+    /// Whether the relay is shown what no socket shows: offers before they are stripped, and the DSCP.
+    pub witness: bool,
 }
 
 /// What is taken for one listener of the relay, and what its mangled leg loses.
@@ -110,6 +112,7 @@ impl Plan {
             priority: DEFAULT_PRIORITY,
             tracking: Tracking::Zones(DEFAULT_ZONES),
             borrows: false,
+            witness: false,
         }
     }
 
