@@ -688,3 +688,54 @@ fn flags_win_over_the_file() {
         assert!(said, "{line} is not in:\n{printed}");
     }
 }
+
+#[test]
+fn who_is_believed_and_told_is_checked_and_shown() {
+    for (key, wrong) in [
+        (
+            "accept-proxy = [\"192.0.2.9\", \"proxy\"]\n",
+            r#"accept-proxy: "proxy" is not a network; give an address or a prefix, such as 10.0.0.0/8 or 2001:db8::/32"#,
+        ),
+        (
+            "accept-proxy = []\n",
+            r#"accept-proxy: "" is not a network; give an address or a prefix, such as 10.0.0.0/8 or 2001:db8::/32"#,
+        ),
+        (
+            "proxy-timeout = \"1s\"\n",
+            "proxy-timeout: this is of no use without accept-proxy, the networks of the proxies",
+        ),
+        (
+            "send-proxy = \"v3\"\n",
+            r#"send-proxy: "v3" is none of: v1, v2"#,
+        ),
+        (
+            "dial-from = \"me\"\n",
+            r#"dial-from: "me" is none of: relay, client"#,
+        ),
+    ] {
+        let expected = format!("unmangle.toml:4: listener 1: {wrong}");
+        assert_eq!(refusal(&[FORWARD, key], &[]), expected);
+    }
+    assert_eq!(
+        refusal(&[GATEWAY, "send-proxy = \"v2\"\n"], &[]),
+        "unmangle.toml:5: listener 1: send-proxy: this is of no use to a gateway listener"
+    );
+    let settings = checked(
+        &[FORWARD],
+        &[
+            "--accept-proxy",
+            "192.0.2.9,2001:db8::/64",
+            "--send-proxy",
+            "v1",
+        ],
+    );
+    for line in [
+        "accept-proxy = [\"192.0.2.9/32\", \"2001:db8::/64\"]\n",
+        "proxy-timeout = \"5s\"\n",
+        "send-proxy = \"v1\"\n",
+        "dial-from = \"relay\"\n",
+        "close-timeout = \"2m\"\n",
+    ] {
+        assert!(settings.contains(line), "{line:?} is not in: {settings}");
+    }
+}

@@ -91,7 +91,7 @@ impl Witness {
         )?;
         let mut buffer = [0; 1024];
         // The kernel has answered when the call returns.
-        let (length, _) = recv(&socket, &mut buffer, RecvFlags::empty())?;
+        let (length, _) = recv(&socket, &mut buffer[..], RecvFlags::empty())?;
         match nflog::answer(&buffer[..length]) {
             Some(0) => {}
             Some(error) => return Err(io::Error::from_raw_os_error(error)),
@@ -109,7 +109,7 @@ impl Witness {
                 Ok(ready) => ready,
                 Err(error) => return error,
             };
-            match recv(self.socket.get_ref(), &mut buffer, RecvFlags::empty()) {
+            match recv(self.socket.get_ref(), &mut buffer[..], RecvFlags::empty()) {
                 Ok((length, _)) => nflog::segments(&buffer[..length]).for_each(&mut tell),
                 Err(Errno::AGAIN) => ready.clear_ready(),
                 // More was logged than was read: what is lost will be logged again, or is not missed.
