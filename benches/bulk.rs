@@ -153,6 +153,7 @@ fn start_haproxy(lab: &Lab) -> anyhow::Result<Process> {
     let config = lab.directory().join("haproxy.cfg");
     let text = HAPROXY
         .replace("@MANGLED@", MANGLED_PORT)
+        .replace("@SESSIONS@", "100")
         .replace("@CLEAN@", CLEAN_PORT);
     std::fs::write(&config, text)?;
     let mut command = lab.relay().command("haproxy");

@@ -49,7 +49,7 @@ fn every_candidate_has_figures_or_is_named_as_missing() {
     assert_eq!(ended.status.code(), Some(0), "{}", stderr(&ended));
     let json: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
     assert!(jsonschema::is_valid(&schema(), &json), "{json}");
-    let told: Comparison = serde_json::from_value(json).unwrap();
+    let told = Comparison::parse(&ended.stdout).unwrap();
 
     let absent: Vec<&str> = told
         .absent
@@ -110,6 +110,27 @@ fn every_candidate_has_figures_or_is_named_as_missing() {
     let picture = fs::read_to_string(&plot).unwrap();
     roxmltree::Document::parse(&picture).unwrap();
     assert_eq!(ground::sweep().unwrap(), 0, "labs were left behind");
+}
+
+#[test]
+fn as_a_gateway_bytes_arrive_only_through_who_is_measured() {
+    if !possible() {
+        return;
+    }
+    let what = "--peers haproxy,haproxy --engines splice,copy --shape gateway --work rr1";
+    let ended = compare(&format!("{TINY} {what} --json")).output().unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{}", stderr(&ended));
+    let told = Comparison::parse(&ended.stdout).unwrap();
+    let rate = told.settings[0].find(Work::Rr1, Measure::Requests).unwrap();
+    let cost = told.settings[0].find(Work::Rr1, Measure::CpuRelay).unwrap();
+    for candidate in ["haproxy", "haproxy#2", "unmangle", "copy"] {
+        assert!(rate.figure(candidate).unwrap().median > 0.0, "{candidate}");
+        // Nobody carries bytes for nothing: a microsecond for each request at the very least.
+        let cost = cost.figure(candidate).unwrap().median;
+        assert!(cost > 1.0, "{candidate}: {cost}");
+    }
+    assert_eq!(cost.figure("direct").unwrap().median, 0.0);
+    assert_eq!(rate.best_peer.as_deref(), Some("haproxy"));
 }
 
 #[test]

@@ -49,12 +49,12 @@ fn read(log: &Path) -> Vec<Read> {
         .collect()
 }
 
-/// Latencies whose number, times each share that is asked for, lies just below a whole number: there all
-/// implementations mean the same request, whether they round up or to the nearest.
+/// Latencies whose number, times each share that is asked for, is a whole number: what rounding does to the
+/// rank shows there.
 fn latencies(seed: u64) -> FineTimes {
     let mut times = FineTimes::default();
     let mut state = seed;
-    for _ in 0..10_001 {
+    for _ in 0..10_000 {
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);

@@ -12,7 +12,7 @@ use unmangle::bench::report::{
     Difference, FORMAT, LoadTold, Loop, Part, PathReport, Point, Report, Window,
 };
 use unmangle::bench::tally::{Interval, Tallies, Tally};
-use unmangle::bench::work::{Direction, Mode, Peer};
+use unmangle::bench::work::{Direction, Mode, Payload, Peer};
 
 const UNMANGLE: &str = env!("CARGO_BIN_EXE_unmangle");
 const SCHEMA: &str = "docs/bench-report.schema.json";
@@ -77,6 +77,7 @@ fn path(name: &str, mode: Mode, from: f64, micros: u64) -> PathReport {
             to: from + 5.0,
         }],
         elapsed_s: 5.0,
+        common_s: 5.0,
         generator_cpu_s: 0.75,
         parts: parts.collect(),
     }
@@ -99,7 +100,7 @@ fn report(mode: Mode, pace: Loop, paths: Vec<PathReport>) -> Report {
             response: 64,
             direction: Direction::Upload,
             peer: Peer::Serve,
-            verify: true,
+            payload: Payload::Verified,
         },
         paths,
         difference,
@@ -304,11 +305,12 @@ fn two_clients_files_become_one_report_as_table_json_and_plot() {
         &one_path(Mode::Rr, BEGUN + 0.4, 500),
     );
     let table = merge(&[&one, &two], &[]);
-    assert!(table.status.success(), "{table:?}");
+    expect_errors_told(&table);
     let text = String::from_utf8(table.stdout).unwrap();
     for part in [
         "16 connections at a time from 2 clients",
         "Open loop, 2000 requests a second",
+        "for 4.6 s of it by all clients at once",
         "timed out 10",
     ] {
         assert!(text.contains(part), "{part} in\n{text}");
@@ -316,7 +318,7 @@ fn two_clients_files_become_one_report_as_table_json_and_plot() {
 
     let svg = directory.path().join("plot.svg");
     let told = merge(&[&one, &two], &["--json", "--plot", svg.to_str().unwrap()]);
-    assert!(told.status.success(), "{told:?}");
+    expect_errors_told(&told);
     let merged = Report::parse(&String::from_utf8(told.stdout).unwrap()).unwrap();
     assert_eq!(merged.load.clients, 2);
     let mut both = Tally::default();
@@ -336,6 +338,45 @@ fn two_clients_files_become_one_report_as_table_json_and_plot() {
     assert!((part.operations_per_s - 10_000.0 / 5.4).abs() < 1e-3);
     assert_eq!(part.series.len(), 10);
     assert_eq!(lines(&fs::read_to_string(svg).unwrap()), 2);
+}
+
+/// As in a run: what went wrong makes the exit code 1, and the report is printed all the same.
+fn expect_errors_told(ended: &Output) {
+    assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+    let stderr = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(stderr, "unmangle: direct: errors: timed out 10\n");
+}
+
+#[test]
+fn clients_that_hardly_measured_together_are_told_of_and_those_that_did_not_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let client = |name: &str, from: f64| {
+        let mut report = one_path(Mode::Rr, from, 50);
+        report.paths[0].parts[0].errors.clear();
+        write(directory.path(), name, &report)
+    };
+    let [one, most, little, none] = [
+        client("a.json", BEGUN),
+        client("b.json", BEGUN + 1.0),
+        client("c.json", BEGUN + 4.0),
+        client("d.json", BEGUN + 60.0),
+    ];
+    let said = |ended: &Output| String::from_utf8_lossy(&ended.stderr).into_owned();
+    let ended = merge(&[&one, &most], &[]);
+    assert_eq!((ended.status.code(), &*said(&ended)), (Some(0), ""));
+    let ended = merge(&[&one, &little], &["--json"]);
+    let warning = "unmangle: direct: all clients measured together for 1.0 s only, each for 5.0 s or more: \
+                   what is told a second was not reached at one time\n";
+    assert_eq!((ended.status.code(), &*said(&ended)), (Some(0), warning));
+    let ended = merge(&[&one, &none], &[]);
+    assert_eq!(ended.status.code(), Some(2), "{ended:?}");
+    assert!(ended.stdout.is_empty());
+    assert!(said(&ended).contains("--apart merges them all the same"));
+    let ended = merge(&[&one, &none], &["--apart", "--json"]);
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    assert!(said(&ended).contains("together for 0.0 s only"));
+    let report = Report::parse(&String::from_utf8(ended.stdout).unwrap()).unwrap();
+    assert_eq!(report.paths[0].common_s, 0.0);
 }
 
 #[test]

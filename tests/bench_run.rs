@@ -9,9 +9,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
+use site::UNMANGLE;
 use site::bench::{Ended, Running, Serve, bench, number, part, parts, run};
 use site::faulty::{discard, echo, server};
-use site::{PATIENCE, UNMANGLE, until};
 
 /// Long enough for some intervals; with no warm-up the first request is measured, however long it takes.
 const SHORT: &str = "--duration 300ms --warmup 0s --verify";
@@ -351,56 +351,7 @@ fn a_plain_server_that_discards_takes_a_stream() {
     }
 }
 
-// === being ended ===
-
-#[test]
-fn an_interrupt_ends_a_load_with_the_report_of_what_was_measured() {
-    let serve = Serve::start_one("");
-    let to = serve.address();
-    for mode in [
-        "stream --direction both",
-        "rr --rate 500",
-        "crr",
-        "idle",
-        "mix",
-    ] {
-        let words =
-            format!("run --json --to {to} --mode {mode} --duration 1h --warmup 0s --log info");
-        let running = Running::start(bench(&words));
-        // The server has something to do as soon as the load has begun.
-        std::thread::sleep(Duration::from_millis(600));
-        running.signal(Signal::INT);
-        let ended = running.end();
-        assert_eq!(ended.code(), Some(130), "{mode}: {ended:?}");
-        let report = ended.report();
-        assert!(report["paths"][0]["elapsed_s"].as_f64().unwrap() < 3000.0);
-        let done = |part: &&Value| number(part, "/operations") + number(part, "/bytes_up") > 0;
-        assert!(parts(&report).iter().any(done), "{mode}: {report}");
-    }
-    assert_eq!(serve.stop(), "");
-}
-
-#[test]
-fn an_interrupt_ends_a_load_that_is_not_yet_connected() {
-    let to = server(site::faulty::keep_silent);
-    let words = format!("run --json --to {to} --mode rr --connect-timeout 1h");
-    let running = Running::start(bench(&words));
-    until_signals_are_watched(&running);
-    running.signal(Signal::INT);
-    let ended = running.end();
-    assert_eq!(ended.code(), Some(130), "{ended:?}");
-}
-
-/// An interrupt before that ends the process as one of any program.
-fn until_signals_are_watched(running: &Running) {
-    let status = format!("/proc/{}/status", running.id());
-    until("SIGINT is caught", PATIENCE, || {
-        let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-        let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-        caught.is_some_and(|mask| mask & 1 << (Signal::INT.as_raw() - 1) != 0)
-    });
-}
+// === what it leaves ===
 
 /// Somebody who reads one line and leaves, or nothing at all.
 fn before_a_reader_that_leaves(pipe: &str, words: &str) -> Ended {

@@ -5,6 +5,9 @@ use crate::bench::pattern;
 /// How many bytes of payload one call sends: they stay in the processor's second cache.
 pub const SENT_AT_ONCE: usize = 128 << 10;
 
+/// How many bytes of payload one call reads into memory: the same.
+pub const READ_AT_ONCE: usize = SENT_AT_ONCE;
+
 /// How many bytes of payload one call receives where it throws them away.
 pub const RECEIVED_AT_ONCE: usize = 1 << 20;
 

@@ -1,21 +1,27 @@
-//! How a connection begins: what the client wants of `unmangle bench serve`, and what that answers.
+//! How a connection begins: what the client wants of `unmangle bench serve`, and what that answers. And how a
+//! stream ends.
 //!
-//! A hello is 32 bytes, big endian: `unmangle`, version, mode, direction, flags (1: verify), request
+//! A hello is 32 bytes, big endian: `unmangle`, version, mode, direction, what becomes of payload (0: discarded,
+//! 1: verified, 2: read), request
 //! size, response size, the seed of the pattern, 4 zeros. Payload may follow in the same segment. The
 //! answer is 8 bytes: `unma`, version, status, 2 zeros; the server's payload follows it.
+//!
+//! A stream ends when the client says that it sends no more. Then the server stops sending, too, and says last
+//! in 24 bytes what it had: `the end.`, payload received, payload sent. So both ends know whether the way
+//! between them has lost some of it, or cut it off.
 
-use crate::bench::work::{Direction, Mode};
+use crate::bench::work::{Direction, Mode, Payload};
 
 /// Bytes of a hello.
 pub const HELLO: usize = 32;
 /// Bytes of an answer.
 pub const ANSWER: usize = 8;
-/// Bytes of the count that ends an upload: what the server received, big endian.
-pub const TRAILER: usize = 8;
+/// Bytes of what ends a stream.
+pub const TRAILER: usize = 24;
 
 const MAGIC: &[u8; 8] = b"unmangle";
-const VERSION: u8 = 1;
-const VERIFY: u8 = 1;
+const END: &[u8; 8] = b"the end.";
+const VERSION: u8 = 2;
 
 /// What a client wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +30,8 @@ pub struct Hello {
     pub mode: Mode,
     /// Who sends in a stream.
     pub direction: Direction,
-    /// Whether the server is to compare what arrives with the pattern.
-    pub verify: bool,
+    /// What the server is to do with payload.
+    pub payload: Payload,
     /// Bytes of a request.
     pub request: u32,
     /// Bytes of a response.
@@ -43,6 +49,15 @@ pub enum Answer {
     WrongMode,
     /// It is of another version.
     OtherVersion,
+}
+
+/// What the server had of a stream, in bytes of payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trailer {
+    /// What it received.
+    pub received: u64,
+    /// What it sent.
+    pub sent: u64,
 }
 
 /// Why bytes are no hello.
@@ -65,6 +80,11 @@ const DIRECTIONS: [(Direction, u8); 3] = [
     (Direction::Download, 2),
     (Direction::Both, 3),
 ];
+const PAYLOADS: [(Payload, u8); 3] = [
+    (Payload::Discarded, 0),
+    (Payload::Verified, 1),
+    (Payload::Read, 2),
+];
 const ANSWERS: [(Answer, u8); 3] = [
     (Answer::Welcome, 0),
     (Answer::WrongMode, 1),
@@ -84,7 +104,7 @@ impl Hello {
         bytes[8] = VERSION;
         bytes[9] = code(&MODES, self.mode);
         bytes[10] = code(&DIRECTIONS, self.direction);
-        bytes[11] = if self.verify { VERIFY } else { 0 };
+        bytes[11] = code(&PAYLOADS, self.payload);
         bytes[12..16].copy_from_slice(&self.request.to_be_bytes());
         bytes[16..20].copy_from_slice(&self.response.to_be_bytes());
         bytes[20..28].copy_from_slice(&self.seed.to_be_bytes());
@@ -106,12 +126,12 @@ impl Hello {
         let hello = Self {
             mode: meaning(&MODES, bytes[9]).ok_or(NoHello::Foreign)?,
             direction: meaning(&DIRECTIONS, bytes[10]).ok_or(NoHello::Foreign)?,
-            verify: bytes[11] == VERIFY,
+            payload: meaning(&PAYLOADS, bytes[11]).ok_or(NoHello::Foreign)?,
             request: word(12),
             response: word(16),
             seed: u64::from(word(20)) << 32 | u64::from(word(24)),
         };
-        // No request and no response would be an endless loop, and other flags are not known.
+        // No request and no response would be an endless loop, and what else is in it is not known.
         let sound = hello.request > 0 && hello.response > 0 && hello.encode() == *bytes;
         sound.then_some(hello).ok_or(NoHello::Foreign)
     }
@@ -133,6 +153,28 @@ impl Answer {
     pub fn decode(bytes: &[u8; ANSWER]) -> Option<Self> {
         let answer = meaning(&ANSWERS, bytes[5])?;
         (bytes[..4] == MAGIC[..4] && bytes[6..] == [0, 0]).then_some(answer)
+    }
+}
+
+// === impl Trailer ===
+
+impl Trailer {
+    /// As bytes.
+    pub fn encode(self) -> [u8; TRAILER] {
+        let mut bytes = [0; TRAILER];
+        bytes[..8].copy_from_slice(END);
+        bytes[8..16].copy_from_slice(&self.received.to_be_bytes());
+        bytes[16..].copy_from_slice(&self.sent.to_be_bytes());
+        bytes
+    }
+
+    /// Reads one; `None` if it is none.
+    pub fn decode(bytes: &[u8; TRAILER]) -> Option<Self> {
+        let count = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
+        (&bytes[..8] == END).then(|| Self {
+            received: count(8),
+            sent: count(16),
+        })
     }
 }
 
@@ -159,7 +201,7 @@ mod tests {
     const HELLO: Hello = Hello {
         mode: Mode::Crr,
         direction: Direction::Both,
-        verify: true,
+        payload: Payload::Verified,
         request: 64,
         response: 1 << 20,
         seed: 0x0102_0304_0506_0708,
@@ -192,6 +234,16 @@ mod tests {
             assert_eq!(Answer::decode(&answer.encode()), Some(answer));
         }
         assert_eq!(Answer::decode(b"SSH-2.0-"), None);
+    }
+
+    #[test]
+    fn a_trailer_is_read_as_it_was_written_and_payload_is_none() {
+        let trailer = Trailer {
+            received: 1 << 40,
+            sent: 77,
+        };
+        assert_eq!(Trailer::decode(&trailer.encode()), Some(trailer));
+        assert_eq!(Trailer::decode(&[0; TRAILER]), None);
     }
 
     proptest! {

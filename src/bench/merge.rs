@@ -1,6 +1,10 @@
 //! The reports of several clients as one: what they counted is added, and so are their histograms; nothing
 //! is averaged.
 
+mod overlap;
+
+pub use overlap::{Apart, Overlap};
+
 use serde::Serialize;
 
 use crate::bench::failure::Failure;
@@ -21,6 +25,15 @@ pub struct Source {
     pub name: String,
     /// The report.
     pub report: Report,
+}
+
+/// What several reports come to.
+#[derive(Debug, Clone)]
+pub struct Merged {
+    /// All of them as one.
+    pub report: Report,
+    /// How long the clients measured each path at one time.
+    pub overlaps: Vec<Overlap>,
 }
 
 /// Why there is no merged report.
@@ -51,6 +64,12 @@ pub enum MergeError {
         /// The one that is the same.
         name: String,
     },
+    /// The clients measured at different times.
+    #[error(
+        "{0}: the clients measured at no time together, so what they did a second was not reached at one \
+         time; --apart merges them all the same"
+    )]
+    Apart(String),
     /// A histogram cannot be read.
     #[error("{name}: {path}, {part}, {field}: {error}")]
     Times {
@@ -84,8 +103,9 @@ pub enum MergeError {
 /// Merges them. Rates are what was counted by all, divided by the time in which any of them measured.
 ///
 /// # Errors
-/// None at all, reports of different loads or paths, the same report twice, a histogram that cannot be read.
-pub fn merge(sources: Vec<Source>) -> Result<Report, MergeError> {
+/// None at all, reports of different loads or paths, the same report twice, clients that measured at different
+/// times, a histogram that cannot be read.
+pub fn merge(sources: &[Source], apart: Apart) -> Result<Merged, MergeError> {
     let (first, rest) = sources.split_first().ok_or(MergeError::Nothing)?;
     for (at, source) in sources.iter().enumerate() {
         fit(first, source)?;
@@ -102,18 +122,28 @@ pub fn merge(sources: Vec<Source>) -> Result<Report, MergeError> {
         load.clients = load.clients.saturating_add(other.clients);
         load.rate = load.rate.zip(other.rate).map(|(one, two)| one + two);
     }
-    let paths = (0..first.report.paths.len())
-        .map(|at| merge_path(&sources, at))
+    let paths = 0..first.report.paths.len();
+    let overlaps: Vec<Overlap> = paths.clone().map(|at| Overlap::of(sources, at)).collect();
+    if !rest.is_empty() {
+        overlaps
+            .iter()
+            .try_for_each(|overlap| overlap.check(apart))?;
+    }
+    let paths = paths
+        .map(|at| merge_path(sources, at, overlaps[at].common_s))
         .collect::<Result<Vec<_>, _>>()?;
     let difference = match paths.as_slice() {
         [first, second] => Some(Difference::between(first, second)),
         _ => None,
     };
-    Ok(Report {
-        format: first.report.format,
-        load,
-        paths,
-        difference,
+    Ok(Merged {
+        report: Report {
+            format: first.report.format,
+            load,
+            paths,
+            difference,
+        },
+        overlaps,
     })
 }
 
@@ -151,7 +181,7 @@ fn facts(report: &Report) -> [(&'static str, String); 10] {
         ("load.response", json(&load.response)),
         ("load.direction", json(&load.direction)),
         ("load.peer", json(&load.peer)),
-        ("load.verify", json(&load.verify)),
+        ("load.payload", json(&load.payload)),
         ("the name of the paths", json(&names)),
         ("the mode of the parts", json(&parts)),
     ]
@@ -162,7 +192,7 @@ fn json(value: &impl Serialize) -> String {
 }
 
 /// One path of all reports, which fit.
-fn merge_path(sources: &[Source], at: usize) -> Result<PathReport, MergeError> {
+fn merge_path(sources: &[Source], at: usize, common_s: f64) -> Result<PathReport, MergeError> {
     let paths: Vec<&PathReport> = sources.iter().map(|s| &s.report.paths[at]).collect();
     let mut windows: Vec<Window> = paths.iter().flat_map(|path| path.windows.clone()).collect();
     windows.sort_by(|a, b| a.from.total_cmp(&b.from));
@@ -175,6 +205,7 @@ fn merge_path(sources: &[Source], at: usize) -> Result<PathReport, MergeError> {
         to: addresses(&paths),
         windows,
         elapsed_s,
+        common_s,
         generator_cpu_s: paths.iter().map(|path| path.generator_cpu_s).sum(),
         parts,
     })

@@ -162,6 +162,7 @@ impl<'a> Measured<'a> {
             name: self.path.name.to_owned(),
             to: self.path.told.clone(),
             elapsed_s,
+            common_s: elapsed_s,
             generator_cpu_s: self.cpu.as_secs_f64(),
             parts: parts
                 .map(|((mode, tally), series)| Part {

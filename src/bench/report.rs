@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bench::failure::Kind;
 use crate::bench::tally::{Interval, Tally};
-use crate::bench::work::{Direction, Load, Mode, Pace, Peer};
+use crate::bench::work::{Direction, Load, Mode, Pace, Payload, Peer};
 use times::nanos;
 
 /// The version of the format.
@@ -63,8 +63,8 @@ pub struct LoadTold {
     pub direction: Direction,
     /// What the other end was.
     pub peer: Peer,
-    /// Whether every byte that arrived was compared.
-    pub verify: bool,
+    /// What became of payload that arrived.
+    pub payload: Payload,
 }
 
 /// Whether requests waited for responses.
@@ -89,6 +89,9 @@ pub struct PathReport {
     pub windows: Vec<Window>,
     /// How long was measured in all: the windows together, what overlaps counted once.
     pub elapsed_s: f64,
+    /// How long of it all clients measured at one time; all of it where there is one. What is told a second
+    /// was reached at one time only if this is nearly all.
+    pub common_s: f64,
     /// CPU time of the load generator itself while it was measured, in seconds.
     pub generator_cpu_s: f64,
     /// What each kind of connection did; one kind, but for a mix.
@@ -115,13 +118,16 @@ pub struct Part {
     pub operations: u64,
     /// The same a second.
     pub operations_per_s: f64,
-    /// Payload from client to server, in bytes.
+    /// Payload from client to server, in bytes. In a stream that is what the next kernel on the way had
+    /// acknowledged when the time was over. Through a relay it is the relay's: what lies in the relay's buffers counts
+    /// as carried. `unmangle bench serve` must have received it at the end, or there is an error `short`, but nobody
+    /// says how much of it within the time. With requests it is theirs, once they are answered.
     pub bytes_up: u64,
-    /// Payload from server to client, in bytes.
+    /// Payload from server to client, in bytes: what arrived within the time.
     pub bytes_down: u64,
-    /// Payload from client to server, bits a second.
+    /// `bytes_up`, as bits a second: of a stream through a relay the rate at which the relay took it.
     pub bits_per_s_up: f64,
-    /// Payload from server to client, bits a second.
+    /// `bytes_down`, as bits a second.
     pub bits_per_s_down: f64,
     /// From request to response.
     pub latency: Times,
@@ -148,7 +154,7 @@ pub struct Point {
     pub length_s: f64,
     /// Requests that were answered in it.
     pub operations: u64,
-    /// Payload from client to server in it, in bytes.
+    /// Payload from client to server in it, in bytes; in a stream what the next kernel on the way acknowledged.
     pub bytes_up: u64,
     /// Payload from server to client in it, in bytes.
     pub bytes_down: u64,
@@ -258,7 +264,7 @@ impl From<&Load> for LoadTold {
             response: load.response.get(),
             direction: load.direction,
             peer: load.peer,
-            verify: load.verify,
+            payload: load.payload,
         }
     }
 }

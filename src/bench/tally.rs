@@ -18,7 +18,7 @@ pub struct Tally {
     pub rtt: FineTimes,
     /// Requests that were answered.
     pub operations: u64,
-    /// Payload that the other end acknowledged.
+    /// Payload of answered requests; in a stream, what the next kernel on the way acknowledged.
     pub up: u64,
     /// Payload that arrived.
     pub down: u64,

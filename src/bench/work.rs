@@ -69,6 +69,18 @@ pub enum Peer {
     Bare,
 }
 
+/// What a receiver does with payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Payload {
+    /// The kernel throws it away (`MSG_TRUNC`, tcp(7)): the ends cost little, so that the path is measured.
+    Discarded,
+    /// It is read into memory, as everybody does who wants it.
+    Read,
+    /// Every byte is compared with what was to arrive.
+    Verified,
+}
+
 /// One load, checked.
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
@@ -94,8 +106,8 @@ pub struct Load {
     pub direction: Direction,
     /// What the other end is.
     pub peer: Peer,
-    /// Whether every byte that arrives is compared with what was to arrive.
-    pub verify: bool,
+    /// What becomes of payload that arrives.
+    pub payload: Payload,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
     /// How long the last responses are waited for once the time is over.

@@ -1,14 +1,21 @@
 //! Signals that ask for an end, for commands that are no asynchronous programs.
 
-use std::sync::Arc;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// The first signal that asked for an end, once one did.
+#[derive(Debug, Clone, Default)]
+pub struct Asked(Arc<OnceLock<u8>>);
+
 /// From now on SIGINT, SIGTERM and SIGHUP set `flag`; the second one ends the process at once.
-pub fn set(flag: &Arc<AtomicBool>) -> anyhow::Result<()> {
+pub fn set(flag: &Arc<AtomicBool>) -> anyhow::Result<Asked> {
     let flag = Arc::clone(flag);
+    let asked = Asked::default();
+    let first = asked.clone();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
@@ -26,11 +33,28 @@ pub fn set(flag: &Arc<AtomicBool>) -> anyhow::Result<()> {
                     _ = term.recv() => SignalKind::terminate(),
                     _ = hup.recv() => SignalKind::hangup(),
                 };
-                if flag.swap(true, Ordering::Relaxed) {
-                    std::process::exit(128 + kind.as_raw_value());
+                let code = exit_code(kind);
+                if first.0.set(code).is_err() {
+                    std::process::exit(code.into());
                 }
+                // After the signal: who sees the flag finds out which one it was.
+                flag.store(true, Ordering::Release);
             }
         });
     });
-    Ok(())
+    Ok(asked)
+}
+
+/// As shells tell it.
+fn exit_code(kind: SignalKind) -> u8 {
+    128 + kind.as_raw_value() as u8
+}
+
+// === impl Asked ===
+
+impl Asked {
+    /// What a command ends with that was ended by it before its time.
+    pub fn exit_code(&self) -> Option<ExitCode> {
+        self.0.get().map(|code| ExitCode::from(*code))
+    }
 }

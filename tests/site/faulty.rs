@@ -14,6 +14,8 @@ pub enum Tamper {
     Flip(usize),
     Drop(usize),
     Double(usize),
+    /// Not to a byte at a place, but to so many at the end, which is passed on without them.
+    LoseLast(usize),
 }
 
 /// A server that does this with every connection, each in a thread of its own.
@@ -60,7 +62,7 @@ pub fn greet_only(mut stream: TcpStream) {
 
 /// Reads a hello and welcomes.
 pub fn greet(stream: &mut TcpStream) -> bool {
-    stream.read_exact(&mut [0; 32]).is_ok() && stream.write_all(b"unma\x01\0\0\0").is_ok()
+    stream.read_exact(&mut [0; 32]).is_ok() && stream.write_all(b"unma\x02\0\0\0").is_ok()
 }
 
 /// Resets the connection.
@@ -91,6 +93,11 @@ pub fn proxy(to: SocketAddr, up: Tamper, down: Tamper) -> SocketAddr {
 fn pass(mut from: &TcpStream, mut to: &TcpStream, tamper: Tamper, both: [&TcpStream; 2]) {
     let mut buffer = vec![0; 1 << 16];
     let mut passed = 0;
+    let mut held = Vec::new();
+    let keeps = match tamper {
+        Tamper::LoseLast(bytes) => bytes,
+        _ => 0,
+    };
     loop {
         let got = match from.read(&mut buffer) {
             Ok(0) => {
@@ -100,11 +107,13 @@ fn pass(mut from: &TcpStream, mut to: &TcpStream, tamper: Tamper, both: [&TcpStr
             Ok(got) => got,
             Err(_) => break,
         };
-        let bytes = tampered(&buffer[..got], passed, tamper);
+        held.extend(tampered(&buffer[..got], passed, tamper));
         passed += got;
-        if to.write_all(&bytes).is_err() {
+        let ready = held.len().saturating_sub(keeps);
+        if to.write_all(&held[..ready]).is_err() {
             break;
         }
+        held.drain(..ready);
     }
     for stream in both {
         let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
@@ -117,7 +126,7 @@ fn tampered(bytes: &[u8], from: usize, tamper: Tamper) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     let here = |at: usize| at.checked_sub(from).filter(|at| *at < bytes.len());
     match tamper {
-        Tamper::Nothing => {}
+        Tamper::Nothing | Tamper::LoseLast(_) => {}
         Tamper::Flip(at) => {
             if let Some(at) = here(at) {
                 bytes[at] ^= 0x10;

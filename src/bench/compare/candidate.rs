@@ -12,8 +12,8 @@ use crate::lab::requirements::find;
 /// Where Debian has nginx's module for TCP.
 pub const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
-/// Descriptors of a relay that no session holds.
-const OTHER_DESCRIPTORS: u64 = 500;
+/// Descriptors of a relay that no session's sockets are.
+pub const OTHER_DESCRIPTORS: u64 = 500;
 /// More processes than that are no fair load for a machine.
 const PROCESSES: u32 = 500;
 

@@ -97,8 +97,7 @@ impl Conductor<'_> {
         for (nth, candidate) in plan.candidates.iter().enumerate() {
             self.interrupt.check()?;
             step(Step::Start(candidate));
-            let offloads = offload == Offload::On;
-            let standing = Standing::put_up(candidate, plan.shape, offloads, self.unmangle)?;
+            let standing = Standing::put_up(candidate, plan, offload, self.unmangle)?;
             let checked = match standing {
                 Ok(standing) => turn::check(&standing, self.interrupt)?.map(|()| standing),
                 Err(failed) => Err(failed),
@@ -134,7 +133,7 @@ impl Conductor<'_> {
                     };
                     for candidate in order(plan.seed, place, plan.candidates.len()) {
                         step(Step::Turn(*work, &plan.candidates[candidate]));
-                        self.take_turn(stage, *work, candidate, round)?;
+                        self.take_turn(stage, *work, candidate, (round, cycle))?;
                     }
                 }
             }
@@ -147,13 +146,13 @@ impl Conductor<'_> {
         stage: &mut Stage<'_>,
         work: Work,
         candidate: usize,
-        round: u32,
+        turn: (u32, u32),
     ) -> lab::Result<()> {
         let Some(standing) = stage.able(candidate, work) else {
             return Ok(());
         };
         match turn::take(standing, work, stage.plan, self.interrupt)? {
-            Ok(figures) => stage.gathered.keep(work, candidate, round, figures),
+            Ok(figures) => stage.gathered.keep(work, candidate, turn, figures),
             Err(failed) => {
                 stage.gathered.forget(work, candidate);
                 stage.fail(candidate, Some(work), failed);

@@ -6,9 +6,7 @@
 //! all share one core, and what is measured is the work that the way through a relay takes. A stream, or many
 //! connections, keep all of them busy at once, and everything is left to the scheduler.
 
-use std::fs;
 use std::io;
-use std::path::Path;
 
 use clap::ValueEnum;
 use rustix::io::Errno;
@@ -17,7 +15,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::bench::compare::cost::processes;
+use crate::bench::compare::cost::{family, threads};
 
 /// On which cores the processes of a turn run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,42 +36,43 @@ pub enum Placement {
     Scheduler,
 }
 
-/// Process groups, and the thread that made this, on one core; dropped, they are where they were.
+/// Processes with their descendants, and the thread that made this, on one core; dropped, they are where they were.
 #[derive(Debug)]
 pub struct Bound {
     before: CpuSet,
-    groups: Vec<u32>,
+    processes: Vec<u32>,
 }
 
 // === impl Bound ===
 
 impl Bound {
-    /// Puts every thread of these groups on the last core that this thread may use.
+    /// Puts every thread of these processes on the last core that this thread may use.
     ///
     /// # Errors
     /// Whatever the kernel says; a thread that has just ended is none.
-    pub fn to_one_core(groups: Vec<u32>) -> io::Result<Self> {
+    pub fn to_one_core(processes: Vec<u32>) -> io::Result<Self> {
         let before = sched_getaffinity(None)?;
         let one = last_of(&before);
-        let bound = Self { before, groups };
+        let bound = Self { before, processes };
         bound.put_on(&one)?;
         Ok(bound)
     }
 
-    /// Lets the thread that made this go on any core again; the groups stay.
+    /// Lets the thread that made this go on any core again; the processes stay.
     pub fn release_this_thread(&self) {
         let _ = sched_setaffinity(None, &self.before);
     }
 
     fn put_on(&self, cores: &CpuSet) -> io::Result<()> {
         sched_setaffinity(None, cores)?;
-        for group in &self.groups {
-            for (pid, _) in processes(Some(*group)) {
-                for thread in threads(&pid) {
-                    match sched_setaffinity(Some(thread), cores) {
-                        Ok(()) | Err(Errno::SRCH) => {}
-                        Err(error) => return Err(error.into()),
-                    }
+        for process in &self.processes {
+            for thread in family(*process).into_iter().flat_map(threads) {
+                let Some(thread) = i32::try_from(thread).ok().and_then(Pid::from_raw) else {
+                    continue;
+                };
+                match sched_setaffinity(Some(thread), cores) {
+                    Ok(()) | Err(Errno::SRCH) => {}
+                    Err(error) => return Err(error.into()),
                 }
             }
         }
@@ -96,29 +95,15 @@ pub fn last_of(cores: &CpuSet) -> CpuSet {
     one
 }
 
-/// The threads of a process.
-fn threads(pid: &str) -> impl Iterator<Item = Pid> {
-    let tasks = fs::read_dir(Path::new("/proc").join(pid).join("task"));
-    tasks.into_iter().flatten().flatten().filter_map(|task| {
-        let number = task.file_name().to_str()?.parse().ok()?;
-        Pid::from_raw(number)
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::process::CommandExt;
     use std::process::Command;
 
     use super::*;
 
     #[test]
-    fn a_group_is_on_one_core_and_then_where_it_was() {
-        let mut child = Command::new("sleep")
-            .arg("60")
-            .process_group(0)
-            .spawn()
-            .unwrap();
+    fn a_process_is_on_one_core_and_then_where_it_was() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let pid = Pid::from_child(&child);
         let count = || sched_getaffinity(Some(pid)).unwrap().count();
         let before = count();

@@ -1,20 +1,11 @@
 //! What a candidate costs: CPU time, memory, descriptors. Text of `/proc` in, numbers out; [`Meter`] reads it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// In how many parts of a second `/proc` tells CPU time: `USER_HZ`, the same wherever Rust runs on Linux.
 const TICKS: f64 = 100.0;
-
-/// What `/proc/PID/stat` says of one process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ProcessTimes {
-    /// Its process group.
-    pub group: u32,
-    /// CPU time in ticks, its own and that of children it has waited for.
-    pub ticks: u64,
-}
 
 /// CPU time that was used up to some moment, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,45 +29,93 @@ pub struct Held {
     pub processes: u64,
 }
 
-/// Reads what the processes of one group cost; without a group there is only the machine.
+/// Reads what a process and its descendants cost; without a process there is only the machine.
 #[derive(Debug, Clone, Copy)]
 pub struct Meter {
-    group: Option<u32>,
+    process: Option<u32>,
 }
 
 // === impl Meter ===
 
 impl Meter {
-    /// For the processes of this group.
-    pub fn new(group: Option<u32>) -> Self {
-        Self { group }
+    /// For this process and its descendants.
+    pub fn new(process: Option<u32>) -> Self {
+        Self { process }
     }
 
-    /// CPU time up to now.
-    pub fn spent(self) -> Spent {
-        let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
-        let ticks: u64 = processes(self.group).map(|(_, times)| times.ticks).sum();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        Spent {
-            at: now.map_or(0.0, |since| since.as_secs_f64()),
-            candidate: ticks as f64 / TICKS,
-            machine: machine_ticks(&stat).unwrap_or(0) as f64 / TICKS,
+    /// CPU time up to now; none if the kernel does not tell it.
+    pub fn spent(self) -> Option<Spent> {
+        if !Path::new("/proc/self/schedstat").exists() {
+            return None;
         }
+        let candidate = self.processes().iter().map(|pid| used(*pid)).sum();
+        let machine = machine_ticks(&fs::read_to_string("/proc/stat").ok()?)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+        Some(Spent {
+            at: now.as_secs_f64(),
+            candidate,
+            machine: machine as f64 / TICKS,
+        })
     }
 
     /// What is held now.
     pub fn held(self) -> Held {
         let mut held = Held::default();
-        for (pid, _) in processes(self.group) {
-            let process = Path::new("/proc").join(pid);
+        for pid in self.processes() {
             // One that has just ended holds nothing.
-            let status = fs::read_to_string(process.join("status")).unwrap_or_default();
+            let status = fs::read_to_string(entry(pid).join("status")).unwrap_or_default();
             held.resident += resident(&status).unwrap_or(0);
-            held.descriptors += fs::read_dir(process.join("fd")).map_or(0, Iterator::count) as u64;
+            let descriptors = fs::read_dir(entry(pid).join("fd"));
+            held.descriptors += descriptors.map_or(0, Iterator::count) as u64;
             held.processes += 1;
         }
         held
     }
+
+    fn processes(self) -> Vec<u32> {
+        self.process.map(family).unwrap_or_default()
+    }
+}
+
+fn entry(pid: u32) -> PathBuf {
+    Path::new("/proc").join(pid.to_string())
+}
+
+/// A process and its descendants.
+pub(crate) fn family(process: u32) -> Vec<u32> {
+    let mut family = vec![process];
+    let mut at = 0;
+    while let Some(pid) = family.get(at).copied() {
+        at += 1;
+        for thread in threads(pid) {
+            let path = entry(pid).join(format!("task/{thread}/children"));
+            let children = fs::read_to_string(path).unwrap_or_default();
+            let children = children.split_whitespace();
+            family.extend(children.filter_map(|child| child.parse::<u32>().ok()));
+        }
+    }
+    family
+}
+
+/// The threads of a process.
+pub(crate) fn threads(pid: u32) -> impl Iterator<Item = u32> {
+    let tasks = fs::read_dir(entry(pid).join("task"));
+    let names = tasks.into_iter().flatten().flatten();
+    names.filter_map(|task| task.file_name().to_str()?.parse().ok())
+}
+
+/// CPU seconds that the threads of a process and the children it has waited for have used; none of one that has
+/// ended.
+///
+/// Threads that have ended are not in it: no candidate ends one while it is measured. Of its live ones the
+/// scheduler tells nanoseconds; ticks are too coarse for a turn of 0.3 s.
+fn used(pid: u32) -> f64 {
+    let read = |name: &str| fs::read_to_string(entry(pid).join(name)).unwrap_or_default();
+    let nanos: u64 = threads(pid)
+        .filter_map(|thread| run_time(&read(&format!("task/{thread}/schedstat"))))
+        .sum();
+    let waited_for = ticks_of_children(&read("stat")).unwrap_or(0);
+    nanos as f64 / 1e9 + waited_for as f64 / TICKS
 }
 
 // === impl Spent ===
@@ -109,29 +148,19 @@ impl Spent {
     }
 }
 
-/// The processes of a group, by their numbers; none without a group.
-pub(crate) fn processes(group: Option<u32>) -> impl Iterator<Item = (String, ProcessTimes)> {
-    let entries = group.and_then(|_| fs::read_dir("/proc").ok());
-    let entries = entries.into_iter().flatten().flatten();
-    entries.filter_map(move |entry| {
-        let pid = entry.file_name().into_string().ok()?;
-        pid.parse::<u32>().ok()?;
-        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-        let times = process_times(&stat)?;
-        (Some(times.group) == group).then_some((pid, times))
-    })
+/// Nanoseconds on a core, of `/proc/PID/task/TID/schedstat`.
+pub fn run_time(schedstat: &str) -> Option<u64> {
+    schedstat.split_whitespace().next()?.parse().ok()
 }
 
-/// Reads `/proc/PID/stat`. The name of the program stands in brackets and may hold anything.
-pub fn process_times(stat: &str) -> Option<ProcessTimes> {
+/// CPU time of the children that a process has waited for, in ticks, of `/proc/PID/stat`. The name of the program
+/// stands in brackets and may hold anything.
+pub fn ticks_of_children(stat: &str) -> Option<u64> {
     let after_name = stat.rsplit_once(") ")?.1;
     let fields: Vec<&str> = after_name.split_whitespace().collect();
     let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
-    // Counted from the state, which is the third field: group 5; utime, stime, cutime, cstime 14 to 17.
-    Some(ProcessTimes {
-        group: number(2)?.try_into().ok()?,
-        ticks: number(11)? + number(12)? + number(13)? + number(14)?,
-    })
+    // Counted from the state, which is the third field: cutime and cstime are 16 and 17.
+    Some(number(13)? + number(14)?)
 }
 
 /// Ticks in which the machine was busy, of `/proc/stat`: user, nice, system, interrupts. Not idle, not waiting
@@ -159,6 +188,9 @@ pub fn resident(status: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     const STAT: &str = "4711 (a) b (c) S 17 4700 17 0 -1 4194560 3053 9961 2 1 250 130 40 7 20 0 3 0 \
@@ -166,10 +198,15 @@ mod tests {
 
     #[test]
     fn a_process_is_read_whatever_its_program_is_called() {
-        let times = process_times(STAT).unwrap();
-        assert_eq!((times.group, times.ticks), (4700, 250 + 130 + 40 + 7));
-        assert_eq!(process_times("4711 (short) S 17"), None);
-        assert_eq!(process_times(""), None);
+        assert_eq!(ticks_of_children(STAT), Some(40 + 7));
+        assert_eq!(ticks_of_children("4711 (short) S 17"), None);
+        assert_eq!(ticks_of_children(""), None);
+    }
+
+    #[test]
+    fn the_time_of_a_thread_is_told_in_nanoseconds() {
+        assert_eq!(run_time("205855984 17326752 777\n"), Some(205_855_984));
+        assert_eq!(run_time(""), None);
     }
 
     #[test]
@@ -217,11 +254,41 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_is_there_holds_something_and_another_does_not() {
-        let stat = fs::read_to_string("/proc/self/stat").unwrap();
-        let own = Meter::new(process_times(&stat).map(|times| times.group)).held();
-        assert!(own.resident > 0 && own.descriptors > 0 && own.processes > 0);
+    fn a_process_that_is_there_holds_something_and_none_does_not() {
+        let own = Meter::new(Some(std::process::id()));
+        let held = own.held();
+        assert!(held.resident > 0 && held.descriptors > 0 && held.processes > 0);
         assert_eq!(Meter::new(None).held(), Held::default());
-        assert!(Meter::new(None).spent().machine > 0.0);
+        let nobody = Meter::new(None).spent().unwrap();
+        assert!(
+            nobody.machine > 0.0 && nobody.candidate == 0.0,
+            "{nobody:?}"
+        );
+    }
+
+    #[test]
+    fn descendants_cost_what_they_use_before_and_after_they_are_waited_for() {
+        // 20 children one after the other, then one that stays: each burns some time.
+        let burn = "i=0; while [ $i -lt 2000 ]; do i=$((i+1)); done";
+        let script = format!(
+            "n=0; while [ $n -lt 20 ]; do ({burn}); n=$((n+1)); done; \
+             ({burn}; echo burnt; read end) ; :"
+        );
+        let mut child = Command::new("sh")
+            .args(["-c", &script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let output = child.stdout.take().unwrap();
+        BufReader::new(output).read_line(&mut line).unwrap();
+        let family = family(child.id());
+        let spent = Meter::new(Some(child.id())).spent().unwrap();
+        let alone: f64 = family.iter().skip(1).map(|pid| used(*pid)).sum();
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert_eq!(family.len(), 2, "the shell and the child that stays");
+        assert!(alone > 0.0 && spent.candidate > alone, "{spent:?}, {alone}");
     }
 }

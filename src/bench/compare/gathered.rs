@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::bench::compare::candidate::Candidate;
-use crate::bench::compare::paired::{median, ratio};
+use crate::bench::compare::paired::{Turns, median, ratio};
 use crate::bench::compare::plan::{Better, Measure, Offload, Work};
 use crate::bench::compare::result::{Compared, Figure, Setting};
 
@@ -11,25 +11,28 @@ use crate::bench::compare::result::{Compared, Figure, Setting};
 #[derive(Debug, Default)]
 pub struct Gathered(BTreeMap<(Work, Measure), ByCandidate>);
 
-/// Figures by the place of the candidate, then by round and cycle.
-type ByCandidate = BTreeMap<usize, Vec<Vec<f64>>>;
+/// Figures by the place of the candidate.
+type ByCandidate = BTreeMap<usize, Turns>;
 
 // === impl Gathered ===
 
 impl Gathered {
-    /// Keeps what a candidate reached in a turn of this round; rounds come in order.
+    /// Keeps what a candidate reached in the turn of this round and cycle.
     pub fn keep(
         &mut self,
         work: Work,
         candidate: usize,
-        round: u32,
+        (round, cycle): (u32, u32),
         figures: impl IntoIterator<Item = (Measure, f64)>,
     ) {
+        let (round, cycle) = (round as usize, cycle as usize);
         for (measure, figure) in figures {
             let rounds = self.0.entry((work, measure)).or_default();
             let rounds = rounds.entry(candidate).or_default();
-            rounds.resize_with(rounds.len().max(round as usize + 1), Vec::new);
-            rounds[round as usize].push(figure);
+            rounds.resize_with(rounds.len().max(round + 1), Vec::new);
+            let cycles = &mut rounds[round];
+            cycles.resize(cycles.len().max(cycle + 1), None);
+            cycles[cycle] = Some(figure);
         }
     }
 
@@ -67,7 +70,7 @@ fn compare(
 ) -> Compared {
     let medians: BTreeMap<usize, f64> = figures
         .iter()
-        .map(|(candidate, rounds)| (*candidate, median(&rounds.concat())))
+        .map(|(candidate, rounds)| (*candidate, median_of(rounds)))
         .collect();
     let direct = candidates
         .iter()
@@ -93,7 +96,13 @@ fn compare(
     }
 }
 
-/// The peer with the best median; of equal ones the first. One whose figure is zero was not measured.
+fn median_of(rounds: &[Vec<Option<f64>>]) -> f64 {
+    let told: Vec<f64> = rounds.iter().flatten().flatten().copied().collect();
+    median(&told)
+}
+
+/// The peer with the best median. One whose figure is zero was not measured. Of those that are of one kind it is
+/// always the first: which of two that are the same was better is chance, and ratios to it would be biased.
 fn best_peer(
     better: Better,
     medians: &BTreeMap<usize, f64>,
@@ -106,7 +115,9 @@ fn best_peer(
         Better::Higher => b.total_cmp(a),
         Better::Lower => a.total_cmp(b),
     });
-    best.map(|(candidate, _)| *candidate)
+    let kind = candidates[*best?.0].kind;
+    let mut measured = medians.keys().copied();
+    measured.find(|candidate| candidates[*candidate].kind == kind)
 }
 
 #[cfg(test)]
@@ -121,16 +132,16 @@ pub(crate) mod tests {
         let mut gathered = Gathered::default();
         for round in 0..3 {
             for (candidate, figure) in [20.0, 10.0, 5.0, 9.0].into_iter().enumerate() {
-                for _cycle in 0..2 {
+                for cycle in 0..2 {
                     let figures = [(Measure::Gbits, figure), (Measure::CpuRelay, 2.0 / figure)];
-                    gathered.keep(Work::Stream1, candidate, round, figures);
+                    gathered.keep(Work::Stream1, candidate, (round, cycle), figures);
                 }
             }
         }
         (gathered, candidates)
     }
 
-    fn median_of(ratio: Option<crate::bench::compare::paired::Ratio>) -> Option<f64> {
+    fn rounded(ratio: Option<crate::bench::compare::paired::Ratio>) -> Option<f64> {
         ratio.map(|ratio| (ratio.ratio * 1000.0).round() / 1000.0)
     }
 
@@ -141,9 +152,9 @@ pub(crate) mod tests {
         let compared = told.find(Work::Stream1, Measure::Gbits).unwrap();
         assert_eq!(compared.best_peer.as_deref(), Some("haproxy"));
         let ours = compared.figure("unmangle").unwrap();
-        assert_eq!(median_of(ours.to_direct), Some(0.45));
-        assert_eq!(median_of(ours.to_best_peer), Some(0.9));
-        assert_eq!(ours.turns, vec![vec![9.0; 2]; 3]);
+        assert_eq!(rounded(ours.to_direct), Some(0.45));
+        assert_eq!(rounded(ours.to_best_peer), Some(0.9));
+        assert_eq!(ours.turns, vec![vec![Some(9.0); 2]; 3]);
         assert_eq!(compared.figure("haproxy").unwrap().to_best_peer, None);
     }
 
@@ -161,10 +172,42 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_turn_that_told_no_figure_leaves_its_place_empty() {
+        let (mut gathered, candidates) = gathered();
+        // In the last round only the second turn of ours told one.
+        for candidate in [1, 3] {
+            let figure = if candidate == 1 { 10.0 } else { 5.0 };
+            let turn = (3, 1);
+            gathered.keep(Work::Stream1, candidate, turn, [(Measure::Gbits, figure)]);
+        }
+        gathered.keep(Work::Stream1, 1, (3, 0), [(Measure::Gbits, 1000.0)]);
+        let told = gathered.told(Offload::On, &[Work::Stream1], &candidates);
+        let compared = told.find(Work::Stream1, Measure::Gbits).unwrap();
+        let ours = compared.figure("unmangle").unwrap();
+        assert_eq!(ours.turns[3], [None, Some(5.0)]);
+        // Paired with what was measured beside it: half as much in that round, never a 200th.
+        let low = ours.to_best_peer.unwrap().interval.unwrap().low;
+        assert!(low > 0.3, "{low}");
+    }
+
+    #[test]
+    fn of_two_that_are_the_same_the_first_is_the_reference_whichever_is_better() {
+        let candidates = named(["haproxy", "haproxy"].map(|name| name.parse().unwrap()));
+        for (first, second) in [(10.0, 11.0), (11.0, 10.0)] {
+            let mut gathered = Gathered::default();
+            for (candidate, figure) in [first, second].into_iter().enumerate() {
+                gathered.keep(Work::Rr1, candidate, (0, 0), [(Measure::Requests, figure)]);
+            }
+            let told = gathered.told(Offload::On, &[Work::Rr1], &candidates);
+            assert_eq!(told.compared[0].best_peer.as_deref(), Some("haproxy"));
+        }
+    }
+
+    #[test]
     fn without_direct_and_peers_there_are_figures_and_no_ratios() {
         let candidates = named(["unmangle".parse().unwrap()]);
         let mut gathered = Gathered::default();
-        gathered.keep(Work::Rr1, 0, 0, [(Measure::Requests, 1000.0)]);
+        gathered.keep(Work::Rr1, 0, (0, 0), [(Measure::Requests, 1000.0)]);
         let told = gathered.told(Offload::Off, &[Work::Rr1], &candidates);
         let figure = &told.compared[0].figures[0];
         assert_eq!(figure.median, 1000.0);

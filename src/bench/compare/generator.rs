@@ -4,14 +4,18 @@ use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::bench::compare::stand::Standing;
 use crate::bench::report::{Part, Report};
 use crate::bench::work::Mode;
-use crate::lab;
+use crate::lab::{self, Interrupt};
+
+/// How often it is looked at.
+const GLANCE: Duration = Duration::from_millis(5);
 
 /// Why a candidate could not do a work.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +31,9 @@ pub struct Generator {
 }
 
 /// What the generator is asked for.
+///
+/// Streams are downloads: then the generator counts what has arrived at the far end of the path. Of an upload it
+/// only knows what the next host has acknowledged, which may still be in a relay's buffers.
 pub fn ask(
     command: &mut Command,
     mode: Mode,
@@ -36,7 +43,7 @@ pub fn ask(
 ) {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = connections.min(u32::try_from(cores).unwrap_or(1));
-    command.args(["--mode", &mode.to_string(), "--direction", "upload"]);
+    command.args(["--mode", &mode.to_string(), "--direction", "download"]);
     command.args(["--connections", &connections.to_string()]);
     command.args(["--threads", &threads.to_string()]);
     command.args(["--duration", &format!("{}ms", duration.as_millis())]);
@@ -91,13 +98,35 @@ impl Generator {
         Ok(Self { child, out, errors })
     }
 
-    /// How it ended, if it has.
+    /// Waits until it has ended and says how; none if it takes longer than `patience`. Every so often, as soon as
+    /// that is `due` again, something is done `meanwhile`.
     ///
     /// # Errors
-    /// If the kernel does not tell.
-    pub fn ended(&mut self) -> lab::Result<Option<ExitStatus>> {
-        let ended = self.child.try_wait();
-        ended.map_err(lab::Error::io("unmangle bench run"))
+    /// An interrupt, or a kernel that does not tell.
+    pub fn wait(
+        &mut self,
+        patience: Duration,
+        interrupt: &Interrupt,
+        due: Duration,
+        mut meanwhile: impl FnMut(),
+    ) -> lab::Result<Option<ExitStatus>> {
+        let began = Instant::now();
+        let mut next = due;
+        loop {
+            interrupt.check()?;
+            let ended = self.child.try_wait();
+            if let Some(status) = ended.map_err(lab::Error::io("unmangle bench run"))? {
+                return Ok(Some(status));
+            }
+            if began.elapsed() > patience {
+                return Ok(None);
+            }
+            if began.elapsed() > next {
+                meanwhile();
+                next = began.elapsed() + due;
+            }
+            sleep(GLANCE);
+        }
     }
 
     /// Its report, once it has ended like this.

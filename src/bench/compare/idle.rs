@@ -1,9 +1,7 @@
 //! What sessions cost that say nothing.
 
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::process::{Resource, getrlimit};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +18,6 @@ const SILENCE: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How often what is held is counted: that takes milliseconds with many sessions.
 const READING: Duration = Duration::from_millis(200);
-const GLANCE: Duration = Duration::from_millis(10);
 
 /// What a candidate's idle sessions cost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -48,40 +45,32 @@ pub fn count(
     plan: &Plan,
     interrupt: &Interrupt,
 ) -> lab::Result<Result<Idle, Failed>> {
-    let limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-    let sessions = standing.candidate.kind.holds(plan.idle_sessions, limit);
-    let meter = Meter::new(standing.group());
+    let sessions = standing
+        .candidate
+        .kind
+        .holds(plan.idle_sessions, plan.descriptors);
+    let meter = Meter::new(standing.process());
     let before = meter.held();
     let mut command = standing.bench_run();
     ask(&mut command, Mode::Idle, sessions, SILENCE, Duration::ZERO);
     let mut generator = Generator::start(&mut command, standing)?;
-    let deadline = Instant::now() + PATIENCE;
     let mut most = before;
-    let mut next = Instant::now();
-    let status = loop {
-        interrupt.check()?;
-        if let Some(status) = generator.ended()? {
-            break status;
+    let count = || {
+        let held = meter.held();
+        // While all sessions are there, and before the last exchange may have grown it.
+        if held.descriptors > most.descriptors {
+            most = held;
         }
-        if Instant::now() > next {
-            let held = meter.held();
-            // While all sessions are there, and before the last exchange may have grown it.
-            if held.descriptors > most.descriptors {
-                most = held;
-            }
-            next = Instant::now() + READING;
-        }
-        if Instant::now() > deadline {
-            return Ok(Err(Failed(format!(
-                "{sessions} idle sessions did not come to an end"
-            ))));
-        }
-        sleep(GLANCE);
+    };
+    let Some(status) = generator.wait(PATIENCE, interrupt, READING, count)? else {
+        return Ok(Err(Failed(format!(
+            "{sessions} idle sessions did not come to an end"
+        ))));
     };
     let name = standing.candidate.name.clone();
     Ok(generator
         .report(status)
-        .map(|_| Idle::of(name, sessions, standing.group().map(|_| (before, most))))
+        .map(|_| Idle::of(name, sessions, standing.process().map(|_| (before, most))))
         .map_err(|failed| Failed(format!("{sessions} idle sessions: {failed}"))))
 }
 

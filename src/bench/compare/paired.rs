@@ -61,15 +61,19 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// The ratio of one to another: figures by round and cycle, which belong together by their places.
+/// Figures by round and cycle; none where a turn has not told one.
+pub type Turns = Vec<Vec<Option<f64>>>;
+
+/// The ratio of one to another: figures belong together by their places.
 /// None without a round in which both have figures above zero.
-pub fn ratio(one: &[Vec<f64>], other: &[Vec<f64>]) -> Option<Ratio> {
+pub fn ratio(one: &[Vec<Option<f64>>], other: &[Vec<Option<f64>>]) -> Option<Ratio> {
     let rounds: Vec<f64> = one
         .iter()
         .zip(other)
         .filter_map(|(one, other)| {
             let pairs = one.iter().zip(other);
-            let measured = pairs.filter(|(one, other)| **one > 0.0 && **other > 0.0);
+            let told = pairs.filter_map(|(one, other)| Some(((*one)?, (*other)?)));
+            let measured = told.filter(|(one, other)| *one > 0.0 && *other > 0.0);
             let logs: Vec<f64> = measured.map(|(one, other)| (one / other).ln()).collect();
             (!logs.is_empty()).then(|| hodges_lehmann(&logs))
         })

@@ -12,7 +12,7 @@ use crate::bench::compare::cores::{Cores, Placement};
 use crate::bench::work::Mode;
 
 /// What a turn takes beside load and warm-up: starting the generator, its connections, its report.
-const AROUND_A_TURN: Duration = Duration::from_millis(120);
+const AROUND_A_TURN: Duration = Duration::from_millis(30);
 /// The same for the hosts of one candidate, up and down.
 const AROUND_A_CANDIDATE: Duration = Duration::from_millis(1500);
 /// What the idle sessions of one candidate take.
@@ -34,7 +34,7 @@ const IDLE_TURN: Duration = Duration::from_secs(6);
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Work {
-    /// Bulk from client to server over one connection.
+    /// Bulk from server to client over one connection.
     Stream1,
     /// The same over eight.
     Stream8,
@@ -76,7 +76,7 @@ pub enum Offload {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
-    /// Payload that arrived, in Gbit/s.
+    /// Payload that arrived at the far end of the path, in Gbit/s.
     Gbits,
     /// Requests answered, a second.
     Requests,
@@ -121,6 +121,8 @@ pub struct Plan {
     pub warmup: Duration,
     /// How many idle sessions are wanted of those who can hold them.
     pub idle_sessions: u32,
+    /// How many descriptors a process may have here.
+    pub descriptors: u64,
     /// Who decides on which cores a turn runs.
     pub placement: Placement,
     /// What the order of turns is drawn from.
@@ -315,6 +317,7 @@ pub(crate) mod tests {
             slice: Duration::from_secs(1),
             warmup: Duration::from_millis(200),
             idle_sessions: 9000,
+            descriptors: 20_000,
             placement: Placement::Work,
             seed: 1,
         }

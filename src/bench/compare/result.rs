@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::bench::compare::cores::Placement;
 use crate::bench::compare::idle::Idle;
-use crate::bench::compare::paired::Ratio;
+use crate::bench::compare::paired::{Ratio, Turns};
 use crate::bench::compare::plan::{Better, Measure, Offload, Shape, Work};
 
 /// The version of the format.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// What a comparison found.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -104,8 +104,8 @@ pub struct Figure {
     pub to_direct: Option<Ratio>,
     /// Its paired ratio to the best peer; the best peer itself has none.
     pub to_best_peer: Option<Ratio>,
-    /// Every turn, by round.
-    pub turns: Vec<Vec<f64>>,
+    /// Every turn, by round; null where one told no figure.
+    pub turns: Turns,
 }
 
 /// Who failed at what.
@@ -120,6 +120,39 @@ pub struct Failure {
     pub work: Option<Work>,
     /// What was said.
     pub why: String,
+}
+
+/// A text that is no comparison which this program reads.
+#[derive(Debug, thiserror::Error)]
+pub enum NotAComparison {
+    /// It is no JSON, or not the right one.
+    #[error("not what `unmangle bench compare --json` prints: {0}")]
+    Other(#[from] serde_json::Error),
+    /// It is one of another version.
+    #[error("a comparison of format {0}; this version of unmangle reads format {FORMAT}")]
+    Format(u64),
+}
+
+/// Not deserialized whole: another format may have other fields.
+#[derive(Deserialize)]
+struct Versioned {
+    format: u64,
+}
+
+// === impl Comparison ===
+
+impl Comparison {
+    /// Reads what `--json` wrote.
+    ///
+    /// # Errors
+    /// A text that is none, that lacks a field or has one too many, or that is of another format.
+    pub fn parse(text: &[u8]) -> Result<Self, NotAComparison> {
+        let Versioned { format } = serde_json::from_slice(text)?;
+        if format != u64::from(FORMAT) {
+            return Err(NotAComparison::Format(format));
+        }
+        Ok(serde_json::from_slice(text)?)
+    }
 }
 
 // === impl Setting ===

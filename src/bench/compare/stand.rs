@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::bench::compare::candidate::{Candidate, Kind, NGINX_STREAM};
+use crate::bench::compare::candidate::{Candidate, Kind, NGINX_STREAM, OTHER_DESCRIPTORS};
 use crate::bench::compare::generator::{Failed, last_words};
-use crate::bench::compare::plan::Shape;
+use crate::bench::compare::plan::{Offload, Plan, Shape};
 use crate::lab::topology::FIREWALL_DEVICE;
 use crate::lab::{self, Chain, Host, Process, chain};
 
@@ -26,6 +26,9 @@ const PIPE_SIZE: usize = 1 << 20;
 /// What socat moves at a time.
 const SOCAT_BLOCK: usize = 1 << 17;
 
+/// More than any work needs; whoever may have a million makes tables for as many.
+const MOST_DESCRIPTORS: u64 = 65_000;
+
 const PATIENCE: Duration = Duration::from_secs(10);
 const GLANCE: Duration = Duration::from_millis(5);
 
@@ -41,6 +44,8 @@ pub struct Standing {
     server: Process,
     chain: Chain,
     unmangle: PathBuf,
+    /// How many a relay may have.
+    descriptors: u64,
 }
 
 // === impl Standing ===
@@ -54,11 +59,15 @@ impl Standing {
     /// A candidate that does not start is told as [`Failed`], inside.
     pub fn put_up(
         candidate: &Candidate,
-        shape: Shape,
-        offloads: bool,
+        plan: &Plan,
+        offload: Offload,
         unmangle: &Path,
     ) -> lab::Result<Result<Self, Failed>> {
-        let chain = Chain::put_up(offloads)?;
+        let chain = Chain::put_up(offload == Offload::On)?;
+        if candidate.kind != Kind::Direct {
+            // What it does not carry itself must not arrive.
+            chain.relay().set(&[("net/ipv4/ip_forward", "0")])?;
+        }
         let server = SocketAddr::from((chain::SERVER, PORT));
         let mut serve = chain.server().command(unmangle);
         serve.args(["bench", "serve", "--listen", &server.to_string()]);
@@ -67,7 +76,7 @@ impl Standing {
         process.ready("listening", PATIENCE)?;
         let mut standing = Self {
             candidate: candidate.clone(),
-            to: match (candidate.kind, shape) {
+            to: match (candidate.kind, plan.shape) {
                 (Kind::Direct, _) | (_, Shape::Gateway) => server,
                 (_, Shape::Forward) => (chain::RELAY, PORT).into(),
             },
@@ -75,8 +84,9 @@ impl Standing {
             server: process,
             chain,
             unmangle: unmangle.to_owned(),
+            descriptors: plan.descriptors.min(MOST_DESCRIPTORS),
         };
-        Ok(match standing.start(shape, server) {
+        Ok(match standing.start(plan.shape, server) {
             Ok(relay) => {
                 standing.relay = relay;
                 Ok(standing)
@@ -85,15 +95,15 @@ impl Standing {
         })
     }
 
-    /// The process group of what is compared, if that is a process.
-    pub fn group(&self) -> Option<u32> {
+    /// The process that is compared, if it is one; its descendants belong to it.
+    pub fn process(&self) -> Option<u32> {
         self.relay.as_ref().map(Process::id)
     }
 
-    /// The process groups of the candidate and of its server.
-    pub fn groups(&self) -> Vec<u32> {
+    /// The processes of the candidate and of its server.
+    pub fn processes(&self) -> Vec<u32> {
         let server = self.server.id();
-        self.group().into_iter().chain([server]).collect()
+        self.process().into_iter().chain([server]).collect()
     }
 
     /// A command on the client's host that runs `unmangle bench run` against it.
@@ -190,9 +200,13 @@ impl Standing {
     /// Writes settings with what has to be put in.
     fn write(&self, file: &Path, text: &str, listen: &str, server: SocketAddr) -> lab::Result<()> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let sockets = self.descriptors.saturating_sub(OTHER_DESCRIPTORS);
         let text = [
             ("@CORES@", cores.to_string()),
             ("@PIPESIZE@", PIPE_SIZE.to_string()),
+            ("@DESCRIPTORS@", self.descriptors.to_string()),
+            ("@SOCKETS@", sockets.to_string()),
+            ("@SESSIONS@", (sockets / 2).to_string()),
             ("@LISTEN@", listen.to_owned()),
             ("@SERVER@", server.to_string()),
             ("@MODULE@", NGINX_STREAM.to_owned()),
@@ -268,6 +282,9 @@ mod tests {
         let known = [
             "@CORES@",
             "@PIPESIZE@",
+            "@DESCRIPTORS@",
+            "@SOCKETS@",
+            "@SESSIONS@",
             "@LISTEN@",
             "@SERVER@",
             "@MODULE@",

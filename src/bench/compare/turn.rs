@@ -1,8 +1,7 @@
 //! One turn of one candidate: the generator runs as a child, as a user would run it, and the cost is read
 //! meanwhile.
 
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::bench::compare::cores::{Bound, Cores};
 use crate::bench::compare::cost::{Meter, Spent};
@@ -15,8 +14,6 @@ use crate::lab::{self, Interrupt};
 
 /// How long a generator may take beside load and warm-up before it is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often a generator is looked at.
-const GLANCE: Duration = Duration::from_millis(5);
 /// How often the cost is read in a turn: reading costs something, too.
 const READINGS: u32 = 8;
 /// But not more often than this.
@@ -38,8 +35,10 @@ pub fn take(
     let (slice, warmup) = (plan.slice, plan.warmup);
     let mut command = standing.bench_run();
     ask(&mut command, work.mode(), work.connections(), slice, warmup);
+    // As real receivers do: a direct path whose receiver costs nothing is nobody's path.
+    command.arg("--read");
     let bound = match work.cores(plan.placement) {
-        Cores::One => match Bound::to_one_core(standing.groups()) {
+        Cores::One => match Bound::to_one_core(standing.processes()) {
             Ok(bound) => Some(bound),
             Err(error) => {
                 let what = format!("putting it on one core: {error}");
@@ -53,28 +52,17 @@ pub fn take(
     if let Some(bound) = &bound {
         bound.release_this_thread();
     }
-    let meter = Meter::new(standing.group());
+    let meter = Meter::new(standing.process());
     let reading = (slice / READINGS).max(READING);
-    let deadline = Instant::now() + slice + warmup + PATIENCE;
-    let mut samples = vec![meter.spent()];
-    let mut next = Instant::now() + reading;
-    let status = loop {
-        interrupt.check()?;
-        if let Some(status) = generator.ended()? {
-            break status;
-        }
-        if Instant::now() > next {
-            samples.push(meter.spent());
-            next = Instant::now() + reading;
-        }
-        if Instant::now() > deadline {
-            return Ok(Err(Failed(
-                "the generator did not come to an end".to_owned(),
-            )));
-        }
-        sleep(GLANCE);
+    let patience = slice + warmup + PATIENCE;
+    let mut samples: Vec<Spent> = meter.spent().into_iter().collect();
+    let read = || samples.extend(meter.spent());
+    let Some(status) = generator.wait(patience, interrupt, reading, read)? else {
+        return Ok(Err(Failed(
+            "the generator did not come to an end".to_owned(),
+        )));
     };
-    samples.push(meter.spent());
+    samples.extend(meter.spent());
     Ok(generator
         .report(status)
         .and_then(|report| figures(work, &report, &samples))
@@ -91,16 +79,8 @@ pub fn check(standing: &Standing, interrupt: &Interrupt) -> lab::Result<Result<(
     ask(&mut command, Mode::Rr, 1, soon, Duration::ZERO);
     command.arg("--verify");
     let mut generator = Generator::start(&mut command, standing)?;
-    let deadline = Instant::now() + PATIENCE;
-    let status = loop {
-        interrupt.check()?;
-        if let Some(status) = generator.ended()? {
-            break status;
-        }
-        if Instant::now() > deadline {
-            return Ok(Err(Failed("no bytes get through".to_owned())));
-        }
-        sleep(GLANCE);
+    let Some(status) = generator.wait(PATIENCE, interrupt, PATIENCE, || {})? else {
+        return Ok(Err(Failed("no bytes get through".to_owned())));
     };
     let answered = generator
         .report(status)
@@ -131,7 +111,7 @@ pub fn figures(work: Work, report: &Report, samples: &[Spent]) -> Result<Figures
     let mut figures = Figures::new();
     for measure in work.measures() {
         let figure = match measure {
-            Measure::Gbits => part(Mode::Stream).map(|part| part.bits_per_s_up / 1e9),
+            Measure::Gbits => part(Mode::Stream).map(|part| part.bits_per_s_down / 1e9),
             Measure::Requests => timed.map(|part| part.operations_per_s),
             Measure::P50 => timed.map(|part| part.latency.p50_ns as f64 / 1e3),
             Measure::P99 => timed.map(|part| part.latency.p99_ns as f64 / 1e3),
@@ -169,7 +149,7 @@ mod tests {
     use crate::bench::failure::Kind;
     use crate::bench::report::{FORMAT, LoadTold, PathReport, Window};
     use crate::bench::tally::Tally;
-    use crate::bench::work::{Direction, Load, Pace, Peer};
+    use crate::bench::work::{Direction, Load, Pace, Payload, Peer};
 
     /// Half a second from 10.0 on, with what each kind of connection did.
     fn report(mode: Mode, parts: Vec<Part>) -> Report {
@@ -184,9 +164,9 @@ mod tests {
             interval: Duration::from_secs(1),
             request: one,
             response: one,
-            direction: Direction::Upload,
+            direction: Direction::Download,
             peer: Peer::Serve,
-            verify: false,
+            payload: Payload::Read,
             connect_timeout: PATIENCE,
             grace: PATIENCE,
         };
@@ -201,6 +181,7 @@ mod tests {
                     to: 10.5,
                 }],
                 elapsed_s: 0.5,
+                common_s: 0.5,
                 generator_cpu_s: 0.1,
                 parts,
             }],
@@ -218,10 +199,10 @@ mod tests {
         vec![at(9.0), at(10.2), at(11.0)]
     }
 
-    fn part(mode: Mode, operations: u64, up: u64) -> Part {
+    fn part(mode: Mode, operations: u64, down: u64) -> Part {
         let mut tally = Tally {
             operations,
-            up,
+            down,
             ..Tally::default()
         };
         tally.latency.record(Duration::from_micros(50));

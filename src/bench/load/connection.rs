@@ -8,10 +8,11 @@ use std::time::Duration;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::bench::block::SENT_AT_ONCE;
+use crate::bench::block::{READ_AT_ONCE, RECEIVED_AT_ONCE, SENT_AT_ONCE};
 use crate::bench::failure::{Failure, Kind};
-use crate::bench::hello::{ANSWER, Answer, HELLO, Hello};
+use crate::bench::hello::{ANSWER, Answer, HELLO, Hello, TRAILER, Trailer};
 use crate::bench::pattern;
+use crate::bench::work::Payload;
 use crate::sys::tcp_info::{TcpInfo, tcp_info};
 
 /// How long a call waits for the only connection of a thread before the thread looks at the clock.
@@ -23,13 +24,18 @@ pub(super) struct Connection {
     socket: Socket,
     /// What of the hello is yet to be sent; empty for a bare peer.
     hello: Vec<u8>,
+    /// What the kernel counts as acknowledged and is no payload: the SYN, and the hello.
+    no_payload: u64,
     /// What of the answer has arrived; full for a bare peer.
     answer: Vec<u8>,
     /// Payload sent and received.
     sent: u64,
     received: u64,
-    /// The seed of the pattern where payload is verified.
-    verified: Option<u64>,
+    /// The last bytes of a stream that has said its last: what may be the trailer.
+    last: Vec<u8>,
+    payload: Payload,
+    /// The seed of its pattern.
+    seed: u64,
     made: Made,
     /// Whether the end is known to be behind what there is to read.
     ended: bool,
@@ -57,7 +63,12 @@ pub(super) enum Received {
 
 impl Connection {
     /// Begins to connect. With no hello the other end is taken for a bare server.
-    pub fn begin(to: SocketAddr, hello: Option<Hello>, verified: Option<u64>) -> io::Result<Self> {
+    pub fn begin(
+        to: SocketAddr,
+        hello: Option<Hello>,
+        payload: Payload,
+        seed: u64,
+    ) -> io::Result<Self> {
         let kind = Type::STREAM.nonblocking();
         let socket = Socket::new(Domain::for_address(to), kind, Some(Protocol::TCP))?;
         socket.set_tcp_nodelay(true)?;
@@ -69,13 +80,16 @@ impl Connection {
         Ok(Self {
             socket,
             hello: hello.map_or_else(Vec::new, |hello| hello.encode().to_vec()),
+            no_payload: 1 + hello.map_or(0, |_| HELLO as u64),
             answer: match hello {
                 Some(_) => Vec::with_capacity(ANSWER),
                 None => vec![0; ANSWER],
             },
             sent: 0,
             received: 0,
-            verified,
+            last: Vec::new(),
+            payload,
+            seed,
             made,
             ended: false,
         })
@@ -118,8 +132,8 @@ impl Connection {
             return Ok(0);
         }
         bytes[..ahead].copy_from_slice(&self.hello);
-        if let Some(seed) = self.verified {
-            pattern::fill(seed, self.sent, &mut bytes[ahead..]);
+        if self.payload == Payload::Verified {
+            pattern::fill(self.seed, self.sent, &mut bytes[ahead..]);
         }
         let went = match send(&self.socket, bytes, SendFlags::NOSIGNAL) {
             Ok(went) => went,
@@ -137,8 +151,8 @@ impl Connection {
         self.hello.is_empty() && self.answer.len() == ANSWER
     }
 
-    /// Receives the answer, if it has not come, and payload of up to `want` bytes; what is not verified is
-    /// thrown away unread (`MSG_TRUNC`, tcp(7)).
+    /// Receives the answer, if it has not come, and payload of up to `want` bytes; what is to
+    /// be discarded is thrown away unread.
     pub fn receive(&mut self, want: u64, block: &mut [u8]) -> Result<Received, Failure> {
         let missing = ANSWER - self.answer.len();
         let length = usize::try_from(want).unwrap_or(usize::MAX);
@@ -146,10 +160,11 @@ impl Connection {
         if length == 0 {
             return Ok(Received::All(0));
         }
-        let flags = match (missing, self.verified) {
-            (0, None) => RecvFlags::TRUNC,
-            _ => RecvFlags::empty(),
+        let (flags, most) = match (missing, self.payload) {
+            (0, Payload::Discarded) => (RecvFlags::TRUNC, RECEIVED_AT_ONCE),
+            _ => (RecvFlags::empty(), READ_AT_ONCE),
         };
+        let length = length.min(most);
         let got = match recv(&self.socket, &mut block[..length], flags) {
             Ok((_, 0)) => return Ok(Received::End),
             Ok((_, got)) => got,
@@ -160,17 +175,50 @@ impl Connection {
             self.answer.extend_from_slice(answer);
             self.judge_answer()?;
         }
-        if let Some(seed) = self.verified {
-            pattern::check(seed, self.received, payload).map_err(|at| {
-                Failure::new(Kind::Corrupt, format!("wrong payload near byte {at}"))
-            })?;
-        }
+        self.take(payload)?;
         let brought = payload.len() as u64;
-        self.received += brought;
         Ok(match got == length || self.ended {
             true => Received::Some(brought),
             false => Received::All(brought),
         })
+    }
+
+    /// Takes what comes after we have said that we send no more. What may be the trailer is kept back, and is it
+    /// if nothing follows.
+    pub fn receive_rest(&mut self, block: &mut [u8]) -> Result<Received, Failure> {
+        let kept = self.last.len();
+        block[..kept].copy_from_slice(&self.last);
+        let got = match recv(&self.socket, &mut block[kept..], RecvFlags::empty()) {
+            Ok((_, 0)) => return Ok(Received::End),
+            Ok((_, got)) => got,
+            Err(error) => return none_if_waiting(error).map(Received::All),
+        };
+        let is_full = kept + got == block.len();
+        let brought = (kept + got).saturating_sub(TRAILER);
+        let (payload, last) = block[..kept + got].split_at(brought);
+        self.take(payload)?;
+        self.last = last.to_vec();
+        Ok(match is_full || self.ended {
+            true => Received::Some(brought as u64),
+            false => Received::All(brought as u64),
+        })
+    }
+
+    /// What the server has said last.
+    pub fn trailer(&self) -> Option<Trailer> {
+        let last = <&[u8; TRAILER]>::try_from(self.last.as_slice()).ok()?;
+        Trailer::decode(last)
+    }
+
+    /// Counts payload that has arrived, and compares it if that is wanted.
+    fn take(&mut self, payload: &[u8]) -> Result<(), Failure> {
+        if self.payload == Payload::Verified {
+            pattern::check(self.seed, self.received, payload).map_err(|at| {
+                Failure::new(Kind::Corrupt, format!("wrong payload near byte {at}"))
+            })?;
+        }
+        self.received += payload.len() as u64;
+        Ok(())
     }
 
     /// Whether the answer, once it is there, is a welcome.
@@ -199,19 +247,6 @@ impl Connection {
         Err(Failure::new(kind, what))
     }
 
-    /// Receives the count that the server sends when all has arrived; `None` until it is there.
-    pub fn receive_trailer<const LENGTH: usize>(
-        &mut self,
-    ) -> Result<Option<[u8; LENGTH]>, Failure> {
-        let mut trailer = [0; LENGTH];
-        // Eight bytes that one call has sent are not torn apart, but nobody promises that.
-        match recv(&self.socket, &mut trailer, RecvFlags::PEEK) {
-            Ok((_, 0)) => Err(closed_early()),
-            Ok((_, got)) => Ok((got == LENGTH).then_some(trailer)),
-            Err(error) => none_if_waiting(error).map(|_| None),
-        }
-    }
-
     /// Says that no more is sent.
     pub fn finish(&self) -> Result<(), Failure> {
         Ok(shutdown(&self.socket, Shutdown::Write).map_err(io::Error::from)?)
@@ -226,6 +261,16 @@ impl Connection {
     /// Payload sent so far.
     pub fn sent(&self) -> u64 {
         self.sent
+    }
+
+    /// Payload received so far.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Payload that the next kernel on the way has acknowledged.
+    pub fn acknowledged(&self) -> io::Result<u64> {
+        Ok(self.info()?.acknowledged.saturating_sub(self.no_payload))
     }
 
     /// What the kernel knows of it.

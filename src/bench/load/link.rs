@@ -164,8 +164,7 @@ impl Link {
     fn begin(&mut self, cx: &mut Context) -> Result<Connection, Failure> {
         let seed = cx.seed(self.number, self.made);
         let hello = self.hello.map(|hello| Hello { seed, ..hello });
-        let verified = cx.load.verify.then_some(seed);
-        let mut connection = Connection::begin(cx.to, hello, verified)?;
+        let mut connection = Connection::begin(cx.to, hello, cx.load.payload, seed)?;
         let interest = match connection.made()? {
             Made::Yes if self.mode != Mode::Stream => Interest::Incoming,
             _ => Interest::Both,

@@ -11,7 +11,8 @@ mod worker;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -84,6 +85,7 @@ pub fn run(
     watcher: Watcher,
 ) -> Result<Outcome, Error> {
     let (say, heard) = channel();
+    let cut = OnceLock::new();
     let seed = rand::random();
     std::thread::scope(|scope| {
         let mut starts = Vec::new();
@@ -101,6 +103,7 @@ pub fn run(
                 seed,
                 slots,
                 interrupted,
+                cut: &cut,
             };
             let say = say.clone();
             std::thread::Builder::new()
@@ -111,7 +114,7 @@ pub fn run(
         let conductor = Conductor {
             load,
             heard,
-            interrupted,
+            cut: &cut,
         };
         conductor.conduct(starts, watcher)
     })
@@ -130,7 +133,7 @@ fn slots(load: &Load) -> Vec<Vec<Slot>> {
         let hello = (load.peer == Peer::Serve).then_some(Hello {
             mode,
             direction: load.direction,
-            verify: load.verify,
+            payload: load.payload,
             request: load.request.get(),
             response: load.response.get(),
             seed: 0,
@@ -157,7 +160,8 @@ fn slots(load: &Load) -> Vec<Vec<Slot>> {
 struct Conductor<'a> {
     load: &'a Load,
     heard: Receiver<Message>,
-    interrupted: &'a AtomicBool,
+    /// When the run was cut short, if it was.
+    cut: &'a OnceLock<Instant>,
 }
 
 impl Conductor<'_> {
@@ -182,7 +186,6 @@ impl Conductor<'_> {
         }
         let mut cpu = Cpu::default();
         let mut pieces = Pieces::new(self.load, threads, began);
-        let mut ended = None;
         let mut done = 0;
         while done < threads {
             let next = match (cpu.from, cpu.to) {
@@ -195,25 +198,30 @@ impl Conductor<'_> {
                 Some(Message::Interval(number, tallies)) => pieces.add(number, &tallies, watcher),
                 Some(Message::Done(number, tallies)) => {
                     done += 1;
-                    ended.get_or_insert_with(Instant::now);
+                    // A run that was interrupted ended before its time.
+                    pieces.duration = self.measured(clock);
                     pieces.add(number, &tallies, watcher);
                 }
                 Some(Message::Failed(error)) => return Err(error.into()),
                 Some(Message::Ready(_)) => {}
             }
         }
-        // A run that was interrupted ended before its time.
-        let ended = match ended {
-            Some(ended) if self.interrupted.load(Ordering::Relaxed) => ended.min(clock.stop),
-            _ => clock.stop,
-        };
         pieces.finish(watcher);
         Ok(Outcome::Measured(Measurement {
             began,
-            elapsed: ended.saturating_duration_since(clock.measured),
+            elapsed: pieces.duration,
             cpu: cpu.spent(),
             tallies: pieces.total,
         }))
+    }
+
+    /// How long is measured, as far as is known.
+    fn measured(&self, clock: Clock) -> Duration {
+        let stop = self
+            .cut
+            .get()
+            .map_or(clock.stop, |cut| clock.stop.min(*cut));
+        stop.saturating_duration_since(clock.measured)
     }
 
     /// The next message; `None` when `until` has come before it.
@@ -268,6 +276,7 @@ impl Cpu {
 struct Pieces {
     mode: Mode,
     interval: Duration,
+    /// How long is measured.
     duration: Duration,
     threads: usize,
     began: SystemTime,
@@ -319,13 +328,18 @@ impl Pieces {
     fn tell(&mut self, watcher: Watcher) {
         let (_, tallies) = self.open.remove(0);
         let from = self.interval * u32::try_from(self.told).unwrap_or(u32::MAX);
+        let length = self.interval.min(self.duration.saturating_sub(from));
+        self.told += 1;
+        // A run that was cut short as one began, or before anything was measured.
+        if length.is_zero() {
+            return;
+        }
         let interval = Interval {
             from,
-            length: self.interval.min(self.duration.saturating_sub(from)),
+            length,
             tallies,
         };
         watcher(self.began, &interval);
-        self.told += 1;
     }
 }
 

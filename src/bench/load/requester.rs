@@ -227,7 +227,7 @@ impl Requester {
             _ => {}
         }
         // A thread that serves one connection must look at the clock now and then.
-        (now >= cx.until).then_some(Next::Again)
+        cx.is_wanted_elsewhere().then_some(Next::Again)
     }
 
     /// When the next request is to be sent.

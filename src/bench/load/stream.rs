@@ -1,10 +1,11 @@
 //! A connection that carries bytes as fast as they go.
 
+use std::cmp::Ordering;
+
 use super::connection::{Connection, Received, closed_early};
 use super::link::{Greet, Link};
 use super::worker::{Context, Next};
 use crate::bench::failure::{Failure, Kind};
-use crate::bench::hello::TRAILER;
 use crate::bench::tally::Tally;
 use crate::bench::work::{Direction, Peer};
 
@@ -18,8 +19,10 @@ pub(super) struct Stream {
     state: State,
     /// Payload received that no interval has been told of.
     down: u64,
-    /// What the peer had acknowledged when the last interval was told; none until there was one.
-    acknowledged: Option<u64>,
+    /// The same of payload that was acknowledged on connections that have failed.
+    up: u64,
+    /// How much of what is acknowledged on the present connection is in a tally, or was before the measurement.
+    told: u64,
 }
 
 /// Where it stands.
@@ -48,7 +51,8 @@ impl Stream {
             link,
             state: State::Flowing,
             down: 0,
-            acknowledged: None,
+            up: 0,
+            told: 0,
         }
     }
 
@@ -74,8 +78,9 @@ impl Stream {
                 Ok(None) => {}
                 Ok(Some(next)) => return next,
                 Err(failure) => {
+                    self.up += self.newly_acknowledged();
+                    self.told = 0;
                     self.link.fail(cx, failure);
-                    self.acknowledged = None;
                     if self.state == State::Finishing {
                         self.state = State::Over;
                     }
@@ -126,42 +131,44 @@ impl Stream {
         Ok(None)
     }
 
-    /// An upload is over when the server says how much it received, other streams when it says no more.
+    /// A stream is over when the server has said what it had of it, and no more.
     fn see_the_end(&mut self, cx: &mut Context) -> Result<Option<Next>, Failure> {
         let connection = self.link.up().expect("a stream that finishes is up");
-        let seen = match cx.load.direction {
-            Direction::Upload => see_count(connection)?,
-            _ => see_end(connection, cx)?,
-        };
+        let seen = see_end(connection, cx)?;
         if !seen && cx.look() < cx.clock().give_up {
             return Ok(Some(match cx.lone {
                 true => Next::Again,
                 false => Next::Wait,
             }));
         }
-        self.state = State::Over;
         match seen {
-            true => Ok(None),
-            false => Err(Failure::new(
-                Kind::Unanswered,
-                "the server did not say that it has received everything",
-            )),
+            true => expect_whole(connection)?,
+            false => {
+                let what = "the server did not say that it has received everything";
+                return Err(Failure::new(Kind::Unanswered, what));
+            }
         }
+        self.state = State::Over;
+        Ok(None)
     }
 
     /// An interval begins, and the one before it is told unless this is the first.
     pub fn mark(&mut self, tally: Option<&mut Tally>) {
-        let Some(info) = self.link.up().and_then(|up| up.info().ok()) else {
-            return;
-        };
-        let now = info.acknowledged;
-        let before = self.acknowledged.replace(now).unwrap_or(now);
+        let newly = self.newly_acknowledged();
+        self.told += newly;
+        let up = newly + std::mem::take(&mut self.up);
         let down = std::mem::take(&mut self.down);
         if let Some(tally) = tally {
-            tally.up += now.saturating_sub(before);
+            tally.up += up;
             tally.down += down;
             self.link.sample(tally);
         }
+    }
+
+    /// Payload that was acknowledged on the present connection since it was last told.
+    fn newly_acknowledged(&mut self) -> u64 {
+        let now = self.link.up().and_then(|up| up.acknowledged().ok());
+        now.map_or(0, |now| now.saturating_sub(self.told))
     }
 }
 
@@ -185,27 +192,10 @@ fn receive(connection: &mut Connection, cx: &mut Context, down: &mut u64) -> Res
     }
 }
 
-/// Whether the server has said how much it received.
-fn see_count(connection: &mut Connection) -> Result<bool, Failure> {
-    let Some(count) = connection.receive_trailer::<TRAILER>()? else {
-        return Ok(false);
-    };
-    let (sent, received) = (connection.sent(), u64::from_be_bytes(count));
-    if sent == received {
-        return Ok(true);
-    }
-    let what = format!("{sent} bytes were sent, the server received {received}");
-    let kind = match received < sent {
-        true => Kind::Short,
-        false => Kind::Corrupt,
-    };
-    Err(Failure::new(kind, what))
-}
-
-/// Whether the server has said that it sends no more; what it sent until then is thrown away.
+/// Whether the server has closed its side; what it sent until then is compared, if at all, and thrown away.
 fn see_end(connection: &mut Connection, cx: &mut Context) -> Result<bool, Failure> {
     loop {
-        match connection.receive(u64::MAX, cx.block)? {
+        match connection.receive_rest(cx.block)? {
             Received::End => return Ok(true),
             Received::All(_) => return Ok(false),
             // Who sends on for ever is not listened to for ever.
@@ -213,4 +203,30 @@ fn see_end(connection: &mut Connection, cx: &mut Context) -> Result<bool, Failur
             Received::Some(_) => {}
         }
     }
+}
+
+/// Whether each end has received what the other has sent.
+fn expect_whole(connection: &Connection) -> Result<(), Failure> {
+    let Some(trailer) = connection.trailer() else {
+        let what =
+            "the other end closed the connection without having said what it received and sent";
+        return Err(Failure::new(Kind::ClosedEarly, what));
+    };
+    let (sent, received) = (connection.sent(), trailer.received);
+    expect_same(sent, received, || {
+        format!("{sent} bytes were sent, the server received {received}")
+    })?;
+    let (sent, received) = (trailer.sent, connection.received());
+    expect_same(sent, received, || {
+        format!("the server sent {sent} bytes, {received} were received")
+    })
+}
+
+fn expect_same(sent: u64, received: u64, what: impl FnOnce() -> String) -> Result<(), Failure> {
+    let kind = match received.cmp(&sent) {
+        Ordering::Equal => return Ok(()),
+        Ordering::Less => Kind::Short,
+        Ordering::Greater => Kind::Corrupt,
+    };
+    Err(Failure::new(kind, what()))
 }

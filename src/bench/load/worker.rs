@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::os::fd::AsFd;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
@@ -79,6 +80,7 @@ pub(super) struct Context<'a> {
     pub block: &'a mut [u8],
     tallies: &'a mut Tallies,
     poller: &'a Poller,
+    interrupted: &'a AtomicBool,
     slot: u64,
     seed: u64,
 }
@@ -91,6 +93,8 @@ pub(super) struct Worker<'a> {
     pub seed: u64,
     pub slots: Vec<Slot>,
     pub interrupted: &'a AtomicBool,
+    /// When the run was cut short, if it was: the first thread to notice the interrupt says so for all.
+    pub cut: &'a OnceLock<Instant>,
 }
 
 /// What a thread has while it runs.
@@ -154,6 +158,11 @@ impl Context<'_> {
     /// Whether no new request is to be sent.
     pub fn is_stopped(&self) -> bool {
         self.clock.is_some_and(|clock| self.now >= clock.stop)
+    }
+
+    /// Whether the thread wants to see to other things than its only connection.
+    pub fn is_wanted_elsewhere(&self) -> bool {
+        self.now >= self.until || self.interrupted.load(Ordering::Relaxed)
     }
 
     /// The tally of connections that do this.
@@ -230,6 +239,7 @@ impl<'a> Running<'a> {
             block: &mut self.block,
             tallies: &mut self.tallies,
             poller: &self.poller,
+            interrupted: self.worker.interrupted,
             slot: slot as u64,
             seed: self.worker.seed,
         };
@@ -306,7 +316,8 @@ impl<'a> Running<'a> {
         while left > 0 {
             self.now = Instant::now();
             if self.worker.interrupted.load(Ordering::Relaxed) {
-                let cut = boundary.clock.cut(self.now);
+                let at = *self.worker.cut.get_or_init(|| self.now);
+                let cut = boundary.clock.cut(at);
                 boundary.clock = cut;
                 self.clock = Some(cut);
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::*;
 use crate::bench::failure::Kind;
 use crate::bench::report::LoadTold;
-use crate::bench::work::{Direction, Load, Mode, Pace, Peer};
+use crate::bench::work::{Direction, Load, Mode, Pace, Payload, Peer};
 
 fn load(mode: Mode, pace: Pace) -> Load {
     let one = |n| NonZeroU32::new(n).unwrap();
@@ -20,7 +20,7 @@ fn load(mode: Mode, pace: Pace) -> Load {
         response: one(64),
         direction: Direction::Upload,
         peer: Peer::Serve,
-        verify: false,
+        payload: Payload::Discarded,
         connect_timeout: Duration::from_secs(5),
         grace: Duration::from_secs(1),
     }
@@ -32,6 +32,7 @@ fn path(name: &str, tally: &Tally, from: f64, to: f64) -> PathReport {
         to: "192.0.2.1:7000".to_owned(),
         windows: vec![Window { from, to }],
         elapsed_s: to - from,
+        common_s: to - from,
         generator_cpu_s: 1.5,
         parts: vec![Part::new(Mode::Rr, tally, to - from)],
     }
@@ -47,6 +48,10 @@ fn source(name: &str, paths: Vec<PathReport>) -> Source {
             difference: None,
         },
     }
+}
+
+fn together(sources: &[Source]) -> Result<Report, MergeError> {
+    merge(sources, Apart::Refused).map(|merged| merged.report)
 }
 
 fn tally(micros: impl Iterator<Item = u64>) -> Tally {
@@ -69,7 +74,7 @@ fn merging_two_clients_gives_the_percentiles_of_one_recorder_fed_with_both() {
     let two = tally((1..=777).map(|n| n * n));
     let mut both = one.clone();
     both.add(&two);
-    let merged = merge(vec![
+    let merged = together(&[
         source("a", vec![path("direct", &one, 0.0, 10.0)]),
         source("b", vec![path("direct", &two, 5.0, 15.0)]),
     ])
@@ -84,6 +89,7 @@ fn merging_two_clients_gives_the_percentiles_of_one_recorder_fed_with_both() {
     assert_eq!(part.errors[&Kind::Reset], 4);
     // Both measured from 0 to 15, five seconds of it together.
     assert!((merged.paths[0].elapsed_s - 15.0).abs() < 1e-9);
+    assert!((merged.paths[0].common_s - 5.0).abs() < 1e-9);
     assert!((part.operations_per_s - 5777.0 / 15.0).abs() < 1e-6);
     assert!((merged.paths[0].generator_cpu_s - 3.0).abs() < 1e-9);
     assert_eq!(merged.load.connections, 16);
@@ -105,7 +111,7 @@ fn the_difference_is_that_of_the_merged_paths() {
             ],
         )
     };
-    let merged = merge(vec![client("a", 100, 150), client("b", 100, 250)]).unwrap();
+    let merged = together(&[client("a", 100, 150), client("b", 100, 250)]).unwrap();
     let difference = &merged.difference.unwrap().parts[0];
     assert_eq!(difference.throughput_ratio, Some(0.5));
     assert!((difference.added_p50_ns.unwrap() - 50_000).abs() < 500);
@@ -117,7 +123,7 @@ fn reports_of_different_loads_do_not_fit_and_the_error_says_in_what() {
     let one = source("a.json", vec![path("direct", &tally(1..9), 0.0, 1.0)]);
     let mut two = source("b.json", vec![path("direct", &tally(1..8), 0.0, 1.0)]);
     let complaint = |two: &Source| {
-        merge(vec![one.clone(), two.clone()])
+        together(&[one.clone(), two.clone()])
             .unwrap_err()
             .to_string()
     };
@@ -143,7 +149,7 @@ fn a_histogram_that_is_broken_is_named_with_its_file() {
     let good = source("a.json", vec![path("via", &tally(1..9), 0.0, 1.0)]);
     let mut bad = source("b.json", vec![path("via", &tally(1..8), 0.0, 1.0)]);
     bad.report.paths[0].parts[0].latency.histogram.truncate(20);
-    let error = merge(vec![good.clone(), bad.clone()]).unwrap_err();
+    let error = together(&[good.clone(), bad.clone()]).unwrap_err();
     let text = error.to_string();
     assert!(
         text.starts_with("b.json: via, rr, latency: not a histogram"),
@@ -152,14 +158,14 @@ fn a_histogram_that_is_broken_is_named_with_its_file() {
 
     let other = Times::of(&tally(1..4).latency).histogram;
     bad.report.paths[0].parts[0].latency.histogram = other;
-    let text = merge(vec![good.clone(), bad.clone()])
+    let text = together(&[good.clone(), bad.clone()])
         .unwrap_err()
         .to_string();
     assert!(text.ends_with("holds 3 times, the report says 7"), "{text}");
 
     let mut vast = good.clone();
     vast.report.paths[0].parts[0].operations = u64::MAX;
-    let text = merge(vec![good, vast]).unwrap_err().to_string();
+    let text = together(&[good, vast]).unwrap_err().to_string();
     assert!(
         text.contains("no run counts to 18446744073709551615"),
         "{text}"
@@ -173,9 +179,72 @@ fn a_report_is_not_counted_twice() {
         name: "copy.json".to_owned(),
         ..one.clone()
     };
-    let error = merge(vec![one, again]).unwrap_err();
+    let error = together(&[one, again]).unwrap_err();
     assert!(matches!(error, MergeError::Twice { .. }), "{error}");
-    assert!(matches!(merge(vec![]), Err(MergeError::Nothing)));
+    assert!(matches!(together(&[]), Err(MergeError::Nothing)));
+}
+
+/// A client that measured in these windows, as `--via` makes several.
+fn client(name: &str, windows: &[(f64, f64)]) -> Source {
+    let micros = name.len() as u64;
+    let mut one = source(name, vec![path("direct", &tally(1..9 + micros), 0.0, 0.0)]);
+    let path = &mut one.report.paths[0];
+    path.windows = windows
+        .iter()
+        .map(|(from, to)| Window {
+            from: *from,
+            to: *to,
+        })
+        .collect();
+    path.elapsed_s = Window::covered(&path.windows);
+    path.common_s = path.elapsed_s;
+    one
+}
+
+#[test]
+fn clients_that_measured_at_one_time_for_a_while_only_are_told_of() {
+    for (windows, common_s, is_little) in [
+        (vec![(0.0, 10.0)], 10.0, false),
+        (vec![(5.0, 15.0)], 5.0, false),
+        (vec![(5.1, 15.1)], 4.9, true),
+        // The shorter of the two is the measure.
+        (vec![(3.0, 4.0)], 1.0, false),
+        (vec![(8.0, 9.0), (9.5, 13.5)], 1.5, true),
+    ] {
+        let clients = [client("a", &[(0.0, 10.0)]), client("bb", &windows)];
+        let merged = merge(&clients, Apart::Refused).unwrap();
+        let overlap = &merged.overlaps[0];
+        assert!((overlap.common_s - common_s).abs() < 1e-9, "{overlap:?}");
+        assert_eq!(overlap.is_little(), is_little, "{overlap:?}");
+        assert_eq!(merged.report.paths[0].common_s, overlap.common_s);
+    }
+}
+
+#[test]
+fn clients_that_measured_at_no_time_together_are_merged_on_request_only() {
+    let [a, b] = [client("a", &[(0.0, 10.0)]), client("bb", &[(10.0, 20.0)])];
+    let all = client("ccc", &[(0.0, 20.0)]);
+    // Each two have some time in common, all three have none.
+    let error = merge(&[all.clone(), a.clone(), b.clone()], Apart::Refused).unwrap_err();
+    assert!(matches!(&error, MergeError::Apart(path) if path == "direct"));
+    let merged = merge(&[a, b], Apart::Merged).unwrap();
+    assert!(merged.overlaps[0].is_little());
+    assert!((merged.report.paths[0].elapsed_s - 20.0).abs() < 1e-9);
+    // What was merged so stays so.
+    let apart = Source {
+        name: "ab".to_owned(),
+        report: merged.report,
+    };
+    assert!(merge(&[apart.clone(), all], Apart::Refused).is_err());
+    assert!(merge(&[apart], Apart::Refused).unwrap().overlaps[0].is_little());
+}
+
+#[test]
+fn a_client_that_measured_nothing_is_apart_from_nobody() {
+    let clients = [client("a", &[(0.0, 10.0)]), client("bb", &[])];
+    let merged = merge(&clients, Apart::Refused).unwrap();
+    assert!(!merged.overlaps[0].is_little());
+    assert!((merged.report.paths[0].common_s - 10.0).abs() < 1e-9);
 }
 
 #[test]

@@ -7,20 +7,22 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
-use crate::bench::block::{RECEIVED_AT_ONCE, SENT_AT_ONCE};
-use crate::bench::hello::{ANSWER, Answer, HELLO, Hello, NoHello};
+use crate::bench::block::{READ_AT_ONCE, RECEIVED_AT_ONCE, SENT_AT_ONCE};
+use crate::bench::hello::{ANSWER, Answer, HELLO, Hello, NoHello, TRAILER, Trailer};
 use crate::bench::pattern;
-use crate::bench::work::{Direction, Mode};
+use crate::bench::work::{Mode, Payload};
 
 /// How often a connection receives or sends before others have their turn.
 const TURN: usize = 4;
+/// How much goes out before any payload at most.
+pub(super) const AHEAD: usize = ANSWER + TRAILER;
 
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Served {
     socket: TcpStream,
     state: State,
-    /// What goes out before any payload: the answer, or the count that ends an upload.
+    /// What goes out before any payload, or after all of it: the answer, and what ends a stream.
     ahead: Vec<u8>,
     /// Payload received, and sent.
     received: u64,
@@ -180,7 +182,7 @@ impl Served {
         let length = usize::try_from(owed)
             .unwrap_or(usize::MAX)
             .min(SENT_AT_ONCE);
-        let bytes = &mut lent.block[ANSWER - ahead..ANSWER + length];
+        let bytes = &mut lent.block[AHEAD - ahead..AHEAD + length];
         bytes[..ahead].copy_from_slice(&self.ahead);
         if let Some(seed) = self.verified() {
             pattern::fill(seed, self.sent, &mut bytes[ahead..]);
@@ -204,12 +206,12 @@ impl Served {
 
     fn receive(&mut self, lent: &mut Lent) -> Result<Arrived, Trouble> {
         let discards = match &self.state {
-            State::Streaming(hello) => !hello.verify,
+            State::Streaming(hello) => hello.payload == Payload::Discarded,
             _ => false,
         };
         let (flags, length) = match discards {
             true => (RecvFlags::TRUNC, RECEIVED_AT_ONCE),
-            false => (RecvFlags::empty(), SENT_AT_ONCE),
+            false => (RecvFlags::empty(), READ_AT_ONCE),
         };
         let got = match recv(&self.socket, &mut lent.block[..length], flags) {
             Ok((_, 0)) => return Ok(Arrived::End),
@@ -272,8 +274,12 @@ impl Served {
     /// The client sends no more.
     fn end(&mut self) -> Step {
         match &self.state {
-            State::Streaming(hello) if hello.direction == Direction::Upload => {
-                self.ahead.extend(self.received.to_be_bytes());
+            State::Streaming(_) => {
+                let trailer = Trailer {
+                    received: self.received,
+                    sent: self.sent,
+                };
+                self.ahead.extend(trailer.encode());
                 self.state = State::Leaving;
                 Step::Again
             }
@@ -283,7 +289,9 @@ impl Served {
 
     fn verified(&self) -> Option<u64> {
         match &self.state {
-            State::Answering { hello, .. } | State::Streaming(hello) if hello.verify => {
+            State::Answering { hello, .. } | State::Streaming(hello)
+                if hello.payload == Payload::Verified =>
+            {
                 Some(hello.seed)
             }
             _ => None,

@@ -7,10 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::inbox::Inboxes;
-use super::served::{Lent, Served, Step, Trouble};
+use super::served::{AHEAD, Lent, Served, Step, Trouble};
 use super::{Serve, Stall, Totals};
 use crate::bench::block::block;
-use crate::bench::hello::ANSWER;
 use crate::bench::poller::{Interest, Poller};
 
 /// How often a thread that has nothing to do looks whether it is to end.
@@ -60,7 +59,7 @@ impl Worker<'_> {
             served: Vec::new(),
             free: Vec::new(),
             queue: VecDeque::new(),
-            block: block(ANSWER),
+            block: block(AHEAD),
             totals: Totals::default(),
             stalls: 0,
         };

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
+use rustix::process::{Resource, getrlimit};
 
 use crate::bench::compare::candidate::{Candidate, Kind, named};
 use crate::bench::compare::conduct::{Conductor, Step};
@@ -74,15 +75,15 @@ pub struct Args {
     rounds: u32,
 
     /// How many turns each candidate has in a round with each work.
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "N")]
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1000), value_name = "N")]
     slices: u32,
 
     /// How long a turn is measured, from 100ms to 1m.
-    #[arg(long, default_value = "300ms", value_parser = slice, value_name = "TIME")]
+    #[arg(long, default_value = "150ms", value_parser = slice, value_name = "TIME")]
     slice: Duration,
 
     /// How long the load runs before that, from 0s to 1m.
-    #[arg(long, default_value = "100ms", value_parser = warmup, value_name = "TIME")]
+    #[arg(long, default_value = "50ms", value_parser = warmup, value_name = "TIME")]
     warmup: Duration,
 
     /// How many idle sessions those get who can hold them.
@@ -212,7 +213,7 @@ fn compare(args: Args) -> anyhow::Result<ExitCode> {
 fn read(path: &Path) -> anyhow::Result<Comparison> {
     let complaint = |error: String| Usage(format!("--from {}: {error}", path.display()));
     let text = fs::read(path).map_err(|error| complaint(error.to_string()))?;
-    Ok(serde_json::from_slice(&text).map_err(|error| complaint(error.to_string()))?)
+    Ok(Comparison::parse(&text).map_err(|error| complaint(error.to_string()))?)
 }
 
 /// Where it is drawn.
@@ -269,6 +270,7 @@ fn plan(args: &Args) -> (Plan, Vec<Absent>) {
         slice: args.slice,
         warmup: args.warmup,
         idle_sessions: args.idle_sessions,
+        descriptors: getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX),
         placement: args.cores,
         seed: args.seed,
     };

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
@@ -18,7 +18,7 @@ use crate::bench::failure::Kind;
 use crate::bench::hdr_log::HdrLog;
 use crate::bench::paths::{DIRECT, Findings, Path, VIA, measure};
 use crate::bench::tally::Interval;
-use crate::bench::work::{Direction, Load, Mode, Pace, Peer};
+use crate::bench::work::{Direction, Load, Mode, Pace, Payload, Peer};
 use crate::cli::descriptors::raise_limit;
 use crate::cli::output::print;
 use crate::cli::{Usage, interrupts};
@@ -34,7 +34,7 @@ use crate::metrics::human;
 /// one costs.
 ///
 /// Exit code 0 if nothing went wrong, 1 if anything was counted as an error, 2 if the request itself
-/// makes no sense. Ctrl-C ends the load early, with its report, and 130.
+/// makes no sense. Ctrl-C ends the load early, with its report, and 130; SIGTERM does the same, and 143.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -72,6 +72,10 @@ pub(super) struct Args {
     /// that discards for a stream.
     #[arg(long)]
     bare: bool,
+    /// Read what arrives in a stream into memory, as a real receiver does. Otherwise the kernel discards it, so that
+    /// the ends cost little.
+    #[arg(long, conflicts_with = "verify")]
+    read: bool,
     /// Compare every byte that arrives with what was to arrive.
     #[arg(long)]
     verify: bool,
@@ -123,7 +127,7 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
         File::create(file).map_err(|error| Usage(format!("--plot {}: {error}", file.display())))?;
     }
     let interrupted = Arc::new(AtomicBool::new(false));
-    interrupts::set(&interrupted)?;
+    let asked = interrupts::set(&interrupted)?;
     let progress = progress();
     let findings = measure(
         &load,
@@ -131,7 +135,9 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
         turns,
         &interrupted,
         &mut |path, began, interval| {
-            progress.set_message(now(path, interval));
+            let now = now(path, interval);
+            tracing::info!("{now}");
+            progress.set_message(now);
             log.write(path, began, interval);
         },
     )?;
@@ -150,10 +156,8 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(file) = args.plot.as_ref().filter(|_| is_measured) {
         merge::draw(report, file)?;
     }
-    Ok(match interrupted.load(Ordering::Relaxed) {
-        true => ExitCode::from(130),
-        false => ExitCode::from(u8::from(went_wrong)),
-    })
+    let code = ExitCode::from(u8::from(went_wrong));
+    Ok(asked.exit_code().unwrap_or(code))
 }
 
 /// Says on stderr what went wrong, a line each kind; whether anything did.
@@ -218,7 +222,7 @@ impl Log<'_> {
 }
 
 /// A line on stderr; that nobody reads it any more (`2>&1 | head`) is no reason to panic.
-fn say(line: std::fmt::Arguments) {
+pub(super) fn say(line: std::fmt::Arguments) {
     let _ = writeln!(std::io::stderr(), "unmangle: {line}");
 }
 
@@ -263,7 +267,11 @@ impl Args {
             response: self.response,
             direction: self.direction,
             peer: if self.bare { Peer::Bare } else { Peer::Serve },
-            verify: self.verify,
+            payload: match (self.read, self.verify) {
+                (_, true) => Payload::Verified,
+                (true, false) => Payload::Read,
+                (false, false) => Payload::Discarded,
+            },
             connect_timeout: self.connect_timeout,
             grace: self.grace,
         })

@@ -17,7 +17,7 @@ use crate::cli::{Usage, interrupts};
 /// Be the other end of `unmangle bench run`: answer, discard and send as it asks.
 ///
 /// It serves everybody who can reach it, as much as they ask for: let it run for a measurement only.
-/// SIGTERM or Ctrl-C ends it.
+/// SIGTERM or Ctrl-C is how it ends: exit code 0.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -74,6 +74,7 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
         bytes = totals.bytes,
         failed = totals.failed,
         foreign = totals.foreign,
+        refused = (totals.refused > 0).then_some(totals.refused),
         "served"
     );
     debug_assert!(ended.load(Ordering::Relaxed));

@@ -6,14 +6,14 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::bench::report::{Difference, LoadTold, Loop, Part, PathReport, Report, Times};
-use crate::bench::work::{Direction, Mode, Peer};
+use crate::bench::work::{Direction, Mode, Payload, Peer};
 use crate::metrics::human;
 
 /// Draws it.
 pub(super) fn render(report: &Report) -> String {
     let mut text = format!("{}\n", load(&report.load));
     for path in &report.paths {
-        text.push_str(&format!("\n{}\n", path_head(path)));
+        text.push_str(&format!("\n{}\n", path_head(path, report.load.clients)));
         for part in &path.parts {
             text.push_str(&format!("\n{}", block(path, part)));
         }
@@ -53,9 +53,11 @@ fn load(load: &LoadTold) -> String {
         Peer::Serve => ", against `unmangle bench serve`",
         Peer::Bare => ", against a plain server",
     });
-    if load.verify {
-        text.push_str(", every byte that arrived compared");
-    }
+    text.push_str(match load.payload {
+        Payload::Discarded => "",
+        Payload::Read => ", what arrived read into memory",
+        Payload::Verified => ", every byte that arrived compared",
+    });
     text.push('.');
     if load.mode != Mode::Stream {
         text.push('\n');
@@ -74,13 +76,17 @@ fn load(load: &LoadTold) -> String {
     text
 }
 
-fn path_head(path: &PathReport) -> String {
+fn path_head(path: &PathReport, clients: u64) -> String {
     let mut text = format!(
         "{} to {}, measured for {:.1} s",
         path.name, path.to, path.elapsed_s
     );
     if path.windows.len() > 1 {
         text.push_str(&format!(" in {} windows", path.windows.len()));
+    }
+    if clients > 1 {
+        let common = format!(", for {:.1} s of it by all clients at once", path.common_s);
+        text.push_str(&common);
     }
     text
 }
@@ -290,6 +296,7 @@ mod tests {
             to: "192.0.2.1:7000".to_owned(),
             windows: vec![Window { from: 0.0, to: 2.0 }],
             elapsed_s: 2.0,
+            common_s: 2.0,
             generator_cpu_s: 0.05,
             parts,
         }
@@ -312,7 +319,7 @@ mod tests {
                 response: 64,
                 direction: Direction::Upload,
                 peer: Peer::Serve,
-                verify: false,
+                payload: Payload::Discarded,
             },
             paths,
             difference,

@@ -3,8 +3,8 @@ use rand::{RngExt, SeedableRng};
 use super::*;
 
 /// One cycle a round.
-fn rounds(values: &[f64]) -> Vec<Vec<f64>> {
-    values.iter().map(|value| vec![*value]).collect()
+fn rounds(values: &[f64]) -> Turns {
+    values.iter().map(|value| vec![Some(*value)]).collect()
 }
 
 fn near(one: f64, other: f64, within: f64) -> bool {
@@ -78,10 +78,10 @@ fn what_happens_to_both_of_a_pair_does_not_show() {
 
 #[test]
 fn one_disturbed_cycle_hardly_moves_a_round() {
-    let calm = vec![vec![1.0, 1.01, 0.99, 1.0, 1.0]];
+    let calm = vec![[1.0, 1.01, 0.99, 1.0, 1.0].map(Some).to_vec()];
     let mut disturbed = calm.clone();
-    disturbed[0][2] = 0.2;
-    let other = vec![vec![1.0; 5]];
+    disturbed[0][2] = Some(0.2);
+    let other = vec![vec![Some(1.0); 5]];
     let [calm, disturbed] = [calm, disturbed].map(|one| ratio(&one, &other).unwrap().ratio);
     assert!(
         near(calm, 1.0, 0.01) && near(disturbed, 1.0, 0.02),

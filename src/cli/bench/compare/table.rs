@@ -39,6 +39,7 @@ pub(super) fn render(comparison: &Comparison) -> String {
         let drawn = draw(setting);
         write!(text, "\noffloads {}\n\n{drawn}\n", setting.offload).expect("a String takes it");
     }
+    text += &twins(comparison);
     if !comparison.idle.is_empty() {
         write!(text, "\n{}\n", draw_idle(&comparison.idle)).expect("a String takes it");
     }
@@ -71,6 +72,46 @@ fn terms(terms: &Terms) -> String {
             Placement::Scheduler => "cores: left to the scheduler",
         }
     )
+}
+
+/// What those say who take part twice: how well this run tells the same from the same.
+fn twins(comparison: &Comparison) -> String {
+    let mut text = String::new();
+    for setting in &comparison.settings {
+        for compared in &setting.compared {
+            let Some(first) = &compared.best_peer else {
+                continue;
+            };
+            let is_twin = |name: &str| name.split_once('#').is_some_and(|(kind, _)| kind == first);
+            let twins = compared
+                .figures
+                .iter()
+                .filter(|figure| is_twin(&figure.candidate));
+            for (twin, told) in twins.filter_map(|twin| Some((twin, twin.to_best_peer?))) {
+                let Some(interval) = told.interval else {
+                    continue;
+                };
+                let Compared { work, measure, .. } = compared;
+                writeln!(
+                    text,
+                    "{} to {first}, {work}, {measure}, offloads {}: {}, {:.1} % wide{}",
+                    twin.candidate,
+                    setting.offload,
+                    ratio(told),
+                    interval.width() * 100.0,
+                    match interval.contains(1.0) {
+                        true => "",
+                        false => ", WITHOUT 1.00",
+                    }
+                )
+                .expect("a String takes it");
+            }
+        }
+    }
+    match text.is_empty() {
+        true => text,
+        false => format!("\nthe same against the same\n\n{text}"),
+    }
 }
 
 /// By what the intervals of so many rounds are found.
