@@ -107,11 +107,11 @@ fn payload(attribute: &[u8]) -> Option<&[u8]> {
 }
 
 /// Cuts bytes into parts that begin with their length and are padded to a multiple of four.
-fn parts<'a>(
-    mut rest: &'a [u8],
+fn parts(
+    mut rest: &[u8],
     least: usize,
     length: impl Fn(&[u8]) -> Option<usize>,
-) -> impl Iterator<Item = &'a [u8]> {
+) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let length = length(rest).filter(|length| (least..=rest.len()).contains(length))?;
         let part = &rest[..length];

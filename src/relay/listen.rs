@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::dial;
 use super::worker::{Order, REST, Worker};
 use crate::config::{Forward, Listener, MangledLeg, Mode, Side};
-use crate::sys::watch::watch_listener;
+use crate::sys::watch::watch_socket;
 
 /// The listeners of every worker, bound and not yet served.
 #[derive(Debug)]
@@ -238,7 +238,7 @@ impl Bound {
     /// Registers it with the runtime of the calling worker.
     pub fn register(self) -> io::Result<Registered> {
         Ok(Registered {
-            socket: watch_listener(self.socket)?,
+            socket: watch_socket(self.socket)?,
             side: self.side,
             settings: self.settings,
         })

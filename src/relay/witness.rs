@@ -9,7 +9,6 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -18,8 +17,7 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, netlink, recv, send,
     socket_with, sockopt,
 };
-use socket2::SockRef;
-use tokio::io::Interest;
+use socket2::{SockRef, Socket};
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 
@@ -27,6 +25,7 @@ use super::addr::ClientAddr;
 use super::legs::{Legs, Party};
 use crate::packet::Offer;
 use crate::packet::nflog::{self, Seen};
+use crate::sys::watch::watch_socket;
 
 /// Offers that are kept for sessions that have not asked for them yet.
 const OFFERS: usize = 4096;
@@ -38,7 +37,7 @@ const BUFFER: usize = 1 << 20;
 /// The reader of what the rules log.
 #[derive(Debug)]
 pub struct Witness {
-    socket: AsyncFd<OwnedFd>,
+    socket: AsyncFd<Socket>,
 }
 
 /// What clients offered, until their sessions ask.
@@ -97,7 +96,7 @@ impl Witness {
             Some(error) => return Err(io::Error::from_raw_os_error(error)),
             None => return Err(io::ErrorKind::InvalidData.into()),
         }
-        let socket = AsyncFd::with_interest(socket, Interest::READABLE)?;
+        let socket = watch_socket(socket.into())?;
         Ok(Self { socket })
     }
 
