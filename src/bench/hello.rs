@@ -221,7 +221,7 @@ mod tests {
         let mut bytes = HELLO.encode();
         bytes[8] = 9;
         assert_eq!(Hello::decode(&bytes), Err(NoHello::OtherVersion));
-        for (at, value) in [(9, 0), (10, 7), (11, 2), (31, 1)] {
+        for (at, value) in [(9, 0), (10, 7), (11, 3), (31, 1)] {
             let mut bytes = HELLO.encode();
             bytes[at] = value;
             assert_eq!(Hello::decode(&bytes), Err(NoHello::Foreign), "byte {at}");
