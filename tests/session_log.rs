@@ -167,3 +167,15 @@ fn the_line_tells_what_the_client_offered_and_what_was_agreed_on_each_leg() {
         assert!(told(clean).ends_with(", sack, timestamps"), "{session}");
     }
 }
+
+#[test]
+fn opening_segments_are_shown_to_the_relay_only_while_each_session_has_a_line() {
+    let Some(site) = Site::put_up() else { return };
+    for (filter, logged) in [("info", 1), ("info,unmangle::session=warn", 0)] {
+        let relay = site.relay(&["--log", filter]);
+        let list = ["list", "chain", "inet", "unmangle", "take"];
+        let take = site.lab.relay().run("nft", &list).unwrap();
+        assert_eq!(take.matches("log group").count(), logged, "{take}");
+        relay.stop();
+    }
+}

@@ -14,7 +14,7 @@ use crate::config::{HostTuning, Keys, Listener, Mode, RulesMode, Settings, Strip
 use crate::relay::{Listeners, Outcome, Server, WayIn, Witness};
 use crate::rules::survey::{self, Forward};
 use crate::rules::tuning::{self, Tuned};
-use crate::rules::{InPlace, Lock, Plan, preflight};
+use crate::rules::{InPlace, Lock, Plan, Shown, preflight};
 
 /// Relay connections, and normalise the leg that crosses the firewall.
 ///
@@ -236,7 +236,7 @@ async fn relay(
     let ways_in = listeners.ways_in().to_vec();
     let server = Server::start(&settings.process, listeners).context("starting the workers")?;
     let mut plan = settings::plan(settings, &ways_in);
-    let witness = match &mut plan {
+    let mut witness = match &mut plan {
         Some(plan) if settings.process.rules == RulesMode::Own => witness(plan),
         _ => None,
     };
@@ -282,7 +282,7 @@ async fn relay(
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = tell.recv() => print(&server).await,
-            never = watch(&server, witness.as_ref()) => match never {},
+            never = watch(&server, &mut witness) => match never {},
             never = rules.keep() => match never {},
             () = server.failed() => {
                 tracing::error!("a worker has ended: the relay ends, too");
@@ -298,7 +298,7 @@ async fn relay(
         }
         tokio::select! {
             outcome = server.drain(within) => outcome,
-            never = watch(&server, witness.as_ref()) => match never {},
+            never = watch(&server, &mut witness) => match never {},
             never = rules.keep() => match never {},
         }
     };
@@ -324,7 +324,12 @@ fn witness(plan: &mut Plan) -> Option<Witness> {
     }
     match Witness::open() {
         Ok(witness) => {
-            plan.witness = true;
+            // A SYN that nobody reads about need not be told.
+            plan.shown = if tracing::enabled!(target: "unmangle::session", tracing::Level::INFO) {
+                Shown::DscpAndOffers
+            } else {
+                Shown::Dscp
+            };
             Some(witness)
         }
         Err(error) => {
@@ -337,11 +342,12 @@ fn witness(plan: &mut Plan) -> Option<Witness> {
     }
 }
 
-/// Passes on what the rules show, for ever.
-async fn watch(server: &Server, witness: Option<&Witness>) -> Infallible {
-    if let Some(witness) = witness {
-        let error = server.watch(witness).await;
+/// Passes on what the rules show, for ever; if that fails, it is told once.
+async fn watch(server: &Server, witness: &mut Option<Witness>) -> Infallible {
+    if let Some(reading) = witness {
+        let error = server.watch(reading).await;
         tracing::warn!(%error, "what the rules show can no longer be read: DSCP is not kept");
+        *witness = None;
     }
     std::future::pending().await
 }

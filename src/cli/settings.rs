@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{Usage, listener};
 use crate::config::{Contents, Keys, Listener, Mode, Numbers, Settings, Track, file};
 use crate::relay::WayIn;
-use crate::rules::{Interception, ListenPorts, Plan, Tracking, Zones};
+use crate::rules::{Interception, ListenPorts, Plan, Shown, Tracking, Zones};
 
 /// File and flags, checked.
 ///
@@ -67,6 +67,6 @@ pub fn plan(settings: &Settings, ways_in: &[WayIn]) -> Option<Plan> {
         priority,
         tracking,
         borrows,
-        witness: false,
+        shown: Shown::Nothing,
     })
 }

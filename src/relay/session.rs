@@ -135,6 +135,8 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
         Mode::Gateway(_) => Known::register(&worker.known, &legs).ok(),
         Mode::Forward(_) => None,
     };
+    // Its SYN was shown before it could be accepted, but to another thread, which may be late.
+    let shown = worker.offers.take(client, local);
     let mut passed = Passed::default();
     let mut close = match worker.engine {
         Engine::Splice => {
@@ -164,7 +166,7 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
     }
     drop(registered);
     drop(legs);
-    let offer = worker.offers.take(client, local);
+    let offer = shown.or_else(|| worker.offers.take(client, local));
     let lifetime = began.elapsed();
     settle(worker, &close, &passed, lifetime);
     let listener = &settings.name;

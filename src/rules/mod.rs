@@ -39,4 +39,4 @@ pub mod tuning;
 pub use lock::Lock;
 pub use mode::InPlace;
 pub use own::{OwnError, Owned};
-pub use plan::{Conflict, Interception, ListenPorts, Plan, Tracking, Zones};
+pub use plan::{Conflict, Interception, ListenPorts, Plan, Shown, Tracking, Zones};

@@ -61,11 +61,7 @@ pub fn table(plan: &Plan, ownership: Ownership) -> String {
     let ours = format!("meta mark & {mark} == {mark}");
     let [late, end] = ended(mark);
     let urgent = urgent();
-    let [shown, show] = if plan.witness {
-        [show::chain(), show::rules(mark)]
-    } else {
-        Default::default()
-    };
+    let [shown, show] = show::statements(plan.shown, mark);
     let [zone, send_zone] = [
         (ours.as_str(), "iifname"),
         ("fib saddr type != local", "oifname"),

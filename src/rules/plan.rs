@@ -22,8 +22,20 @@ pub struct Plan {
     /// Whether forwarded clients' own addresses are dialled from, so that what servers send to those
     /// addresses must come to this host.
     pub borrows: bool,
-    /// Whether the relay is shown what no socket shows: offers before they are stripped, and the DSCP.
-    pub witness: bool,
+    /// What the relay is shown that no socket shows.
+    pub shown: Shown,
+}
+
+/// What the rules log to the relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Shown {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The DSCP of segments that have one.
+    Dscp,
+    /// That, and every opening SYN before it is stripped.
+    DscpAndOffers,
 }
 
 /// What is taken for one listener of the relay, and what its mangled leg loses.
@@ -112,7 +124,7 @@ impl Plan {
             priority: DEFAULT_PRIORITY,
             tracking: Tracking::Zones(DEFAULT_ZONES),
             borrows: false,
-            witness: false,
+            shown: Shown::Nothing,
         }
     }
 

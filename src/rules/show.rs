@@ -7,6 +7,7 @@
 use std::fmt::Write;
 
 use super::nft::rule;
+use super::plan::Shown;
 use crate::config::Mark;
 use crate::packet::nflog::{GROUP, MOST};
 
@@ -17,22 +18,27 @@ const SHOWN_EVERY: &str = "1s";
 /// Flows that are watched at a time; the DSCP of more is not kept.
 const MOST_FLOWS: u32 = 65_536;
 
-/// What stands in the chain of everything that is the relay's, before it is stripped.
-pub fn rules(mark: Mark) -> String {
+/// The sets with the chain that asks them; and what stands in the chain of everything that is the relay's, before
+/// it is stripped.
+pub fn statements(shown: Shown, mark: Mark) -> [String; 2] {
     let mut rules = String::new();
     let ours = format!("meta mark & {mark} == {mark}");
-    rule(
-        &mut rules,
-        &format!(
-            "{ours} tcp flags & (fin | syn | rst | ack) == syn log group {GROUP} snaplen {MOST}"
-        ),
-    );
+    if shown == Shown::Nothing {
+        return [String::new(), rules];
+    }
+    if shown == Shown::DscpAndOffers {
+        rule(
+            &mut rules,
+            &format!(
+                "{ours} tcp flags & (fin | syn | rst | ack) == syn log group {GROUP} snaplen {MOST}"
+            ),
+        );
+    }
     rule(&mut rules, &format!("{ours} meta l4proto tcp jump dscp"));
-    rules
+    [chain(), rules]
 }
 
-/// The sets, and the chain that asks them.
-pub fn chain() -> String {
+fn chain() -> String {
     let (mut sets, mut rules) = (String::new(), String::new());
     for (family, ip) in [("4", "ip"), ("6", "ip6")] {
         let address = format!("ipv{family}_addr");
@@ -58,4 +64,21 @@ pub fn chain() -> String {
         "\t# Whose DSCP is to be kept, and which values of it the relay was shown of late.\n{sets}\
          \tchain dscp {{\n{rules}\t\tlog group {GROUP} snaplen {MOST}\n\t}}\n\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opening_segments_are_logged_only_when_their_offers_are_told() {
+        let mark = crate::config::DEFAULT_MARK;
+        let logs = |shown| {
+            let [chain, rules] = statements(shown, mark);
+            [chain, rules].map(|text| text.matches("log group 21837").count())
+        };
+        assert_eq!(logs(Shown::Nothing), [0, 0]);
+        assert_eq!(logs(Shown::Dscp), [1, 0]);
+        assert_eq!(logs(Shown::DscpAndOffers), [1, 1]);
+    }
 }
