@@ -51,11 +51,11 @@ fn checked(parts: &[&str], flags: &[&str]) -> String {
 fn a_key_that_there_is_not_is_answered_with_those_there_are() {
     assert_eq!(
         refusal(&["drian = \"1m\"\n", GATEWAY], &[]),
-        "unmangle.toml:1: drian: there is no such key; there are: workers, pipe-budget, drain, connect-timeout, keepalive, engine, fail, rules, track, host-tuning, override-forward, mark, dial-mark, table, priority, zones, held-max, queue, answer-mark, log, log-format, and the tables listener, profile"
+        "unmangle.toml:1: drian: there is no such key; there are: workers, pipe-budget, drain, connect-timeout, close-timeout, keepalive, engine, fail, rules, track, host-tuning, override-forward, mark, dial-mark, table, priority, zones, held-max, queue, answer-mark, log, log-format, and the tables listener, profile"
     );
     assert_eq!(
         refusal(&[GATEWAY, "port = 22\n"], &[]),
-        "unmangle.toml:5: listener 1: port: there is no such key; there are: name, mode, intercept, service-leg, user, cgroup, mangled-side, from, to, listen, mangled-leg, mangled-port, clean-port, answer, profile, clean-profile, connect-timeout, keepalive"
+        "unmangle.toml:5: listener 1: port: there is no such key; there are: name, mode, intercept, service-leg, user, cgroup, mangled-side, from, to, listen, mangled-leg, accept-proxy, proxy-timeout, send-proxy, dial-from, mangled-port, clean-port, answer, profile, clean-profile, connect-timeout, close-timeout, keepalive"
     );
     assert_eq!(
         refusal(
@@ -723,5 +723,56 @@ fn flags_win_over_the_file() {
     ] {
         let said = printed.lines().any(|other| other == line);
         assert!(said, "{line} is not in:\n{printed}");
+    }
+}
+
+#[test]
+fn who_is_believed_and_told_is_checked_and_shown() {
+    for (key, wrong) in [
+        (
+            "accept-proxy = [\"192.0.2.9\", \"proxy\"]\n",
+            r#"accept-proxy: "proxy" is not a network; give an address or a prefix, such as 10.0.0.0/8 or 2001:db8::/32"#,
+        ),
+        (
+            "accept-proxy = []\n",
+            r#"accept-proxy: "" is not a network; give an address or a prefix, such as 10.0.0.0/8 or 2001:db8::/32"#,
+        ),
+        (
+            "proxy-timeout = \"1s\"\n",
+            "proxy-timeout: this is of no use without accept-proxy, the networks of the proxies",
+        ),
+        (
+            "send-proxy = \"v3\"\n",
+            r#"send-proxy: "v3" is none of: v1, v2"#,
+        ),
+        (
+            "dial-from = \"me\"\n",
+            r#"dial-from: "me" is none of: relay, client"#,
+        ),
+    ] {
+        let expected = format!("unmangle.toml:4: listener 1: {wrong}");
+        assert_eq!(refusal(&[FORWARD, key], &[]), expected);
+    }
+    assert_eq!(
+        refusal(&[GATEWAY, "send-proxy = \"v2\"\n"], &[]),
+        "unmangle.toml:5: listener 1: send-proxy: this is of no use to a gateway listener"
+    );
+    let settings = checked(
+        &[FORWARD],
+        &[
+            "--accept-proxy",
+            "192.0.2.9,2001:db8::/64",
+            "--send-proxy",
+            "v1",
+        ],
+    );
+    for line in [
+        "accept-proxy = [\"192.0.2.9/32\", \"2001:db8::/64\"]\n",
+        "proxy-timeout = \"5s\"\n",
+        "send-proxy = \"v1\"\n",
+        "dial-from = \"relay\"\n",
+        "close-timeout = \"2m\"\n",
+    ] {
+        assert!(settings.contains(line), "{line:?} is not in: {settings}");
     }
 }

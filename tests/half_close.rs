@@ -4,14 +4,21 @@
 
 mod site;
 
+use std::io::Write;
 use std::net::Shutdown;
 
-use site::{FAMILIES, OPENED, Site, Way, carry, expect_end, pattern, read_to_end};
+use unmangle::sys::tcp_info::unacknowledged;
+
+use site::{
+    FAMILIES, OPENED, PATIENCE, Pair, Site, Way, carry, expect_end, pattern, read_to_end, until,
+};
 
 site::in_every_way!(
     a_client_that_has_half_closed_still_gets_its_answer,
     a_server_that_has_half_closed_still_gets_the_rest,
     what_was_sent_just_before_the_end_arrives_before_it,
+    every_order_of_ends_and_resets_is_passed_on_and_leaves_no_leg_behind,
+    a_client_that_never_reads_the_last_bytes_is_let_go_after_the_close_timeout,
 );
 
 const QUESTION: usize = 100_000;
@@ -81,7 +88,6 @@ fn what_was_sent_just_before_the_end_arrives_before_it(way: Way) {
         std::thread::scope(|scope| {
             // Closed with everything still on its way.
             scope.spawn(|| {
-                use std::io::Write;
                 let mut client = pair.client;
                 client.write_all(&last).unwrap();
             });
@@ -89,4 +95,131 @@ fn what_was_sent_just_before_the_end_arrives_before_it(way: Way) {
         });
     }
     relay.ended(50);
+}
+
+/// What becomes of a connection of which one end has said all it has to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// The other one says so, too.
+    BothEnd,
+    /// The other one resets.
+    OtherResets,
+    /// The one that has half-closed resets.
+    SameResets,
+}
+
+fn every_order_of_ends_and_resets_is_passed_on_and_leaves_no_leg_behind(way: Way) {
+    let Some(site) = Site::put_up_for(way) else {
+        return;
+    };
+    let relay = site.relay(&[]);
+    let before = relay.descriptors();
+    let mut sessions = 0;
+    for (opened, family) in OPENED.into_iter().zip(FAMILIES) {
+        for client_first in [true, false] {
+            for pending in [0, 1_000, 100_000] {
+                for then in [Then::BothEnd, Then::OtherResets, Then::SameResets] {
+                    let pair = site.connect(opened, family);
+                    let client = pair.client.local_addr().unwrap();
+                    let what = format!("{opened:?} {family:?} {client_first} {pending} {then:?}");
+                    part(pair, client_first, pending, then, way, &what);
+                    let session = relay.ended_for(client);
+                    let how = if then == Then::BothEnd { "fin" } else { "rst" };
+                    assert_eq!(session["how"], how, "{what}: {session}");
+                    sessions += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(relay.table()["session lifetime"], sessions);
+    site.has_no_leg_left();
+    relay.holds_no_more_than(before);
+}
+
+/// One connection, from its first end to its last.
+fn part(pair: Pair, client_first: bool, pending: usize, then: Then, way: Way, what: &str) {
+    site::talk(&pair);
+    let Pair { client, server } = pair;
+    let (first, other) = if client_first {
+        (client, server)
+    } else {
+        (server, client)
+    };
+    first.shutdown(Shutdown::Write).unwrap();
+    expect_end(&other);
+    let bytes = pattern(pending as u64, pending);
+    (&other).write_all(&bytes).unwrap();
+    until("the relay has taken the bytes", PATIENCE, || {
+        unacknowledged(&other).unwrap() == 0
+    });
+    match then {
+        Then::BothEnd => {
+            drop(other);
+            assert!(read_to_end(&first).unwrap() == bytes, "{what}");
+        }
+        Then::OtherResets => {
+            std::thread::scope(|scope| {
+                let reading = scope.spawn(|| site::read_until_reset(&first));
+                site::reset(other);
+                let read = reading.join().unwrap();
+                // A foreign engine loses what it holds when a leg breaks.
+                let lost = if way.is_foreign() {
+                    bytes.len() - read.len()
+                } else {
+                    0
+                };
+                assert!(read == bytes[..bytes.len() - lost], "{what}");
+            });
+        }
+        Then::SameResets => {
+            site::reset(first);
+            site::until_reset(&other);
+        }
+    }
+}
+
+fn a_client_that_never_reads_the_last_bytes_is_let_go_after_the_close_timeout(way: Way) {
+    let Some(site) = Site::put_up_for(way) else {
+        return;
+    };
+    site.hold_little();
+    let relay = site.relay(&["--close-timeout", "1s"]);
+    let before = relay.descriptors();
+    // So little that the relay's own socket holds what the client's does not; and so much that the relay has
+    // not even read the server's end, which a foreign engine does not notice.
+    for too_much in [false, true]
+        .into_iter()
+        .take(if way.is_foreign() { 1 } else { 2 })
+    {
+        let Pair { client, server } = site.connect(OPENED[0], FAMILIES[0]);
+        let address = client.local_addr().unwrap();
+        if too_much {
+            site::fill_until(&server, || relay_has_unread_bytes(&site));
+        } else {
+            (&server).write_all(&pattern(1, 24_000)).unwrap();
+        }
+        client.shutdown(Shutdown::Write).unwrap();
+        expect_end(&server);
+        drop(server);
+        let session = relay.ended_for(address);
+        assert_eq!(
+            (&session["closed_by"], &session["how"]),
+            (&"client".into(), &"timeout".into()),
+            "{session}"
+        );
+        site::until_reset(&client);
+    }
+    site.has_no_leg_left();
+    relay.holds_no_more_than(before);
+}
+
+/// Whether the relay's socket towards the server holds what it does not read.
+fn relay_has_unread_bytes(site: &Site) -> bool {
+    let legs = site
+        .lab
+        .relay()
+        .run("ss", &["-Htn", "dport = :22"])
+        .unwrap();
+    let unread = |leg: &str| leg.split_whitespace().nth(1) != Some("0");
+    legs.lines().any(unread)
 }

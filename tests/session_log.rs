@@ -140,3 +140,42 @@ fn the_table_is_printed_while_the_relay_runs_and_again_at_its_end(way: Way) {
         "{last}"
     );
 }
+
+#[test]
+fn the_line_tells_what_the_client_offered_and_what_was_agreed_on_each_leg() {
+    let Some(site) = Site::put_up() else { return };
+    let relay = site.relay(&[]);
+    for (opened, family) in site::OPENED.into_iter().zip(site::FAMILIES) {
+        let pair = site.connect(opened, family);
+        talk(&pair);
+        let client = pair.client.local_addr().unwrap();
+        drop(pair);
+        let session = relay.ended_for(client);
+        let told = |name: &str| session[name].as_str().unwrap_or_default().to_owned();
+        let header = if client.is_ipv4() { 40 } else { 60 };
+        // Linux offers everything; the profile leaves nothing of it on the mangled leg.
+        let offer = told("client_offer");
+        let begins = format!("mss {}, wscale ", 1500 - header);
+        assert!(offer.starts_with(&begins), "{session}");
+        assert!(offer.ends_with(", sack, timestamps"), "{session}");
+        let (mangled, clean) = match opened {
+            OpenedFrom::Client => ("downstream_agreed", "upstream_agreed"),
+            OpenedFrom::Server => ("upstream_agreed", "downstream_agreed"),
+        };
+        assert_eq!(told(mangled), "mss 940, timestamps", "{session}");
+        assert!(told(clean).starts_with(&begins), "{session}");
+        assert!(told(clean).ends_with(", sack, timestamps"), "{session}");
+    }
+}
+
+#[test]
+fn opening_segments_are_shown_to_the_relay_only_while_each_session_has_a_line() {
+    let Some(site) = Site::put_up() else { return };
+    for (filter, logged) in [("info", 1), ("info,unmangle::session=warn", 0)] {
+        let relay = site.relay(&["--log", filter]);
+        let list = ["list", "chain", "inet", "unmangle", "take"];
+        let take = site.lab.relay().run("nft", &list).unwrap();
+        assert_eq!(take.matches("log group").count(), logged, "{take}");
+        relay.stop();
+    }
+}

@@ -4,7 +4,9 @@ use std::fmt;
 
 use humantime::format_duration;
 
-use crate::config::{Deployment, Intercept, Listener, Mode, Profile, Settings};
+use crate::config::{
+    AcceptProxy, Deployment, Identity, Intercept, Listener, Mode, Networks, Profile, Settings,
+};
 
 /// Settings as a TOML file.
 pub struct Effective<'a>(pub &'a Settings);
@@ -83,6 +85,7 @@ fn write_listener(f: &mut fmt::Formatter, listener: &Listener) -> fmt::Result {
                 forward.listen, forward.to
             )?;
             writeln!(f, "mangled-leg = \"{}\"", forward.mangled)?;
+            write_identity(f, &forward.identity)?;
         }
     }
     if let Some((mangled, clean)) = listener.fixed_ports {
@@ -100,6 +103,11 @@ fn write_listener(f: &mut fmt::Formatter, listener: &Listener) -> fmt::Result {
         f,
         "connect-timeout = \"{}\"",
         format_duration(listener.connect_timeout)
+    )?;
+    writeln!(
+        f,
+        "close-timeout = \"{}\"",
+        format_duration(listener.close_timeout)
     )?;
     writeln!(
         f,
@@ -123,15 +131,31 @@ fn write_intercept(
         if networks.is_everywhere() {
             writeln!(f, "# {key}: everywhere")?;
         } else {
-            let quoted: Vec<String> = networks
-                .to_string()
-                .split(", ")
-                .map(|net| format!("\"{net}\""))
-                .collect();
-            writeln!(f, "{key} = [{}]", quoted.join(", "))?;
+            writeln!(f, "{key} = [{}]", quoted(networks))?;
         }
     }
     Ok(())
+}
+
+fn write_identity(f: &mut fmt::Formatter, identity: &Identity) -> fmt::Result {
+    if let Some(AcceptProxy { from, within }) = &identity.accept {
+        writeln!(f, "accept-proxy = [{}]", quoted(from))?;
+        writeln!(f, "proxy-timeout = \"{}\"", format_duration(*within))?;
+    }
+    if let Some(version) = identity.send {
+        writeln!(f, "send-proxy = \"{version}\"")?;
+    }
+    writeln!(f, "dial-from = \"{}\"", identity.dial_from)
+}
+
+/// Networks as the items of a list.
+fn quoted(networks: &Networks) -> String {
+    let networks = networks.to_string();
+    let quoted: Vec<String> = networks
+        .split(", ")
+        .map(|net| format!("\"{net}\""))
+        .collect();
+    quoted.join(", ")
 }
 
 /// Presets are told as comments: a file may not define them again.

@@ -48,6 +48,24 @@ pub struct Flags {
     #[arg(long, value_name = "LEG")]
     mangled_leg: Option<String>,
 
+    /// With --listen: expect a PROXY header (v1 or v2) from these addresses, and believe it; what comes
+    /// from elsewhere is a client's own.
+    #[arg(long, value_name = "NET,NET")]
+    accept_proxy: Option<String>,
+
+    /// With --accept-proxy: how long a proxy may take to send its header [default: 5s]
+    #[arg(long, value_name = "TIME", hide_short_help = true)]
+    proxy_timeout: Option<String>,
+
+    /// With --listen: tell the server who the client is by a PROXY header, v1 or v2.
+    #[arg(long, value_name = "VERSION")]
+    send_proxy: Option<String>,
+
+    /// With --listen: whose address the server sees, relay or client; client needs CAP_NET_ADMIN, and the
+    /// server's answers to pass this host [default: relay]
+    #[arg(long, value_name = "WHO")]
+    dial_from: Option<String>,
+
     /// With --rules print or none: loopback port for connections from the mangled side [default: 21069]
     #[arg(long, value_name = "PORT", hide_short_help = true)]
     mangled_port: Option<String>,
@@ -80,6 +98,10 @@ impl Flags {
             ("mangled-side", &self.mangled_side),
             ("listen", &self.listen),
             ("mangled-leg", &self.mangled_leg),
+            ("accept-proxy", &self.accept_proxy),
+            ("proxy-timeout", &self.proxy_timeout),
+            ("send-proxy", &self.send_proxy),
+            ("dial-from", &self.dial_from),
             ("mangled-port", &self.mangled_port),
             ("clean-port", &self.clean_port),
             ("answer", &self.answer),

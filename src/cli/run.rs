@@ -1,5 +1,6 @@
 //! `unmangle run`: the relay, from its start to its drain.
 
+use std::convert::Infallible;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,10 +11,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Usage, descriptors, effective, listener, logging, output, settings};
 use crate::config::{HostTuning, Intercept, Keys, Listener, Mode, RulesMode, Settings, Strip};
-use crate::relay::{Listeners, Outcome, Queue, Server, WayIn};
+use crate::relay::{Listeners, Outcome, Queue, Server, WayIn, Witness};
 use crate::rules::survey::{self, Forward};
 use crate::rules::tuning::{self, Tuned};
-use crate::rules::{InPlace, Lock, Queueing, preflight, queue_rule};
+use crate::rules::{InPlace, Lock, Plan, Queueing, Shown, preflight, queue_rule};
 
 /// Relay connections, and normalise the leg that crosses the firewall.
 ///
@@ -54,6 +55,10 @@ struct ProcessFlags {
     /// How long a dial may take before the client is reset [default: 30s]
     #[arg(long, value_name = "TIME")]
     connect_timeout: Option<String>,
+
+    /// How long a peer may take nothing of the last bytes of a session that has ended [default: 2m]
+    #[arg(long, value_name = "TIME", hide_short_help = true)]
+    close_timeout: Option<String>,
 
     /// Silence after which both legs are probed [default: 60s]
     #[arg(long, value_name = "TIME")]
@@ -155,6 +160,7 @@ impl ProcessFlags {
         for (key, value) in [
             ("drain", &self.drain),
             ("connect-timeout", &self.connect_timeout),
+            ("close-timeout", &self.close_timeout),
             ("keepalive", &self.keepalive),
             ("engine", &self.engine),
             ("fail", &self.fail),
@@ -268,7 +274,11 @@ async fn relay(
     let ways_in = listeners.ways_in().to_vec();
     let server =
         Server::start(&settings.process, listeners, queue).context("starting the workers")?;
-    let plan = settings::plan(settings, &ways_in);
+    let mut plan = settings::plan(settings, &ways_in);
+    let mut witness = match &mut plan {
+        Some(plan) if settings.process.rules == RulesMode::Own => witness(plan),
+        _ => None,
+    };
     let strips: Vec<Strip> = plan
         .iter()
         .flat_map(|plan| &plan.interceptions)
@@ -312,6 +322,7 @@ async fn relay(
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = tell.recv() => print(&server).await,
+            never = watch(&server, &mut witness) => match never {},
             never = rules.keep() => match never {},
             () = server.failed() => {
                 tracing::error!("a worker has ended: the relay ends, too");
@@ -327,6 +338,7 @@ async fn relay(
         }
         tokio::select! {
             outcome = server.drain(within) => outcome,
+            never = watch(&server, &mut witness) => match never {},
             never = rules.keep() => match never {},
         }
     };
@@ -343,6 +355,41 @@ async fn relay(
     print(&server).await;
     server.stop().context("a worker failed")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Has the rules show what no socket shows. Without it sessions are relayed all the same.
+fn witness(plan: &mut Plan) -> Option<Witness> {
+    if plan.interceptions.is_empty() || plan.has_sidecars() {
+        return None;
+    }
+    match Witness::open() {
+        Ok(witness) => {
+            // A SYN that nobody reads about need not be told.
+            plan.shown = if tracing::enabled!(target: "unmangle::session", tracing::Level::INFO) {
+                Shown::DscpAndOffers
+            } else {
+                Shown::Dscp
+            };
+            Some(witness)
+        }
+        Err(error) => {
+            tracing::warn!(
+                %error,
+                "no NFLOG: what clients offered is not told, and DSCP is not kept"
+            );
+            None
+        }
+    }
+}
+
+/// Passes on what the rules show, for ever; if that fails, it is told once.
+async fn watch(server: &Server, witness: &mut Option<Witness>) -> Infallible {
+    if let Some(reading) = witness {
+        let error = server.watch(reading).await;
+        tracing::warn!(%error, "what the rules show can no longer be read: DSCP is not kept");
+        *witness = None;
+    }
+    std::future::pending().await
 }
 
 /// Changes the settings of the host that the profiles want changed, if that was asked for.

@@ -3,9 +3,13 @@
 use std::path::Path;
 
 use super::{Usage, listener};
-use crate::config::{Contents, Hold, Intercept, Keys, Mode, Numbers, Settings, Track, file};
+use crate::config::{
+    Contents, Hold, Intercept, Keys, Listener, Mode, Numbers, Settings, Track, file,
+};
 use crate::relay::WayIn;
-use crate::rules::{Capture, Holding, Interception, ListenPorts, Plan, Queueing, Tracking, Zones};
+use crate::rules::{
+    Capture, Holding, Interception, ListenPorts, Plan, Queueing, Shown, Tracking, Zones,
+};
 
 /// File and flags, checked.
 ///
@@ -27,8 +31,8 @@ pub fn read(
     Settings::resolve(contents, process, listener.keys()).map_err(|error| Usage(error.to_string()))
 }
 
-/// The rules that lead connections to the listeners that intercept; none if none does. What holds packets
-/// is nftables, until the host was asked whether it can.
+/// The rules that lead connections to the listeners that intercept, and answers to those that dial from
+/// their clients' addresses; none if none does. What holds packets is nftables, until the host was asked whether it can.
 pub fn plan(settings: &Settings, ways_in: &[WayIn]) -> Option<Plan> {
     let interceptions: Vec<Interception> = settings
         .listeners
@@ -47,7 +51,8 @@ pub fn plan(settings: &Settings, ways_in: &[WayIn]) -> Option<Plan> {
             })
         })
         .collect();
-    if interceptions.is_empty() {
+    let borrows = settings.listeners.iter().any(Listener::dials_from_client);
+    if interceptions.is_empty() && !borrows {
         return None;
     }
     let Numbers {
@@ -82,6 +87,8 @@ pub fn plan(settings: &Settings, ways_in: &[WayIn]) -> Option<Plan> {
         priority,
         tracking,
         hold,
+        borrows,
+        shown: Shown::Nothing,
     })
 }
 

@@ -142,6 +142,17 @@ choice! {
 }
 
 choice! {
+    /// Whose address the server of a forwarded connection sees.
+    DialFrom {
+        /// This host's.
+        #[default]
+        Relay = "relay",
+        /// The client's own, and its port if that can be had.
+        Client = "client",
+    }
+}
+
+choice! {
     /// How the log is written.
     LogFormat {
         /// One line for people.

@@ -1,5 +1,6 @@
 //! Listeners that want the same thing.
 
+use super::choice::DialFrom;
 use super::settings::{Listener, Mode};
 
 impl Listener {
@@ -45,9 +46,18 @@ impl Mode {
         matches!(self, Mode::ServerSidecar(_) | Mode::ClientSidecar(_))
     }
 
-    /// Whether one is a gateway and the other a sidecar: zones are for the one and would spoil the other.
+    /// Whether one has legs that bear others' addresses, as a router has, and the other is a sidecar: their rules
+    /// spoil each other.
     fn is_divided_from(&self, other: &Self) -> bool {
-        let one_way = |one: &Self, two: &Self| matches!(one, Mode::Gateway(_)) && two.is_sidecar();
+        let one_way = |one: &Self, two: &Self| one.is_router() && two.is_sidecar();
         one_way(self, other) || one_way(other, self)
+    }
+
+    fn is_router(&self) -> bool {
+        match self {
+            Mode::Gateway(_) => true,
+            Mode::Forward(forward) => forward.identity.dial_from == DialFrom::Client,
+            Mode::ServerSidecar(_) | Mode::ClientSidecar(_) => false,
+        }
     }
 }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
+use super::identity::Identity;
+
 /// An explicit listener and where its connections go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forward {
@@ -13,6 +15,8 @@ pub struct Forward {
     pub to: Target,
     /// Which of the two legs crosses the firewall.
     pub mangled: MangledLeg,
+    /// What is believed and told of a client's address.
+    pub identity: Identity,
 }
 
 /// A host and a port; the name is looked up at each dial.

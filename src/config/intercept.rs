@@ -183,6 +183,11 @@ impl Networks {
             })
     }
 
+    /// Whether an address is in one of them.
+    pub fn contain(&self, address: IpAddr) -> bool {
+        self.is_everywhere() || self.0.iter().any(|net| net.contains(&address))
+    }
+
     /// The IPv4 networks that were named.
     pub fn v4(&self) -> impl Iterator<Item = Ipv4Net> + '_ {
         self.0.iter().filter_map(|net| match net {
@@ -204,7 +209,7 @@ fn parse_network(text: &str) -> Result<IpNet, InterceptError> {
     let network = match text.parse::<IpNet>() {
         Ok(network) => network,
         Err(_) => IpNet::from(
-            text.parse::<std::net::IpAddr>()
+            text.parse::<IpAddr>()
                 .map_err(|_| InterceptError::Network(text.to_owned()))?,
         ),
     };

@@ -7,6 +7,7 @@ pub mod choice;
 mod collision;
 pub mod file;
 pub mod forward;
+pub mod identity;
 pub mod intercept;
 pub mod keys;
 pub mod mark;
@@ -17,10 +18,11 @@ pub mod sidecar;
 
 pub use answer::{AnswerMark, Hold};
 pub use choice::{
-    Answer, Deployment, Engine, Fail, HostTuning, LogFormat, RulesMode, ServiceLeg, Track,
+    Answer, Deployment, DialFrom, Engine, Fail, HostTuning, LogFormat, RulesMode, ServiceLeg, Track,
 };
 pub use file::Contents;
 pub use forward::{Forward, MangledLeg, Target};
+pub use identity::{AcceptProxy, Identity};
 pub use intercept::{Intercept, InterceptError, Interface, Networks, Ports};
 pub use keys::{ConfigError, Keys, Origin};
 pub use mark::{DEFAULT_DIAL_MARK, DEFAULT_MARK, Mark};
@@ -51,6 +53,25 @@ impl Side {
 }
 
 impl Listener {
+    /// What is believed and told of a client's address, where clients come to the relay.
+    pub fn identity(&self) -> Option<&Identity> {
+        match &self.mode {
+            Mode::Forward(forward) => Some(&forward.identity),
+            Mode::Gateway(_) | Mode::ServerSidecar(_) | Mode::ClientSidecar(_) => None,
+        }
+    }
+
+    /// Whether the address that a forwarded connection is dialled from is its client's.
+    pub fn dials_from_client(&self) -> bool {
+        self.identity()
+            .is_some_and(|identity| identity.dial_from == DialFrom::Client)
+    }
+
+    /// Whether the relay's own rules let nothing urgent come to its sockets.
+    pub fn rules_clear_urgent(&self) -> bool {
+        matches!(self.mode, Mode::Gateway(_)) && self.fixed_ports.is_none()
+    }
+
     /// What a leg on this side may negotiate.
     pub fn profile(&self, side: Side) -> &Profile {
         match side {

@@ -7,6 +7,7 @@ use super::answer::{self, Hold};
 use super::choice::{Answer, Deployment, Engine, Fail, HostTuning, LogFormat, RulesMode, Track};
 use super::file::Contents;
 use super::forward::{Forward, MangledLeg, Target};
+use super::identity::{self, Identity};
 use super::intercept::{Intercept, Networks};
 use super::keys::{ConfigError, Given, Keys, Origin};
 use super::mark::{DEFAULT_DIAL_MARK, DEFAULT_MARK, Mark};
@@ -94,6 +95,8 @@ pub struct Listener {
     pub clean: Profile,
     /// How long a dial may take before the client is reset.
     pub connect_timeout: Duration,
+    /// How long a peer may take nothing of the last bytes of a session that has ended.
+    pub close_timeout: Duration,
     /// When silent peers are probed, unless a profile says otherwise.
     pub keepalive: Keepalive,
 }
@@ -302,10 +305,13 @@ fn listener(
         },
         None => Keepalive::default(),
     };
-    let connect_timeout = match own_or_process("connect-timeout") {
-        Some(given) => given.parse(duration)?,
-        None => Duration::from_secs(30),
+    let time = |key: &str, default| match own_or_process(key) {
+        Some(given) => given.parse(duration),
+        None => Ok(Duration::from_secs(default)),
     };
+    let connect_timeout = time("connect-timeout", 30)?;
+    // About as long as Linux waits for a peer whose connection no process holds any more.
+    let close_timeout = time("close-timeout", 120)?;
     let fixed_ports = fixed_ports(index, keys, checked.rules)?;
     let name = keys
         .given("name")
@@ -318,6 +324,7 @@ fn listener(
         mangled,
         clean,
         connect_timeout,
+        close_timeout,
         keepalive,
     })
 }
@@ -366,9 +373,11 @@ fn mode(keys: &Keys, origin: &Origin, process: &Process) -> Result<Mode, ConfigE
                     ));
                 }
             },
+            identity: Identity::read(keys)?,
         }));
     }
-    for key in ["listen", "mangled-leg", "service-leg", "user", "cgroup"] {
+    let others = ["listen", "mangled-leg", "service-leg", "user", "cgroup"];
+    for key in others.into_iter().chain(identity::KEYS) {
         foreign(key, "gateway")?;
     }
     let networks = |key: &str| match keys.given(key) {

@@ -81,6 +81,8 @@ counters! {
     dial_failures,
     /// dials from another port than the client's, because that one could not be bound
     port_fallbacks,
+    /// connections from proxies that were reset because no valid PROXY header came
+    headers_refused,
     /// pauses of an accept loop because descriptors or memory ran out
     accept_pauses,
     /// opening packets held until the server answered

@@ -4,7 +4,10 @@
 //! | --- | --- |
 //! | `ip` | where the headers of an IPv4 or IPv6 packet end, who sent it, what it carries |
 //! | `tcp` | the fields of a TCP header, read and overwritten with the checksum kept right |
-//! | `options` | a walk over TCP options, of good segments and of broken ones; what a SYN offers |
+//! | `options` | a walk over TCP options, of good segments and of broken ones |
+//! | `nflog` | segments that a rule has logged, as the kernel hands them out |
+//! | `offer` | what a SYN offers |
+//! | `proxy_header` | what a proxy says of a connection before its first byte |
 //! | `icmp` | errors: built for a packet that was too big, and the packet quoted inside one |
 //! | `checksum` | the Internet checksum, computed anew (RFC 1071) or adjusted (RFC 1624) |
 //!
@@ -13,14 +16,18 @@
 pub mod checksum;
 pub mod icmp;
 pub mod ip;
+pub mod nflog;
+pub mod offer;
 pub mod options;
+pub mod proxy_header;
 pub mod tcp;
 
 #[cfg(test)]
 pub(crate) mod samples;
 
 pub use ip::{Fragment, Ip};
-pub use options::{Offer, OptionKind, OptionSpan, Options, TcpOption};
+pub use offer::Offer;
+pub use options::{OptionKind, OptionSpan, Options, TcpOption};
 pub use tcp::{Flags, Tcp};
 
 /// Why bytes are not the packet they were taken for.

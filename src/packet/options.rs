@@ -75,19 +75,6 @@ pub struct Options<'a> {
     walk: OptionWalk,
 }
 
-/// What a SYN offers to negotiate, or a SYN-ACK accepts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Offer {
-    /// The largest segment its sender takes.
-    pub mss: Option<u16>,
-    /// The shift count for the windows that its sender announces.
-    pub window_scale: Option<u8>,
-    /// Selective acknowledgements.
-    pub sack: bool,
-    /// Timestamps.
-    pub timestamps: bool,
-}
-
 // === impl OptionWalk ===
 
 impl Default for OptionWalk {
@@ -169,24 +156,6 @@ impl<'a> Iterator for Options<'a> {
     }
 }
 
-// === impl Offer ===
-
-impl<'a> FromIterator<TcpOption<'a>> for Offer {
-    fn from_iter<I: IntoIterator<Item = TcpOption<'a>>>(options: I) -> Self {
-        let mut offer = Self::default();
-        for option in options {
-            match option {
-                TcpOption::Mss(mss) => offer.mss = Some(mss),
-                TcpOption::WindowScale(shift) => offer.window_scale = Some(shift),
-                TcpOption::SackPermitted => offer.sack = true,
-                TcpOption::Timestamps { .. } => offer.timestamps = true,
-                _ => {}
-            }
-        }
-        offer
-    }
-}
-
 // === impl TcpOption ===
 
 impl<'a> TcpOption<'a> {
@@ -230,26 +199,6 @@ mod tests {
                 TcpOption::WindowScale(7),
             ]
         );
-    }
-
-    #[test]
-    fn an_offer_has_what_the_syn_has_and_nothing_else() {
-        let all = header(&[
-            2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 9, 0, 0, 0, 0, 1, 3, 3, 7,
-        ]);
-        let offer = Offer {
-            mss: Some(1460),
-            window_scale: Some(7),
-            sack: true,
-            timestamps: true,
-        };
-        assert_eq!(Options::new(&all).collect::<Offer>(), offer);
-        let mss_alone = header(&[1, 1, 2, 4, 3, 172]);
-        let offer = Offer {
-            mss: Some(940),
-            ..Offer::default()
-        };
-        assert_eq!(Options::new(&mss_alone).collect::<Offer>(), offer);
     }
 
     #[test]

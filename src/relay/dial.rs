@@ -1,5 +1,5 @@
 //! The other leg: to the original destination, from the client's own address and port; or to a fixed
-//! target, from this host.
+//! target, from this host unless told otherwise.
 
 use std::io;
 use std::net::SocketAddr;
@@ -33,7 +33,7 @@ pub enum SourcePort {
     Kept,
     /// Another, because the client's could not be bound.
     Fallback,
-    /// One that is not the client's, as for every forwarded session and where it cannot be had.
+    /// One of this host's, as for a forwarded session unless told otherwise and where the client's cannot be had.
     OfThisHost,
 }
 
@@ -132,7 +132,9 @@ pub async fn dial(
                     });
                 }
             };
-            timeout_at(deadline, first_of(&addresses, deadline, settings, profile)).await
+            let from = settings.dials_from_client().then_some(client);
+            let trying = first_of(&addresses, from, deadline, settings, profile);
+            timeout_at(deadline, trying).await
         }
     };
     match result {
@@ -204,19 +206,36 @@ async fn look_up(target: &Target) -> io::Result<Vec<SocketAddr>> {
     Ok(found)
 }
 
-/// Tries one address after the other; each gets its share of the time that is left, so that one that is
-/// silent does not use it all up.
+/// Tries one address after the other, from this host or from the client's address; each gets its share of
+/// the time that is left, so that one that is silent does not use it all up.
 async fn first_of(
     addresses: &[SocketAddr],
+    from: Option<ClientAddr>,
     deadline: Instant,
     settings: &Listener,
     profile: &Profile,
 ) -> io::Result<Dialled> {
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    let can_be_dialled = |server: &&SocketAddr| {
+        from.is_none_or(|ClientAddr(client)| client.is_ipv4() == server.is_ipv4())
+    };
+    let addresses: Vec<_> = addresses.iter().filter(can_be_dialled).copied().collect();
+    let mut last = io::Error::new(
+        io::ErrorKind::NotFound,
+        "it has no address of the client's family, IPv4 or IPv6, and is to see the client's",
+    );
     for (tried, server) in addresses.iter().enumerate() {
         let now = Instant::now();
         let share = deadline.saturating_duration_since(now) / (addresses.len() - tried) as u32;
-        let attempt = connect(None, *server, settings, profile);
+        let attempt = async {
+            match from {
+                Some(client) => as_client(client, *server, settings, profile).await,
+                None => Ok(Dialled {
+                    leg: connect(None, *server, settings, profile).await?,
+                    server: *server,
+                    port: SourcePort::OfThisHost,
+                }),
+            }
+        };
         let attempted = if tried + 1 == addresses.len() {
             // Whoever waits for it knows the deadline.
             Ok(attempt.await)
@@ -224,13 +243,7 @@ async fn first_of(
             timeout_at(now + share, attempt).await
         };
         match attempted {
-            Ok(Ok(leg)) => {
-                return Ok(Dialled {
-                    leg,
-                    server: *server,
-                    port: SourcePort::OfThisHost,
-                });
-            }
+            Ok(Ok(dialled)) => return Ok(dialled),
             Ok(Err(error)) => last = error,
             Err(_) => last = io::ErrorKind::TimedOut.into(),
         }
@@ -277,6 +290,8 @@ pub fn make_transparent(socket: &Socket, address: SocketAddr) -> io::Result<()> 
 pub fn set_options(socket: &Socket, settings: &Listener, profile: &Profile) -> io::Result<()> {
     let keepalive = profile.keepalive.unwrap_or(settings.keepalive);
     socket.set_tcp_nodelay(true)?;
+    // An urgent byte stays in its place in the stream; out of line it would be lost here.
+    socket.set_out_of_band_inline(true)?;
     socket.set_tcp_keepalive(
         &TcpKeepalive::new()
             .with_time(keepalive.idle)

@@ -1,8 +1,10 @@
 //! Our own engine: the two directions of a session, polled by one future.
 
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::Interest;
 
@@ -30,9 +32,21 @@ impl Halves {
         }
     }
 
-    /// Moves bytes both ways until both ends were passed on, or one leg breaks.
-    pub async fn relay(mut self, worker: &Worker, legs: &Legs, passed: &mut Passed) -> Close {
-        let close = self.run(worker, legs).await;
+    /// Moves bytes both ways until both ends were passed on, or one leg breaks; then what its peer had sent
+    /// before is handed over to the other.
+    pub async fn relay(
+        mut self,
+        worker: &Worker,
+        legs: &Legs,
+        close_timeout: Duration,
+        passed: &mut Passed,
+    ) -> Close {
+        let close = self.run(worker, legs, close_timeout).await;
+        if let Close::Broken { by, error } = &close {
+            let rest = self.rest(worker, legs, *by, error.kind());
+            legs.hand_over(by.other(), rest, &worker.abort, close_timeout)
+                .await;
+        }
         let resources = &mut *worker.resources.borrow_mut();
         self.client_to_server.abandon(resources);
         self.server_to_client.abandon(resources);
@@ -43,10 +57,11 @@ impl Halves {
         close
     }
 
-    async fn run(&mut self, worker: &Worker, legs: &Legs) -> Close {
+    async fn run(&mut self, worker: &Worker, legs: &Legs, close_timeout: Duration) -> Close {
         let mut downstream_broken = pin!(legs.downstream.ready(Interest::ERROR));
         let mut upstream_broken = pin!(legs.upstream.ready(Interest::ERROR));
         let mut aborted = pin!(worker.abort.aborted());
+        let mut overdue = None;
         let mut registered = false;
         poll_fn(|cx| {
             if let Poll::Ready(close) = self.poll(cx, worker, legs) {
@@ -59,6 +74,15 @@ impl Halves {
             if !self.server_to_client.reads() && upstream_broken.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(broken(Party::Server, &legs.upstream));
             }
+            // Made when one stream has ended: most sessions never need its timer.
+            if let Some(to) = self.still_receives() {
+                let overdue =
+                    overdue.get_or_insert_with(|| Box::pin(legs.overdue(to, close_timeout)));
+                if overdue.as_mut().poll(cx).is_ready() {
+                    let error = io::ErrorKind::TimedOut.into();
+                    return Poll::Ready(Close::Broken { by: to, error });
+                }
+            }
             // Once it is registered, its wake-up comes by itself: a look at the flag is enough.
             if (!registered || worker.abort.is_set()) && aborted.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Close::Aborted);
@@ -69,16 +93,44 @@ impl Halves {
         .await
     }
 
+    /// Who is the receiver of the only stream that has not ended, if there is only one.
+    fn still_receives(&self) -> Option<Party> {
+        match (
+            self.client_to_server.is_done(),
+            self.server_to_client.is_done(),
+        ) {
+            (true, false) => Some(Party::Client),
+            (false, true) => Some(Party::Server),
+            _ => None,
+        }
+    }
+
+    /// Passes on what a party had sent before its leg broke.
+    async fn rest(&mut self, worker: &Worker, legs: &Legs, by: Party, how: io::ErrorKind) {
+        let half = match by {
+            Party::Server => &mut self.server_to_client,
+            Party::Client | Party::Relay => &mut self.client_to_server,
+        };
+        // To the kernel a reset after the peer's FIN is a broken pipe: that end was one.
+        if how != io::ErrorKind::BrokenPipe {
+            half.sever();
+        }
+        if half.is_done() {
+            return;
+        }
+        let (from, to) = (legs.tcp_leg(by), legs.tcp_leg(by.other()));
+        // Whatever breaks now, nobody is left to be told.
+        let _ = poll_fn(|cx| half.poll(cx, &from, &to, &mut worker.resources.borrow_mut())).await;
+    }
+
     fn poll(&mut self, cx: &mut Context, worker: &Worker, legs: &Legs) -> Poll<Close> {
         let resources = &mut *worker.resources.borrow_mut();
-        let Legs {
-            downstream,
-            upstream,
-        } = legs;
+        let [downstream, upstream] =
+            [Party::Client, Party::Server].map(|party| legs.tcp_leg(party));
         if !self.client_to_server.is_done()
-            && let Poll::Ready(Err(error)) = self
-                .client_to_server
-                .poll(cx, downstream, upstream, resources)
+            && let Poll::Ready(Err(error)) =
+                self.client_to_server
+                    .poll(cx, &downstream, &upstream, resources)
         {
             return Poll::Ready(error.into_close(Party::Client, Party::Server));
         }
@@ -86,9 +138,9 @@ impl Halves {
             self.first.get_or_insert(Party::Client);
         }
         if !self.server_to_client.is_done()
-            && let Poll::Ready(Err(error)) = self
-                .server_to_client
-                .poll(cx, upstream, downstream, resources)
+            && let Poll::Ready(Err(error)) =
+                self.server_to_client
+                    .poll(cx, &upstream, &downstream, resources)
         {
             return Poll::Ready(error.into_close(Party::Server, Party::Client));
         }

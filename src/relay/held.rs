@@ -91,7 +91,7 @@ impl Syn {
                 server: OriginalDst(SocketAddr::new(ip.destination, segment.destination_port())),
             },
             isn: segment.sequence(),
-            asked: segment.options().collect(),
+            asked: Offer::of_options(segment.options()),
         })
     }
 }

@@ -1,14 +1,11 @@
 //! The two legs of a session, and how they come to their end.
 
 use std::io;
-use std::ops::Range;
-use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use super::worker::Abort;
-use crate::sys::tcp_info::{tcp_info, unacknowledged};
+use super::leg::TcpLeg;
 
 /// The two legs of a session.
 pub struct Legs {
@@ -16,6 +13,8 @@ pub struct Legs {
     pub downstream: TcpStream,
     /// The server's.
     pub upstream: TcpStream,
+    /// Whether urgent bytes may come on either: no rule takes the mark off them.
+    pub may_be_urgent: bool,
 }
 
 /// Bytes that the receiving side has accepted.
@@ -57,31 +56,23 @@ pub enum Close {
     Aborted,
 }
 
-/// The first and the longest pause before a leg is looked at again whose last bytes are under way.
-const LOOK_AGAIN: Range<Duration> = Duration::from_millis(1)..Duration::from_millis(100);
-
 // === impl Legs ===
 
 impl Legs {
-    /// Waits until the peers have taken the last bytes: until then the session needs its rules, and a
-    /// killed relay must reset it. False if the drain deadline came first.
-    pub async fn deliver(&self, abort: &Abort) -> bool {
-        let mut pause = LOOK_AGAIN.start;
-        while self.is_undelivered() {
-            tokio::select! {
-                () = abort.aborted() => return false,
-                () = tokio::time::sleep(pause) => pause = LOOK_AGAIN.end.min(2 * pause),
-            }
+    /// The same, for our engine.
+    pub fn tcp_leg(&self, party: Party) -> TcpLeg<'_> {
+        TcpLeg {
+            stream: self.leg(party),
+            may_be_urgent: self.may_be_urgent,
         }
-        true
     }
 
-    /// Whether more than its end is under way on a leg that still lives.
-    fn is_undelivered(&self) -> bool {
-        [&self.downstream, &self.upstream].into_iter().any(|leg| {
-            unacknowledged(leg).is_ok_and(|bytes| bytes > 1)
-                && tcp_info(leg).is_ok_and(|info| info.closing)
-        })
+    /// The leg of a party.
+    pub fn leg(&self, party: Party) -> &TcpStream {
+        match party {
+            Party::Server => &self.upstream,
+            Party::Client | Party::Relay => &self.downstream,
+        }
     }
 
     /// After an orderly end: what the kernel still holds is delivered, not thrown away.

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::dial;
 use super::worker::{Order, REST, Worker};
 use crate::config::{Forward, Listener, MangledLeg, Mode, Side};
-use crate::sys::watch::watch_listener;
+use crate::sys::watch::watch_socket;
 
 /// The listeners of every worker, bound and not yet served.
 #[derive(Debug)]
@@ -210,6 +210,9 @@ impl Bound {
             // What cannot be set on the other leg is better known now than at each dial.
             let other = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
             dial::set_options(&other, settings, settings.profile(side.other()))?;
+            if settings.dials_from_client() {
+                dial::make_transparent(&other, address)?;
+            }
             // Accepted sockets inherit all of this, which saves as many calls for each of them.
             dial::set_options(&socket, settings, settings.profile(side))?;
             prepare(&socket, address)?;
@@ -251,7 +254,7 @@ impl Bound {
     /// Registers it with the runtime of the calling worker.
     pub fn register(self) -> io::Result<Registered> {
         Ok(Registered {
-            socket: watch_listener(self.socket)?,
+            socket: watch_socket(self.socket)?,
             side: self.side,
             settings: self.settings,
         })

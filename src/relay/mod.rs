@@ -6,25 +6,30 @@
 //! | `server` | starts the workers, hands out, drains, gathers what they recorded |
 //! | `worker` | one thread, one current-thread runtime: its sessions, its buffer, its pipes |
 //! | `listen` | the sockets that connections arrive at, and the accept loop |
+//! | `introduction` | who the client is, where a proxy says it |
 //! | `dial` | the other leg: to the original destination as the client, or to a fixed target |
 //! | `held`, `holder` | opening packets that wait until the server has answered: the table, and the thread |
 //! | `answer` | what their clients are told if the server was not to be had |
 //! | `session` | one pair of legs, from accept to the line in the log (`told`) |
 //! | `sidecar` | where a sidecar dials: the service behind it, or where a program of this host meant to go |
-//! | `legs` | the two legs, and how they come to their end |
+//! | `legs` | the two legs, and how they can end |
+//! | `farewell` | what a peer still gets at the end, and for how long it is waited for |
 //! | `halves`, `half` | our engine: two directions, each a state machine over two legs |
 //! | `foreign` | engines that are not ours, under the same watch |
+//! | `witness` | what the rules show of packets: clients' offers, the DSCP |
 //! | `leg` | what a direction needs of a socket |
 //! | `pipes` | the bounded pool of pipes |
 
 mod addr;
 mod answer;
 mod dial;
+mod farewell;
 mod foreign;
 mod half;
 mod halves;
 mod held;
 mod holder;
+mod introduction;
 mod leg;
 mod legs;
 mod listen;
@@ -34,9 +39,11 @@ mod server;
 mod session;
 mod sidecar;
 mod told;
+mod witness;
 mod worker;
 
 pub use addr::{ClientAddr, Destination, OriginalDst};
 pub use holder::{Queue, QueueError};
 pub use listen::{BindError, Listeners, WayIn};
 pub use server::{Outcome, Server};
+pub use witness::Witness;

@@ -12,9 +12,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::holder::{self, Queue};
 use super::listen::Listeners;
 use super::pipes::PipeBudget;
+use super::witness::{Offers, Witness};
 use super::worker::{self, Abort, Loads, Order, Start};
 use crate::config::Process;
 use crate::metrics::Recorder;
+use crate::packet::nflog::Seen;
 
 /// A relay whose workers run.
 #[derive(Debug)]
@@ -25,6 +27,7 @@ pub struct Server {
     holder: Option<mpsc::UnboundedSender<holder::Order>>,
     loads: Arc<Loads>,
     abort: Arc<Abort>,
+    offers: Arc<Offers>,
 }
 
 /// How a drain ended.
@@ -57,6 +60,7 @@ impl Server {
         let budget = PipeBudget::new(settings.pipe_budget);
         let loads = Loads::new(workers);
         let abort = Arc::new(Abort::default());
+        let offers = Arc::new(Offers::default());
         let (ready, came_up) = std::sync::mpsc::channel();
         let (orders, inboxes): (Vec<_>, Vec<_>) =
             (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
@@ -76,6 +80,7 @@ impl Server {
                     orders: inbox,
                     peers: orders.clone(),
                     abort: abort.clone(),
+                    offers: offers.clone(),
                     ready: ready.clone(),
                 };
                 std::thread::Builder::new()
@@ -103,6 +108,7 @@ impl Server {
             holder,
             loads,
             abort,
+            offers,
         };
         if came_up.into_iter().take(expected).count() < expected {
             server.stop()?;
@@ -137,6 +143,23 @@ impl Server {
             }
         }
         total
+    }
+
+    /// Passes on what the rules show, until it can no longer be read.
+    pub async fn watch(&self, witness: &Witness) -> io::Error {
+        let tell = |seen: Seen| {
+            if let Some(offer) = seen.offer {
+                self.offers.keep(seen.from, seen.to, offer);
+                if seen.dscp == 0 {
+                    return;
+                }
+            }
+            for worker in &self.orders {
+                // One that is gone has no legs.
+                let _ = worker.send(Order::Seen(seen));
+            }
+        };
+        witness.watch(tell).await
     }
 
     /// Waits until a worker has ended, which none should before it is told to.

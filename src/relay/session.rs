@@ -1,6 +1,7 @@
 //! One session: a pair of legs, from accept to the line in the log.
 
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,10 +13,12 @@ use super::dial::{self, DialError, Dialled, SourcePort};
 use super::foreign;
 use super::halves::Halves;
 use super::holder::Upstream;
+use super::introduction::{self, Introduced, NotIntroduced};
 use super::legs::{Close, Legs, Passed};
 use super::listen::Accepted;
 use super::sidecar;
 use super::told::{Told, tell};
+use super::witness::Known;
 use super::worker::Worker;
 use crate::config::{Engine, Listener, Mode};
 use crate::sys::tcp_info::tcp_info;
@@ -34,7 +37,17 @@ enum SessionError {
     #[error("the accepted socket, or its server's, is unusable: {0}")]
     Downstream(#[from] io::Error),
     #[error(transparent)]
+    NotIntroduced(#[from] NotIntroduced),
+    #[error(transparent)]
     Dial(#[from] DialError),
+    #[error("telling {server} who {client} is: {error}")]
+    NotTold {
+        server: SocketAddr,
+        client: ClientAddr,
+        error: io::Error,
+    },
+    #[error("{peer} was reset before it was known who the client is: the drain deadline")]
+    Unknown { peer: SocketAddr },
     #[error("{client} asked for the relay's own listener {server}: refused")]
     Own {
         client: ClientAddr,
@@ -60,8 +73,19 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
         at: began,
     } = accepted;
     let downstream = TcpStream::from_std(std::net::TcpStream::from(socket))?;
-    let client = ClientAddr(downstream.peer_addr()?);
-    let destination = destination(&downstream, client, &settings)?;
+    let (peer, local) = (downstream.peer_addr()?, downstream.local_addr()?);
+    let introduced = tokio::select! {
+        biased;
+        introduced = introduction::introduce(&downstream, peer, local, &settings) => introduced,
+        () = worker.abort.aborted() => return Err(SessionError::Unknown { peer }),
+    };
+    let introduced = introduced.inspect_err(|_| {
+        // Dropping the leg resets it: it lingers for zero seconds.
+        let counters = &mut worker.resources.borrow_mut().recorder.counters;
+        counters.headers_refused += 1;
+    })?;
+    let Introduced { client, via, .. } = introduced;
+    let destination = destination(&downstream, OriginalDst(local), client, &settings)?;
     let waiting = waiting(worker, client, &destination);
     let asked = waiting.as_ref().map(|upstream| upstream.asked);
     let (dialled, connect_time) = match waiting {
@@ -101,44 +125,76 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
             return Err(error.into());
         }
     };
+    if let Some(version) = settings.identity().and_then(|identity| identity.send) {
+        let told = introduced.pass_on(&upstream, version).await;
+        told.map_err(|error| SessionError::NotTold {
+            server,
+            client,
+            error,
+        })?;
+    }
     {
         let recorder = &mut worker.resources.borrow_mut().recorder;
         recorder.connect.record(connect_time);
         recorder.counters.port_fallbacks += u64::from(port == SourcePort::Fallback);
     }
-    let legs = Legs {
+    let legs = Rc::new(Legs {
         downstream,
         upstream,
+        may_be_urgent: !settings.rules_clear_urgent(),
+    });
+    let registered = match &settings.mode {
+        Mode::Gateway(_) => Known::register(&worker.known, &legs).ok(),
+        Mode::ServerSidecar(_) | Mode::ClientSidecar(_) | Mode::Forward(_) => None,
     };
+    // Its SYN was shown before it could be accepted, but to another thread, which may be late.
+    let shown = worker.offers.take(client, local);
     let mut passed = Passed::default();
     let mut close = match worker.engine {
-        Engine::Splice => Halves::new().relay(worker, &legs, &mut passed).await,
-        engine => foreign::relay(engine, &worker.abort, &legs, &mut passed).await,
+        Engine::Splice => {
+            Halves::new()
+                .relay(worker, &legs, settings.close_timeout, &mut passed)
+                .await
+        }
+        engine => {
+            let close = foreign::relay(engine, &worker.abort, &legs, &mut passed).await;
+            if let Close::Broken { by, .. } = &close {
+                // What it held is lost, and cannot be skipped: only what it had passed on is waited for.
+                let nothing = std::future::ready(());
+                legs.hand_over(by.other(), nothing, &worker.abort, settings.close_timeout)
+                    .await;
+            }
+            close
+        }
     };
     if let Close::Orderly { .. } = close
-        && !legs.deliver(&worker.abort).await
+        && let Err(instead) = legs.deliver(&worker.abort, settings.close_timeout).await
     {
-        close = Close::Aborted;
+        close = instead;
     }
     let infos = (tcp_info(&legs.downstream), tcp_info(&legs.upstream));
     if let Close::Orderly { .. } = close {
         legs.let_go();
     }
+    drop(registered);
     drop(legs);
+    let shown = shown.or_else(|| worker.offers.take(client, local));
+    let offer = asked.or(shown);
     let lifetime = began.elapsed();
     settle(worker, &close, &passed, lifetime);
     let listener = &settings.name;
     tell(&Told {
         listener,
         client,
+        via,
         server,
         port,
-        asked,
         close,
         passed,
         connect_time,
         lifetime,
         infos,
+        offer,
     });
     Ok(())
 }
@@ -154,24 +210,22 @@ fn waiting(worker: &Worker, client: ClientAddr, destination: &Destination) -> Op
 /// Where this client is to be passed on to.
 fn destination(
     downstream: &TcpStream,
+    server: OriginalDst,
     client: ClientAddr,
     settings: &Listener,
 ) -> Result<Destination, SessionError> {
     match &settings.mode {
         Mode::Forward(forward) => Ok(Destination::Fixed(forward.to.clone())),
         Mode::Gateway(_) => {
-            let server = OriginalDst(downstream.local_addr()?);
             if server.0.ip().is_loopback() {
                 return Err(SessionError::Own { client, server });
             }
             Ok(Destination::Original(server))
         }
         Mode::ServerSidecar(settings) => {
-            let server = OriginalDst(downstream.local_addr()?);
             sidecar::service(settings, server).ok_or(SessionError::Own { client, server })
         }
         Mode::ClientSidecar(_) => {
-            let server = OriginalDst(downstream.local_addr()?);
             sidecar::meant(downstream).ok_or(SessionError::Own { client, server })
         }
     }

@@ -16,12 +16,12 @@ pub struct Told<'a> {
     pub listener: &'a str,
     /// Who opened it.
     pub client: ClientAddr,
+    /// The proxy that said so; the client came itself if `None`.
+    pub via: Option<SocketAddr>,
     /// Who was dialled.
     pub server: SocketAddr,
     /// Which port the server saw.
     pub port: SourcePort,
-    /// What the client's SYN offered before anything was taken from it, if it was seen.
-    pub asked: Option<Offer>,
     /// How it ended.
     pub close: Close,
     /// What was passed on.
@@ -32,6 +32,8 @@ pub struct Told<'a> {
     pub lifetime: Duration,
     /// What the kernel knows of the downstream and of the upstream leg.
     pub infos: (io::Result<TcpInfo>, io::Result<TcpInfo>),
+    /// What the client's SYN offered before anything was stripped from it, if that was seen.
+    pub offer: Option<Offer>,
 }
 
 /// One line at the end of each session.
@@ -42,12 +44,12 @@ pub fn tell(told: &Told) {
         Close::Aborted => (Party::Relay, "drain"),
     };
     let down = told.infos.0.as_ref().copied().unwrap_or_default();
-    let asked = told.asked;
     let up = told.infos.1.as_ref().copied().unwrap_or_default();
     tracing::info!(
         target: "unmangle::session",
         listener = told.listener,
         client = %told.client,
+        via = told.via.map(tracing::field::display),
         server = %told.server,
         port_kept = told.port == SourcePort::Kept,
         client_to_server_bytes = told.passed.client_to_server,
@@ -56,21 +58,29 @@ pub fn tell(told: &Told) {
         connect_ms = millis(told.connect_time),
         closed_by = closed_by.name(),
         how,
-        // What the client asked for, and what its leg came to.
-        asked_mss = asked.and_then(|asked| asked.mss),
-        asked_window_scale = asked.and_then(|asked| asked.window_scale),
-        asked_sack = asked.map(|asked| asked.sack),
-        asked_timestamps = asked.map(|asked| asked.timestamps),
-        downstream_mss = asked.map(|_| down.send_mss),
-        downstream_window_scale = asked.and(down.window_scale).map(|scale| scale.peer),
-        downstream_sack = asked.map(|_| down.sack),
-        downstream_timestamps = asked.map(|_| down.timestamps),
+        client_offer = told.offer.map(|offer| offer.to_string()),
+        downstream_agreed = agreed(&down).to_string(),
+        upstream_agreed = agreed(&up).to_string(),
         downstream_rtt_ms = millis(down.rtt),
         downstream_retransmits = down.retransmits,
         upstream_rtt_ms = millis(up.rtt),
         upstream_retransmits = up.retransmits,
         "session ended"
     );
+}
+
+/// What both ends of a leg agreed on, as an offer of its peer; the MSS is what is sent at most, less where the
+/// path was found to take less.
+fn agreed(info: &TcpInfo) -> Offer {
+    /// An option of ten bytes, padded, in every segment.
+    const TIMESTAMPS: u32 = 12;
+    let options = if info.timestamps { TIMESTAMPS } else { 0 };
+    Offer {
+        mss: u16::try_from(info.send_mss + options).ok(),
+        window_scale: info.window_scale.map(|scale| scale.peer),
+        sack: info.sack,
+        timestamps: info.timestamps,
+    }
 }
 
 fn how(error: &io::Error) -> &'static str {

@@ -14,8 +14,10 @@ use super::holder::Held;
 use super::listen::{self, Accepted, Bound};
 use super::pipes::{PipeBudget, PipePool};
 use super::session;
+use super::witness::{Known, Offers};
 use crate::config::Engine;
 use crate::metrics::Recorder;
+use crate::packet::nflog::Seen;
 
 /// What the sessions of one worker share. They run on one thread, so a borrow is short and never
 /// crosses an await.
@@ -29,6 +31,10 @@ pub struct Worker {
     pub abort: Arc<Abort>,
     /// Servers that were dialled before their clients were answered, if any are.
     pub held: Option<Arc<Held>>,
+    /// What clients offered.
+    pub offers: Arc<Offers>,
+    /// The legs of its sessions, where the rules show their DSCP.
+    pub known: RefCell<Known>,
     loads: Arc<Loads>,
     index: usize,
 }
@@ -69,6 +75,8 @@ pub struct Counted<'a>(&'a Worker);
 pub enum Order {
     /// A connection that another worker accepted.
     Serve(Accepted),
+    /// A segment that the rules have shown: it may be of one of this worker's legs.
+    Seen(Seen),
     /// Say what was recorded so far.
     Tell(oneshot::Sender<Recorder>),
     /// Take no more clients that come of themselves. What the rules still lead here is taken.
@@ -97,6 +105,8 @@ pub struct Start {
     pub peers: Vec<mpsc::UnboundedSender<Order>>,
     /// Set once running sessions are to be aborted.
     pub abort: Arc<Abort>,
+    /// Shared by all.
+    pub offers: Arc<Offers>,
     /// Told when it accepts connections; dropped untold if it never does.
     pub ready: std::sync::mpsc::Sender<()>,
 }
@@ -127,6 +137,7 @@ async fn serve(start: Start) -> std::io::Result<()> {
         mut orders,
         peers,
         abort,
+        offers,
         ready,
     } = start;
     let worker = Rc::new(Worker {
@@ -138,6 +149,8 @@ async fn serve(start: Start) -> std::io::Result<()> {
         }),
         abort,
         held,
+        offers,
+        known: RefCell::default(),
         loads,
         index,
     });
@@ -157,6 +170,7 @@ async fn serve(start: Start) -> std::io::Result<()> {
     while let Some(order) = orders.recv().await {
         match order {
             Order::Serve(accepted) => worker.clone().begin(accepted),
+            Order::Seen(seen) => worker.known.borrow_mut().tell(seen),
             Order::Tell(answer) => drop(answer.send(worker.recorded())),
             Order::Close => known.iter().for_each(JoinHandle::abort),
             Order::Stop => break,

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `plan` | says what is wanted: a pure value |
 //! | `select`, `strip` | which packets are meant, and what they lose, as statements of nft |
+//! | `show` | what the relay is shown of packets that no socket shows |
 //! | `nft`, `iptables` | write the plan down |
 //! | `sidecar`, `stand_in`, `cgroup` | the same for a relay on the strict host itself |
 //! | `hold`, `queue_rule` | how opening packets come into the queue and are answered; the rule of iptables for it |
@@ -35,6 +36,7 @@ pub mod queue_rule;
 pub mod routes;
 mod select;
 mod service;
+mod show;
 mod sidecar;
 mod stand_in;
 mod strip;
@@ -47,5 +49,5 @@ pub use lock::Lock;
 pub use mode::InPlace;
 pub use own::{OwnError, Owned};
 pub use plan::{
-    Capture, Conflict, Holding, Interception, ListenPorts, Plan, Queueing, Tracking, Zones,
+    Capture, Conflict, Holding, Interception, ListenPorts, Plan, Queueing, Shown, Tracking, Zones,
 };

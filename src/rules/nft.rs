@@ -17,7 +17,7 @@ use super::hold;
 use super::plan::{Interception, Plan, Tracking, Zones};
 use super::routes::Family;
 use super::select::{Opening, Selection, Selector, signed};
-use super::{sidecar, strip};
+use super::{show, sidecar, strip};
 use crate::config::Mark;
 
 /// The one table: `inet unmangle`.
@@ -45,11 +45,15 @@ impl Ownership {
 
 /// The whole table, ready for `nft -f`.
 pub fn table(plan: &Plan, ownership: Ownership) -> String {
+    if plan.interceptions.is_empty() {
+        return borrowing(plan, ownership);
+    }
     if plan.has_sidecars() {
         return sidecar::table(plan, ownership);
     }
     let mark = plan.mark;
     let owner = ownership.flags();
+    let ended_legs = ended_legs();
     let signed = signed();
     let sides = sides(plan);
     let Chains {
@@ -67,6 +71,8 @@ pub fn table(plan: &Plan, ownership: Ownership) -> String {
         .hold
         .map(|holding| hold::answers(mark, holding))
         .unwrap_or_default();
+    let urgent = urgent();
+    let [shown, show] = show::statements(plan.shown, mark);
     let [zone, send_zone] = [
         (ours.as_str(), "iifname"),
         ("fib saddr type != local", "oifname"),
@@ -74,24 +80,17 @@ pub fn table(plan: &Plan, ownership: Ownership) -> String {
     .map(|(matches, direction)| track(plan.tracking, matches, direction, &sides));
     format!(
         r#"table inet {TABLE} {{
-{owner}	# Legs that the relay has closed, as the peer's packets name them. What still comes on one, and finds
-	# no socket, must not reach the other host, which would call it INVALID.
-	set ended4 {{
-		type ipv4_addr . inet_service . ipv4_addr . inet_service
-		flags dynamic,timeout; timeout {ENDED_FOR}; size {ENDED_MOST}
-	}}
-
-	set ended6 {{
-		type ipv6_addr . inet_service . ipv6_addr . inet_service
-		flags dynamic,timeout; timeout {ENDED_FOR}; size {ENDED_MOST}
-	}}
-
-	# What is the relay's: the packets of its legs (ICMP errors too), and the packets that open a connection.
+{owner}{ended_legs}{shown}	# What is the relay's: the packets of its legs (ICMP errors too), and the packets that open a connection.
 	chain take {{
 		type filter hook prerouting priority raw - 10; policy accept;
 		socket transparent 1 meta mark set meta mark | {mark}
 		tcp flags & (fin | syn | rst | ack) == syn fib daddr type unicast jump open
-{late}{arrive}
+		{ours} tcp flags & urg == urg jump urgent
+{show}{late}{arrive}
+
+	# Nothing is urgent to the relay: such a byte stays in its place in the stream.
+	chain urgent {{
+{urgent}	}}
 
 	# From a mangled side to another interface, or back. What is signed end to end (TCP-MD5, TCP-AO) is
 	# left alone.
@@ -145,6 +144,61 @@ impl Places {
             zone_at: "raw + 10",
         }
     }
+}
+
+/// The table of a plan that takes no connection: answers to the clients' addresses that forwarded
+/// connections are dialled from come to this host. They share their addresses with no other leg.
+fn borrowing(plan: &Plan, ownership: Ownership) -> String {
+    let mark = plan.mark;
+    let owner = ownership.flags();
+    let ended_legs = ended_legs();
+    let [late, end] = ended(mark);
+    format!(
+        r#"table inet {TABLE} {{
+{owner}{ended_legs}	# What is the relay's: the packets of its legs (ICMP errors too).
+	chain take {{
+		type filter hook prerouting priority raw - 10; policy accept;
+		socket transparent 1 meta mark set meta mark | {mark}
+{late}	}}
+
+	chain send {{
+		type filter hook output priority raw - 10; policy accept;
+{end}	}}
+}}
+"#
+    )
+}
+
+/// The sets that [`ended`] fills.
+fn ended_legs() -> String {
+    let mut text = String::from(
+        "\t# Legs that the relay has closed, as the peer's packets name them. What still comes on one, and finds\n\
+         \t# no socket, must not reach the other host, which would call it INVALID.\n",
+    );
+    for family in ["4", "6"] {
+        let address = format!("ipv{family}_addr");
+        write!(
+            text,
+            "\tset ended{family} {{\n\t\ttype {address} . inet_service . {address} . inet_service\n\
+             \t\tflags dynamic,timeout; timeout {ENDED_FOR}; size {ENDED_MOST}\n\t}}\n\n"
+        )
+        .expect("a String takes every write");
+    }
+    text
+}
+
+/// Takes the URG flag from segments, whatever other flags they have: splice(2) stops before an urgent byte
+/// for good. nft sets flags to constants only.
+fn urgent() -> String {
+    let mut rules = String::new();
+    for flags in ["ack", "psh | ack", "fin | ack", "fin | psh | ack"] {
+        let all = "fin | syn | rst | psh | ack | urg";
+        rule(
+            &mut rules,
+            &format!("tcp flags & ({all}) == ({flags} | urg) tcp flags set ({flags})"),
+        );
+    }
+    rules
 }
 
 /// How long the packets of a leg that was closed may be late: longer than any network keeps them, and

@@ -207,6 +207,9 @@ impl Owned {
     }
 
     async fn stop_taking(&mut self) -> Result<(), OwnError> {
+        if self.plan.interceptions.is_empty() {
+            return Ok(());
+        }
         let taken = |table: &str| table.contains("tproxy") || table.contains("redirect to");
         self.owner
             .change(&nft::drain(&self.plan), |table| !taken(table))

@@ -27,6 +27,11 @@ pub struct Plan {
     pub tracking: Tracking,
     /// How opening packets are held until the server has answered, if any are.
     pub hold: Option<Holding>,
+    /// Whether forwarded clients' own addresses are dialled from, so that what servers send to those
+    /// addresses must come to this host.
+    pub borrows: bool,
+    /// What the relay is shown that no socket shows.
+    pub shown: Shown,
 }
 
 /// How opening packets are held until the server has answered.
@@ -47,6 +52,18 @@ pub enum Queueing {
     Nft,
     /// The target NFQUEUE of iptables, for kernels without that statement. Nobody owns its rules.
     Iptables,
+}
+
+/// What the rules log to the relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Shown {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The DSCP of segments that have one.
+    Dscp,
+    /// That, and every opening SYN before it is stripped.
+    DscpAndOffers,
 }
 
 /// What is taken for one listener of the relay, and what its mangled leg loses.
@@ -156,6 +173,8 @@ impl Plan {
             priority: DEFAULT_PRIORITY,
             tracking: Tracking::Zones(DEFAULT_ZONES),
             hold: None,
+            borrows: false,
+            shown: Shown::Nothing,
         }
     }
 

@@ -17,8 +17,12 @@ pub struct TcpInfo {
     pub acknowledged: u64,
     /// Largest segment that is sent, in bytes, TCP options not included.
     pub send_mss: u32,
-    /// Whether this end has said that it sends no more, and the peer has not acknowledged that yet.
-    pub closing: bool,
+    /// Segments that were sent and not acknowledged.
+    pub in_flight: u32,
+    /// Whether the connection is no more: nothing can be sent or received.
+    pub closed: bool,
+    /// Whether the peer has said that it sends no more, even if bytes before that are still to be read.
+    pub peer_ended: bool,
     /// Whether the two ends agreed on SACK (RFC 2018).
     pub sack: bool,
     /// Whether the two ends agreed on timestamps (RFC 7323).
@@ -36,8 +40,10 @@ pub struct WindowScale {
     pub own: u8,
 }
 
-/// States of `enum tcp_state` (include/net/tcp_states.h): FIN_WAIT1, LAST_ACK, CLOSING.
-const CLOSING: [u8; 3] = [4, 9, 11];
+/// States of `enum tcp_state` (include/net/tcp_states.h): TIME_WAIT, CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING.
+const PEER_ENDED: [u8; 5] = [6, 7, 8, 9, 11];
+/// TCP_CLOSE of the same.
+const CLOSED: u8 = 7;
 const OPT_TIMESTAMPS: u8 = 1;
 const OPT_SACK: u8 = 2;
 const OPT_WSCALE: u8 = 4;
@@ -70,7 +76,9 @@ pub fn tcp_info(socket: impl AsFd) -> io::Result<TcpInfo> {
         retransmits: raw.tcpi_total_retrans,
         acknowledged: raw.tcpi_bytes_acked,
         send_mss: raw.tcpi_snd_mss,
-        closing: CLOSING.contains(&raw.tcpi_state),
+        in_flight: raw.tcpi_unacked,
+        closed: raw.tcpi_state == CLOSED,
+        peer_ended: PEER_ENDED.contains(&raw.tcpi_state),
         sack: has(OPT_SACK),
         timestamps: has(OPT_TIMESTAMPS),
         // Two 4-bit fields share the byte; the first is the low half on little-endian machines.
@@ -131,7 +139,20 @@ mod tests {
         while client.write(&[0; 1 << 16]).is_ok() {}
         client.shutdown(std::net::Shutdown::Write).unwrap();
         assert!(unacknowledged(&client).unwrap() > 1);
-        assert!(tcp_info(&client).unwrap().closing);
+    }
+
+    #[test]
+    fn the_end_of_a_peer_is_known_before_its_bytes_are_read() {
+        use std::io::Write;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        client.write_all(b"last words").unwrap();
+        assert!(!tcp_info(&server).unwrap().peer_ended);
+        drop(client);
+        // On the loopback interface what was sent has arrived when the call returns.
+        assert!(tcp_info(&server).unwrap().peer_ended);
+        assert!(!tcp_info(&server).unwrap().closed);
     }
 
     #[test]

@@ -10,11 +10,11 @@ use tokio::io::unix::AsyncFd;
 use super::neighbours::Neighbours;
 use super::packet_queue::PacketQueue;
 
-/// Watches a listener for connections, on the runtime of the calling thread.
+/// Watches a socket for what can be read or accepted, on the runtime of the calling thread.
 ///
 /// # Errors
 /// If the kernel's epoll does not take it.
-pub fn watch_listener(socket: Socket) -> io::Result<AsyncFd<Socket>> {
+pub fn watch_socket(socket: Socket) -> io::Result<AsyncFd<Socket>> {
     // SAFETY: a `Socket` owns its descriptor, always names the same one, and closes it only when it is
     // dropped, which the `AsyncFd` that owns it does after it has taken the descriptor from epoll.
     unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }.map_err(io::Error::from)

@@ -140,6 +140,31 @@ impl Site {
         self.dial(opened.opener(), to).unwrap()
     }
 
+    /// Sees that the relay host has no leg left that waits for something, whoever holds it.
+    pub fn has_no_leg_left(&self) {
+        let mut arguments = vec!["-Htn"];
+        for state in [
+            "established",
+            "fin-wait-1",
+            "fin-wait-2",
+            "close-wait",
+            "last-ack",
+            "closing",
+        ] {
+            arguments.extend(["state", state]);
+        }
+        let mut left = String::new();
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            left = self.lab.relay().run("ss", &arguments).unwrap();
+            if left.trim().is_empty() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("legs are left:\n{left}");
+    }
+
     /// A connection to port 22, and what was accepted for it at the other end.
     pub fn connect(&self, opened: OpenedFrom, family: Family) -> Pair {
         let listener = self.listen(opened.listener(), family);
@@ -281,6 +306,46 @@ pub fn expect_no_session(dialled: io::Result<TcpStream>) {
     }
 }
 
+/// Everything up to a reset; a clean end is a failure.
+pub fn read_until_reset(from: &TcpStream) -> Vec<u8> {
+    read_in_pieces(from, Duration::ZERO)
+}
+
+/// The same, of somebody who takes a while for each piece.
+pub fn read_slowly_until_reset(from: &TcpStream) -> Vec<u8> {
+    read_in_pieces(from, Duration::from_millis(5))
+}
+
+fn read_in_pieces(mut from: &TcpStream, pause: Duration) -> Vec<u8> {
+    let (mut bytes, mut piece) = (Vec::new(), vec![0; 1 << 16]);
+    loop {
+        match from.read(&mut piece) {
+            Ok(0) => panic!(
+                "a clean end where a reset belongs, after {} bytes",
+                bytes.len()
+            ),
+            Ok(got) => bytes.extend_from_slice(&piece[..got]),
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{error}");
+                return bytes;
+            }
+        }
+        std::thread::sleep(pause);
+    }
+}
+
+/// Waits for a reset without reading a byte, as somebody would who does not read. One that waits for a
+/// retransmission or a probe would take longer.
+pub fn until_reset(stream: &TcpStream) {
+    const AT_ONCE: Duration = Duration::from_secs(2);
+    until("the reset arrives", AT_ONCE, || {
+        let error: Option<io::Error> = stream.take_error().unwrap();
+        // The kernel calls a reset after the peer's FIN a broken pipe.
+        let reset = [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe];
+        error.is_some_and(|error| reset.contains(&error.kind()))
+    });
+}
+
 /// Closes by a reset instead of a FIN.
 pub fn reset(stream: TcpStream) {
     SockRef::from(&stream)
@@ -307,6 +372,21 @@ pub fn write_until_stalled(mut stream: &TcpStream, bytes: &[u8]) -> usize {
     }
     stream.set_nonblocking(false).unwrap();
     sent
+}
+
+/// Writes a little at a time, each of which is acknowledged, until it is enough.
+pub fn fill_until(mut stream: &TcpStream, enough: impl Fn() -> bool) {
+    let little = [7; 4096];
+    let begun = Instant::now();
+    while !enough() {
+        assert!(begun.elapsed() < PATIENCE, "it is never enough");
+        stream.write_all(&little).unwrap();
+        until("it is acknowledged", PATIENCE, || {
+            unmangle::sys::tcp_info::unacknowledged(stream).unwrap() == 0
+        });
+        // Whoever reads has read it by then.
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Waits for a condition; one that does not come is a failure.

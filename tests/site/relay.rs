@@ -43,10 +43,21 @@ impl Relay {
         relay
     }
 
+    /// The same, on another host.
+    pub fn start_on(lab: &Lab, role: Role, more: &[&str]) -> Self {
+        let mut relay = Self::launch_on(lab, role, &[], more);
+        relay.process.ready("\"relaying\"", PATIENCE).unwrap();
+        relay
+    }
+
     /// Starts one and waits for nothing.
     pub fn launch(lab: &Lab, starter: &[&str], more: &[&str]) -> Self {
+        Self::launch_on(lab, Role::Relay, starter, more)
+    }
+
+    fn launch_on(lab: &Lab, role: Role, starter: &[&str], more: &[&str]) -> Self {
         let line = [starter, &[UNMANGLE, "run"]].concat();
-        let mut command = lab.relay().command(line[0]);
+        let mut command = lab.host(role).command(line[0]);
         command.args(&line[1..]);
         command.args(["--workers", "2"]);
         // What says itself where connections come from gets no listener for port 22 behind a PIX.

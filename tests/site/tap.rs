@@ -1,7 +1,7 @@
 //! What opens connections, as it comes and goes at a host.
 
 use std::io::{self, Read};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use unmangle::lab::Role;
@@ -47,11 +47,20 @@ impl Tap {
 
     /// What has been seen since it was last asked, repetitions included.
     pub fn openings(&mut self) -> Vec<Seen> {
+        self.each(opening)
+    }
+
+    /// The DSCP of every segment with payload from this address since it was last asked.
+    pub fn classes(&mut self, from: SocketAddr) -> Vec<u8> {
+        self.each(|packet| class(packet, from))
+    }
+
+    fn each<T>(&mut self, of: impl Fn(&[u8]) -> Option<T>) -> Vec<T> {
         let mut seen = Vec::new();
         let mut buffer = vec![0; 1 << 16];
         loop {
             match self.socket.read(&mut buffer) {
-                Ok(length) => seen.extend(opening(&buffer[..length])),
+                Ok(length) => seen.extend(of(&buffer[..length])),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return seen,
                 Err(error) => panic!("{error}"),
             }
@@ -73,6 +82,21 @@ impl Seen {
     pub fn is_plain(&self) -> bool {
         !self.sack_permitted && !self.window_scale
     }
+}
+
+fn class(packet: &[u8], from: SocketAddr) -> Option<u8> {
+    let ip = Ip::parse(packet).ok()?;
+    let segment = ip
+        .has_tcp_header()
+        .then(|| Tcp::parse(&packet[ip.payload..ip.end]))?
+        .ok()?;
+    let theirs = SocketAddr::new(ip.source, segment.source_port()) == from;
+    let class = if ip.is_v4() {
+        packet[1]
+    } else {
+        packet[0] << 4 | packet[1] >> 4
+    };
+    (theirs && !segment.payload().is_empty()).then_some(class >> 2)
 }
 
 fn opening(packet: &[u8]) -> Option<Seen> {

@@ -21,6 +21,8 @@ pub struct Half {
     pace: Pace,
     held: Held,
     end: End,
+    /// Its sender broke: an end that is read now is none.
+    severed: bool,
     /// Bytes the receiving side has accepted.
     pub bytes: u64,
     message: Option<Message>,
@@ -83,6 +85,7 @@ impl Half {
             pace: Pace::Short,
             held: Held::Nothing,
             end: End::Open,
+            severed: false,
             bytes: 0,
             message: None,
         }
@@ -116,6 +119,7 @@ impl Half {
             ready!(self.poll_deliver(cx, to, resources))?;
             match self.end {
                 End::PassedOn => return Poll::Ready(Ok(())),
+                End::Read if self.severed => return Poll::Ready(Ok(())),
                 End::Read => {
                     to.finish().map_err(HalfError::Write)?;
                     self.end = End::PassedOn;
@@ -133,6 +137,12 @@ impl Half {
         // More is waiting, but so are other sessions.
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Its sender has broken: what it had sent before can still be read, but the end that then seems to come
+    /// is not passed on. An end that was read already was one.
+    pub fn sever(&mut self) {
+        self.severed = self.end == End::Open;
     }
 
     /// Gives back what it holds; its bytes are lost.
@@ -187,8 +197,9 @@ impl Half {
     ) -> Result<(), HalfError> {
         if self.pace != Pace::Short
             && let Some(pipe) = resources.pipes.take()
+            && self.fill_pipe(from, to, pipe, resources)?
         {
-            return self.fill_pipe(from, to, pipe, resources);
+            return Ok(());
         }
         let mut buffer = std::mem::take(&mut resources.buffer);
         let result = self.fill_buffer(from, to, &mut buffer, resources);
@@ -228,15 +239,20 @@ impl Half {
         Ok(())
     }
 
+    /// False if what comes next has to be read.
     fn fill_pipe(
         &mut self,
         from: &impl Leg,
         to: &impl Leg,
         mut pipe: Pipe,
         resources: &mut Resources,
-    ) -> Result<(), HalfError> {
+    ) -> Result<bool, HalfError> {
         let read = match from.try_splice_in(&mut pipe) {
-            Ok(read) => read,
+            Ok(Some(read)) => read,
+            Ok(None) => {
+                resources.pipes.give_back(pipe);
+                return Ok(false);
+            }
             Err(error) => {
                 resources.pipes.give_back(pipe);
                 return Err(HalfError::Read(error));
@@ -246,7 +262,7 @@ impl Half {
             resources.pipes.give_back(pipe);
             self.end = End::Read;
             self.message = None;
-            return Ok(());
+            return Ok(true);
         }
         resources.recorder.counters.splices += 1;
         self.pace = match self.pace {
@@ -254,7 +270,7 @@ impl Half {
             Pace::Bulk { quiet } if read < LITTLE => Pace::Bulk { quiet: quiet + 1 },
             _ => Pace::Bulk { quiet: 0 },
         };
-        self.send_pipe(to, pipe, resources)
+        self.send_pipe(to, pipe, resources).map(|()| true)
     }
 
     /// Writes bytes until all are gone (`sent` grows) or the receiver has to be waited for.

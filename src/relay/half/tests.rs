@@ -33,6 +33,8 @@ struct Scripted {
     /// It shuts its window once it has received so much.
     shuts_after: Cell<Option<usize>>,
     breaks_on_write: bool,
+    /// What comes next can only be read.
+    is_urgent: Cell<bool>,
 }
 
 /// Byte `n` of every stream.
@@ -118,6 +120,7 @@ impl Leg for Scripted {
     }
 
     fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.is_urgent.set(false);
         let bytes = self.give(buffer.len())?;
         buffer[..bytes.len()].copy_from_slice(&bytes);
         Ok(bytes.len())
@@ -129,7 +132,10 @@ impl Leg for Scripted {
         Ok(room)
     }
 
-    fn try_splice_in(&self, pipe: &mut Pipe) -> io::Result<usize> {
+    fn try_splice_in(&self, pipe: &mut Pipe) -> io::Result<Option<usize>> {
+        if self.is_urgent.get() {
+            return Ok(None);
+        }
         assert_eq!(pipe.filled, 0, "a pipe is refilled only when it is empty");
         let bytes = self.give(pipe.capacity())?;
         let mut done = 0;
@@ -137,7 +143,7 @@ impl Leg for Scripted {
             done += rustix::io::write(pipe.write_end(), &bytes[done..])?;
         }
         pipe.filled += done;
-        Ok(done)
+        Ok(Some(done))
     }
 
     fn try_splice_out(&self, pipe: &mut Pipe) -> io::Result<usize> {
@@ -231,6 +237,17 @@ fn an_end_waits_for_the_bytes_before_it() {
 }
 
 #[test]
+fn an_end_that_came_before_its_sender_broke_is_passed_on() {
+    let from = Scripted::sending(vec![Send::Bytes(100)]);
+    let to = Scripted::taking(vec![40, 0, 0, 0, 60]);
+    let mut half = Half::new(Direction::ServerToClient);
+    half.end = End::Read;
+    half.sever();
+    run(&mut half, &from, &to, &mut resources(0)).unwrap();
+    assert!(to.finished.get());
+}
+
+#[test]
 fn bulk_goes_through_a_pipe_and_short_messages_do_not() {
     let from = Scripted::sending(vec![Send::Bytes(64), Send::Pause, Send::Bytes(10_000_000)]);
     let mut resources = resources(8 << 20);
@@ -249,6 +266,25 @@ fn bulk_goes_through_a_pipe_and_short_messages_do_not() {
         counters.copies, 2,
         "the message, and the read that filled the buffer"
     );
+}
+
+#[test]
+fn what_cannot_be_spliced_is_read() {
+    let from = Scripted::sending(vec![
+        Send::Bytes(20_000_000),
+        Send::Pause,
+        Send::Bytes(1_000_000),
+    ]);
+    let mut resources = resources(8 << 20);
+    let to = Scripted::default();
+    let mut half = Half::new(Direction::ClientToServer);
+    assert!(poll(&mut half, &from, &to, &mut resources).is_pending());
+    assert!(half.pace != Pace::Short);
+    let copies = resources.recorder.counters.copies;
+    from.is_urgent.set(true);
+    run(&mut half, &from, &to, &mut resources).unwrap();
+    assert!(resources.recorder.counters.copies > copies);
+    assert_eq!(*to.received.borrow(), stream(21_000_000));
 }
 
 /// A direction whose receiver shut its window just after bulk had begun.
@@ -281,6 +317,17 @@ fn a_stalled_direction_does_not_read_and_its_pipe_can_be_evicted() {
     to.stalled.set(false);
     run(&mut half, &from, &to, &mut resources).unwrap();
     assert_eq!(*to.received.borrow(), stream(1_000_000));
+}
+
+#[test]
+fn what_a_broken_sender_had_sent_is_passed_on_and_its_end_is_not() {
+    let mut resources = resources(8 << 20);
+    let (mut half, from, to) = stalled(&mut resources);
+    half.sever();
+    to.stalled.set(false);
+    run(&mut half, &from, &to, &mut resources).unwrap();
+    assert_eq!(*to.received.borrow(), stream(1_000_000));
+    assert!(!to.finished.get() && !half.is_done());
 }
 
 #[test]

@@ -1,0 +1,247 @@
+//! Packets that a rule has logged, as the kernel hands them out (nfnetlink_log): the messages that ask for them
+//! and those that bring them. Netlink numbers are in the machine's own byte order, what is inside is not.
+
+use std::net::SocketAddr;
+
+use super::{Ip, Offer, Tcp};
+
+/// The netlink group that the relay's rules log to: "UM" in ASCII, as are its other numbers.
+pub const GROUP: u16 = 0x554d;
+/// Every header of a segment, and a bit more.
+pub const MOST: u32 = 128;
+
+/// What is seen of a segment that was logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// Who sent it.
+    pub from: SocketAddr,
+    /// To whom.
+    pub to: SocketAddr,
+    /// Its DSCP, 0 to 63.
+    pub dscp: u8,
+    /// What it offers, if it opens a connection.
+    pub offer: Option<Offer>,
+}
+
+/// Sizes and numbers of linux/netlink.h and linux/netfilter/nfnetlink_log.h.
+mod wire {
+    /// Of `struct nlmsghdr`.
+    pub const HEADER: usize = 16;
+    /// Of `struct nfgenmsg`, which follows it.
+    pub const GENERAL: usize = 4;
+    /// `NLMSG_ERROR`.
+    pub const ERROR: u16 = 2;
+    /// A packet of the subsystem ULOG (4).
+    pub const PACKET: u16 = 4 << 8;
+    /// Its configuration.
+    pub const CONFIG: u16 = 4 << 8 | 1;
+    /// `NLM_F_REQUEST | NLM_F_ACK`.
+    pub const REQUEST: u16 = 1 | 4;
+    /// `NFULA_PAYLOAD`.
+    pub const PAYLOAD: u16 = 9;
+}
+
+/// Asks for the packets of a group, each cut off after `most` bytes.
+#[must_use]
+pub fn bind(group: u16, most: u32) -> Vec<u8> {
+    // NFULA_CFG_CMD: NFULNL_CFG_CMD_BIND; NFULA_CFG_MODE: NFULNL_COPY_PACKET.
+    let command = attribute(1, &[1]);
+    let [a, b, c, d] = most.to_be_bytes();
+    let mode = attribute(2, &[a, b, c, d, 2, 0]);
+    // NFULA_CFG_QTHRESH: each comes at once, not with a hundred others or after a second.
+    let at_once = attribute(5, &[0, 0, 0, 1]);
+    let body = [&[0, 0][..], &group.to_be_bytes(), &command, &mode, &at_once].concat();
+    let mut message = Vec::with_capacity(wire::HEADER + body.len());
+    message.extend(((wire::HEADER + body.len()) as u32).to_ne_bytes());
+    message.extend(wire::CONFIG.to_ne_bytes());
+    message.extend(wire::REQUEST.to_ne_bytes());
+    message.extend([0; 8]);
+    message.extend(body);
+    message
+}
+
+/// An attribute, padded.
+fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(4 + value.len() + 3);
+    bytes.extend(((4 + value.len()) as u16).to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
+}
+
+/// The answer to [`bind`]: 0, or what the kernel has against it.
+#[must_use]
+pub fn answer(datagram: &[u8]) -> Option<i32> {
+    let (kind, body) = messages(datagram).next()?;
+    let code = body.get(..4)?.try_into().ok()?;
+    (kind == wire::ERROR).then(|| -i32::from_ne_bytes(code))
+}
+
+/// The TCP segments of a datagram; whatever else is there is left out.
+pub fn segments(datagram: &[u8]) -> impl Iterator<Item = Seen> {
+    messages(datagram)
+        .filter(|(kind, _)| *kind == wire::PACKET)
+        .filter_map(|(_, body)| {
+            parts(body.get(wire::GENERAL..)?, 4, attribute_length).find_map(payload)
+        })
+        .filter_map(seen)
+}
+
+/// Kind and body of each message.
+fn messages(datagram: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    let length = |at: &[u8]| {
+        let length = at.get(..4)?.try_into().ok()?;
+        usize::try_from(u32::from_ne_bytes(length)).ok()
+    };
+    parts(datagram, wire::HEADER, length)
+        .map(|message| (native(message, 4), &message[wire::HEADER..]))
+}
+
+fn attribute_length(at: &[u8]) -> Option<usize> {
+    (at.len() >= 4).then(|| native(at, 0).into())
+}
+
+fn payload(attribute: &[u8]) -> Option<&[u8]> {
+    (native(attribute, 2) == wire::PAYLOAD).then(|| &attribute[4..])
+}
+
+/// Cuts bytes into parts that begin with their length and are padded to a multiple of four.
+fn parts(
+    mut rest: &[u8],
+    least: usize,
+    length: impl Fn(&[u8]) -> Option<usize>,
+) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let length = length(rest).filter(|length| (least..=rest.len()).contains(length))?;
+        let part = &rest[..length];
+        rest = &rest[length.next_multiple_of(4).min(rest.len())..];
+        Some(part)
+    })
+}
+
+/// The 16-bit number at `at`, in the machine's order; the caller has checked the length.
+fn native(bytes: &[u8], at: usize) -> u16 {
+    u16::from_ne_bytes([bytes[at], bytes[at + 1]])
+}
+
+/// What is seen of a packet, which may be cut off after its headers.
+fn seen(packet: &[u8]) -> Option<Seen> {
+    let ip = Ip::parse_quoted(packet).ok()?;
+    if !ip.has_tcp_header() {
+        return None;
+    }
+    let segment = Tcp::parse(packet.get(ip.payload..)?).ok()?;
+    // The traffic class of IPv6 begins four bits later than the type of service of IPv4.
+    let class = match ip.is_v4() {
+        true => packet[1],
+        false => packet[0] << 4 | packet[1] >> 4,
+    };
+    Some(Seen {
+        from: SocketAddr::new(ip.source, segment.source_port()),
+        to: SocketAddr::new(ip.destination, segment.destination_port()),
+        dscp: class >> 2,
+        offer: segment
+            .flags()
+            .opens()
+            .then(|| Offer::of_options(segment.options())),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::Flags;
+    use super::super::samples::{self, FAMILIES, Family, Segment};
+    use super::*;
+
+    /// A datagram that brings packets.
+    fn datagram(packets: &[&[u8]]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for packet in packets {
+            let mark = attribute(3, &[0, 0, 0, 7]);
+            let body = [
+                &[2, 0, 0x55, 0x4d][..],
+                &mark,
+                &attribute(wire::PAYLOAD, packet),
+            ]
+            .concat();
+            bytes.extend(((wire::HEADER + body.len()) as u32).to_ne_bytes());
+            bytes.extend(wire::PACKET.to_ne_bytes());
+            bytes.extend([0; 10]);
+            bytes.extend(body);
+        }
+        bytes
+    }
+
+    #[test]
+    fn what_was_logged_is_read_though_it_is_cut_off() {
+        for family in FAMILIES {
+            let mut packet = Segment {
+                family,
+                flags: Flags::SYN,
+                options: vec![2, 4, 5, 180],
+                ..Segment::default()
+            }
+            .build();
+            let data = Segment {
+                family,
+                payload: 900,
+                ..Segment::default()
+            }
+            .build();
+            // DSCP 0x12 (AF21) and both bits of ECN.
+            match family {
+                Family::V4 => packet[1] = 0x4b,
+                Family::V6 => packet[..2].copy_from_slice(&[0x64, 0xb0]),
+            }
+            let datagram = datagram(&[&packet, &data[..100]]);
+            let seen: Vec<_> = segments(&datagram).collect();
+            let from = SocketAddr::new(samples::client(family), 40_000);
+            let to = SocketAddr::new(samples::server(family), 22);
+            let offer = Offer {
+                mss: Some(1460),
+                ..Offer::default()
+            };
+            let expected = [(0x12, Some(offer)), (0, None)].map(|(dscp, offer)| Seen {
+                from,
+                to,
+                dscp,
+                offer,
+            });
+            assert_eq!(seen, expected);
+        }
+    }
+
+    #[test]
+    fn the_request_is_as_the_kernels_headers_say() {
+        let message = bind(0x554d, 128);
+        assert_eq!(message.len(), 48);
+        assert_eq!(message[..4], 48_u32.to_ne_bytes());
+        assert_eq!(message[16..20], [0, 0, 0x55, 0x4d]);
+        assert_eq!(message[20..22], 5_u16.to_ne_bytes());
+        assert_eq!(message[24..28], [1, 0, 0, 0]);
+        assert_eq!(message[32..38], [0, 0, 0, 128, 2, 0]);
+    }
+
+    #[test]
+    fn a_refusal_is_told_by_its_number() {
+        let mut message = Vec::new();
+        message.extend(36_u32.to_ne_bytes());
+        message.extend(wire::ERROR.to_ne_bytes());
+        message.extend([0; 10]);
+        message.extend((-16_i32).to_ne_bytes());
+        message.extend([0; 16]);
+        assert_eq!(answer(&message), Some(16));
+        assert_eq!(answer(&datagram(&[])), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_can_be_taken_for_messages(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(segments(&bytes).count() <= bytes.len() / wire::HEADER);
+            let _ = answer(&bytes);
+        }
+    }
+}

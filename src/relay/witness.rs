@@ -1,0 +1,252 @@
+//! What the relay's own rules show it of packets that no socket does: the SYNs of clients before anything was
+//! stripped from them, and the DSCP of segments when it is not 0 or has changed.
+//!
+//! The rules log such packets to a netlink group. One reader keeps the offers until their sessions ask for
+//! them, and tells every worker the DSCP; the worker that has the leg sets it on the other one, so that the
+//! other host sees it, too. Both are bounded: what nobody asks for is forgotten, oldest first.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::{Rc, Weak};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, netlink, recv, send,
+    socket_with, sockopt,
+};
+use socket2::{SockRef, Socket};
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpStream;
+
+use super::addr::ClientAddr;
+use super::legs::{Legs, Party};
+use crate::packet::Offer;
+use crate::packet::nflog::{self, Seen};
+use crate::sys::watch::watch_socket;
+
+/// Offers that are kept for sessions that have not asked for them yet.
+const OFFERS: usize = 4096;
+/// Segments that are kept for legs that are not known yet.
+const UNCLAIMED: usize = 64;
+/// What the kernel may keep while nobody reads.
+const BUFFER: usize = 1 << 20;
+
+/// The reader of what the rules log.
+#[derive(Debug)]
+pub struct Witness {
+    socket: AsyncFd<Socket>,
+}
+
+/// What clients offered, until their sessions ask.
+#[derive(Debug, Default)]
+pub struct Offers(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    offers: HashMap<(SocketAddr, SocketAddr), Offer>,
+    order: VecDeque<(SocketAddr, SocketAddr)>,
+}
+
+/// The legs of one worker, by who sends and who receives on them.
+#[derive(Debug, Default)]
+pub struct Known {
+    legs: HashMap<(SocketAddr, SocketAddr), Towards>,
+    unclaimed: VecDeque<Seen>,
+}
+
+/// Where the DSCP that is seen on a leg belongs.
+#[derive(Debug, Clone)]
+enum Towards {
+    Client(Weak<Legs>),
+    Server(Weak<Legs>),
+}
+
+/// A session's legs are known until this is dropped.
+pub struct Registered<'a> {
+    known: &'a RefCell<Known>,
+    keys: [(SocketAddr, SocketAddr); 2],
+}
+
+// === impl Witness ===
+
+impl Witness {
+    /// Begins to read.
+    ///
+    /// # Errors
+    /// If the kernel has no NFLOG, or somebody else reads this group in this network namespace.
+    pub fn open() -> io::Result<Self> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let protocol = Some(netlink::NETFILTER);
+        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)?;
+        bind(&socket, &netlink::SocketAddrNetlink::new(0, 0))?;
+        sockopt::set_socket_recv_buffer_size(&socket, BUFFER)?;
+        send(
+            &socket,
+            &nflog::bind(nflog::GROUP, nflog::MOST),
+            SendFlags::empty(),
+        )?;
+        let mut buffer = [0; 1024];
+        // The kernel has answered when the call returns.
+        let (length, _) = recv(&socket, &mut buffer[..], RecvFlags::empty())?;
+        match nflog::answer(&buffer[..length]) {
+            Some(0) => {}
+            Some(error) => return Err(io::Error::from_raw_os_error(error)),
+            None => return Err(io::ErrorKind::InvalidData.into()),
+        }
+        let socket = watch_socket(socket.into())?;
+        Ok(Self { socket })
+    }
+
+    /// Waits for segments and tells each; may be given up and begun anew.
+    pub async fn watch(&self, mut tell: impl FnMut(Seen)) -> io::Error {
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let mut ready = match self.socket.readable().await {
+                Ok(ready) => ready,
+                Err(error) => return error,
+            };
+            match recv(self.socket.get_ref(), &mut buffer[..], RecvFlags::empty()) {
+                Ok((length, _)) => nflog::segments(&buffer[..length]).for_each(&mut tell),
+                Err(Errno::AGAIN) => ready.clear_ready(),
+                // More was logged than was read: what is lost will be logged again, or is not missed.
+                Err(Errno::NOBUFS | Errno::INTR) => {}
+                Err(error) => return error.into(),
+            }
+        }
+    }
+}
+
+// === impl Offers ===
+
+impl Offers {
+    /// Keeps what a client offered; its last SYN counts.
+    pub fn keep(&self, client: SocketAddr, server: SocketAddr, offer: Offer) {
+        let mut kept = self.kept();
+        if kept.offers.insert((client, server), offer).is_none() {
+            kept.order.push_back((client, server));
+        }
+        // Offers that were taken have left their place in the order.
+        while kept.order.len() > OFFERS {
+            if let Some(oldest) = kept.order.pop_front() {
+                kept.offers.remove(&oldest);
+            }
+        }
+    }
+
+    /// What this client offered, if it was seen.
+    pub fn take(&self, ClientAddr(client): ClientAddr, server: SocketAddr) -> Option<Offer> {
+        self.kept().offers.remove(&(client, server))
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    /// Registers a session's legs; what was seen of them before is applied now.
+    pub fn register<'a>(known: &'a RefCell<Self>, legs: &Rc<Legs>) -> io::Result<Registered<'a>> {
+        let key = |leg: &TcpStream| Ok::<_, io::Error>((leg.peer_addr()?, leg.local_addr()?));
+        let keys = [key(&legs.downstream)?, key(&legs.upstream)?];
+        let own = &mut *known.borrow_mut();
+        let legs = Rc::downgrade(legs);
+        own.legs.insert(keys[0], Towards::Server(legs.clone()));
+        own.legs.insert(keys[1], Towards::Client(legs));
+        let (ours, others): (VecDeque<Seen>, _) = std::mem::take(&mut own.unclaimed)
+            .into_iter()
+            .partition(|seen| keys.contains(&(seen.from, seen.to)));
+        own.unclaimed = others;
+        ours.into_iter().for_each(|seen| own.tell(seen));
+        Ok(Registered { known, keys })
+    }
+
+    /// Sets the DSCP of a segment on the other leg of its session.
+    pub fn tell(&mut self, seen: Seen) {
+        let (legs, party) = match self.legs.get(&(seen.from, seen.to)) {
+            Some(Towards::Server(legs)) => (legs.upgrade(), Party::Server),
+            Some(Towards::Client(legs)) => (legs.upgrade(), Party::Client),
+            None => {
+                if self.unclaimed.len() >= UNCLAIMED {
+                    self.unclaimed.pop_front();
+                }
+                self.unclaimed.push_back(seen);
+                return;
+            }
+        };
+        let Some(legs) = legs else { return };
+        let leg = legs.leg(party);
+        let class = u32::from(seen.dscp) << 2;
+        let socket = SockRef::from(leg);
+        // The kernel keeps the bits of ECN as they are.
+        let set = match leg.local_addr() {
+            Ok(SocketAddr::V4(_)) => socket.set_tos_v4(class),
+            Ok(SocketAddr::V6(_)) => socket.set_tclass_v6(class),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = set {
+            tracing::debug!(%error, "a leg keeps its DSCP");
+        }
+    }
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        let known = &mut *self.known.borrow_mut();
+        for key in &self.keys {
+            known.legs.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(port: u16) -> SocketAddr {
+        (std::net::Ipv4Addr::LOCALHOST, port).into()
+    }
+
+    #[test]
+    fn an_offer_is_kept_until_it_is_asked_for_and_the_oldest_is_forgotten_first() {
+        let offers = Offers::default();
+        let server = address(22);
+        let offer = |mss| Offer {
+            mss: Some(mss),
+            ..Offer::default()
+        };
+        for nth in 0..5000 {
+            offers.keep(address(nth), server, offer(nth));
+        }
+        assert_eq!(offers.take(ClientAddr(address(903)), server), None);
+        assert_eq!(
+            offers.take(ClientAddr(address(904)), server),
+            Some(offer(904))
+        );
+        assert_eq!(offers.take(ClientAddr(address(904)), server), None);
+        offers.keep(address(4999), server, offer(1));
+        assert_eq!(
+            offers.take(ClientAddr(address(4999)), server),
+            Some(offer(1))
+        );
+    }
+
+    #[test]
+    fn segments_of_legs_that_are_not_known_are_bounded() {
+        let mut known = Known::default();
+        for port in 0..1000 {
+            known.tell(Seen {
+                from: address(port),
+                to: address(22),
+                dscp: 4,
+                offer: None,
+            });
+        }
+        assert_eq!(known.unclaimed.len(), UNCLAIMED);
+        assert_eq!(known.unclaimed[0].from, address(1000 - UNCLAIMED as u16));
+    }
+}
