@@ -41,12 +41,13 @@ fn cures(shape: &str, arguments: &str) {
 /// Every scenario in both families; the story's own in every direction, opened from either side. These
 /// wait more than they work, so they run at one time.
 fn cures_every_scenario(shape: &str) {
-    let scenarios = format!("{SCENARIOS} --family both");
+    let scenarios = |family| format!("{SCENARIOS} --family {family}");
     let ways = |opened_from| {
         format!("pix wscale-strip --direction both --family both --opened-from {opened_from}")
     };
     let runs = [
-        scenarios,
+        scenarios("4"),
+        scenarios("6"),
         ways("client"),
         ways("server"),
         "pix --family both --tool rsync-daemon,sftp".to_owned(),
