@@ -32,7 +32,7 @@ struct Args {
 #[derive(Subcommand)]
 enum Command {
     Run(Box<run::Args>),
-    Rules(rules::Args),
+    Rules(Box<rules::Args>),
     Normalise(normalise::Args),
     Lab(lab::Args),
     Bench(bench::Args),
@@ -47,7 +47,7 @@ pub struct Usage(pub String);
 pub fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Run(args) => run::main(*args),
-        Command::Rules(args) => rules::main(args),
+        Command::Rules(args) => rules::main(*args),
         Command::Normalise(args) => normalise::main(args),
         Command::Lab(args) => lab::main(args),
         Command::Bench(args) => bench::main(args),
