@@ -31,7 +31,7 @@ impl Family {
 
 /// The rules, each as the words after `ip -4 rule add` or `del`, with a priority of its own.
 pub fn rules(plan: &Plan, family: Family) -> Vec<Vec<String>> {
-    let (mut by_mark, mut from_loopback) = (false, false);
+    let (mut by_mark, mut from_loopback) = (plan.borrows, false);
     for interception in &plan.interceptions {
         match interception.capture {
             Capture::Gateway => by_mark = true,
