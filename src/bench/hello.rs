@@ -2,9 +2,8 @@
 //! stream ends.
 //!
 //! A hello is 32 bytes, big endian: `unmangle`, version, mode, direction, what becomes of payload (0: discarded,
-//! 1: verified, 2: read), request
-//! size, response size, the seed of the pattern, 4 zeros. Payload may follow in the same segment. The
-//! answer is 8 bytes: `unma`, version, status, 2 zeros; the server's payload follows it.
+//! 1: verified, 2: read), request size, response size, the seed of the pattern, 4 zeros. Payload may follow in
+//! the same segment. The answer is 8 bytes: `unma`, version, status, 2 zeros; the server's payload follows it.
 //!
 //! A stream ends when the client says that it sends no more. Then the server stops sending, too, and says last
 //! in 24 bytes what it had: `the end.`, payload received, payload sent. So both ends know whether the way
@@ -131,7 +130,7 @@ impl Hello {
             response: word(16),
             seed: u64::from(word(20)) << 32 | u64::from(word(24)),
         };
-        // No request and no response would be an endless loop, and what else is in it is not known.
+        // No request and no response would be an endless loop, and the rest is zeros.
         let sound = hello.request > 0 && hello.response > 0 && hello.encode() == *bytes;
         sound.then_some(hello).ok_or(NoHello::Foreign)
     }

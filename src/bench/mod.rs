@@ -2,7 +2,8 @@
 //!
 //! From the ground up: [`work`] says what is asked for, [`schedule`] when each request is due,
 //! [`hello`] and [`pattern`] what goes over a connection. [`serve`] is one end of it, [`load`] the
-//! other: threads with a [`poller`] each, which fill [`tally`]s. A [`report`] is what they come to;
+//! other: threads with a [`poller`] each, which fill [`tally`]s. A [`report`] is what they come to, read again only
+//! as the version it is of ([`versioned`]);
 //! [`merge`] adds the reports of several clients, [`hdr_log`] and [`plot`] write them for other tools and
 //! for the eye. [`compare`] runs all of it against every peer in turn.
 //!
@@ -24,4 +25,5 @@ pub mod report;
 pub mod schedule;
 pub mod serve;
 pub mod tally;
+pub mod versioned;
 pub mod work;

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bench::failure::Kind;
 use crate::bench::tally::{Interval, Tally};
+use crate::bench::versioned::{self, Unreadable, Written};
 use crate::bench::work::{Direction, Load, Mode, Pace, Payload, Peer};
 use times::nanos;
 
@@ -199,23 +200,6 @@ pub struct PartDifference {
     pub added_max_ns: Option<i64>,
 }
 
-/// A text that is no report which this program reads.
-#[derive(Debug, thiserror::Error)]
-pub enum NotAReport {
-    /// It is no JSON, or not the right one.
-    #[error("not a report of `unmangle bench run --json`: {0}")]
-    Other(#[from] serde_json::Error),
-    /// It is one of another version.
-    #[error("a report of format {0}; this version of unmangle reads format {FORMAT}")]
-    Format(u64),
-}
-
-/// Not deserialized whole: another format may have other fields.
-#[derive(Deserialize)]
-struct Versioned {
-    format: u64,
-}
-
 // === impl Report ===
 
 impl Report {
@@ -223,12 +207,13 @@ impl Report {
     ///
     /// # Errors
     /// A text that is none, that lacks a field or has one too many, or that is of another format.
-    pub fn parse(text: &str) -> Result<Self, NotAReport> {
-        let Versioned { format } = serde_json::from_str(text)?;
-        if format != u64::from(FORMAT) {
-            return Err(NotAReport::Format(format));
-        }
-        Ok(serde_json::from_str(text)?)
+    pub fn parse(text: &str) -> Result<Self, Unreadable> {
+        let known = Written {
+            name: "a report",
+            origin: "a report of `unmangle bench run --json`",
+            format: FORMAT,
+        };
+        versioned::read(text.as_bytes(), known)
     }
 
     /// The schema of what `--json` writes: every field is there, if only as null.

@@ -133,7 +133,7 @@ impl Conductor<'_> {
                     };
                     for candidate in order(plan.seed, place, plan.candidates.len()) {
                         step(Step::Turn(*work, &plan.candidates[candidate]));
-                        self.take_turn(stage, *work, candidate, (round, cycle))?;
+                        self.take_turn(stage, *work, candidate, place)?;
                     }
                 }
             }
@@ -146,13 +146,13 @@ impl Conductor<'_> {
         stage: &mut Stage<'_>,
         work: Work,
         candidate: usize,
-        turn: (u32, u32),
+        place: Place,
     ) -> lab::Result<()> {
         let Some(standing) = stage.able(candidate, work) else {
             return Ok(());
         };
         match turn::take(standing, work, stage.plan, self.interrupt)? {
-            Ok(figures) => stage.gathered.keep(work, candidate, turn, figures),
+            Ok(figures) => stage.gathered.keep(work, candidate, place, figures),
             Err(failed) => {
                 stage.gathered.forget(work, candidate);
                 stage.fail(candidate, Some(work), failed);

@@ -45,7 +45,7 @@ impl Meter {
 
     /// CPU time up to now; none if the kernel does not tell it.
     pub fn spent(self) -> Option<Spent> {
-        if !is_told() {
+        if !kernel_tells() {
             return None;
         }
         let candidate = self.processes().iter().map(|pid| used(*pid)).sum();
@@ -78,7 +78,7 @@ impl Meter {
 }
 
 /// Whether the kernel tells what is read here (`CONFIG_SCHED_INFO`, `CONFIG_PROC_CHILDREN`).
-pub fn is_told() -> bool {
+pub fn kernel_tells() -> bool {
     let own = Path::new("/proc/thread-self");
     ["schedstat", "children"]
         .iter()
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_a_thread_is_told_in_nanoseconds() {
+    fn the_time_of_a_thread_kernel_tells_in_nanoseconds() {
         assert_eq!(run_time("205855984 17326752 777\n"), Some(205_855_984));
         assert_eq!(run_time(""), None);
     }
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn resident_memory_is_told_in_bytes() {
+    fn resident_memory_kernel_tells_in_bytes() {
         let status = "Name:\tsocat\nVmPeak:\t    9000 kB\nVmRSS:\t    2048 kB\nRssAnon:\t 1 kB\n";
         assert_eq!(resident(status), Some(2 << 20));
         assert_eq!(resident("Name:\tkthreadd\n"), None);

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::bench::compare::candidate::Candidate;
-use crate::bench::compare::paired::{Turns, median, ratio};
+use crate::bench::compare::order::Place;
+use crate::bench::compare::paired::{Round, Turns, median, ratio};
 use crate::bench::compare::plan::{Better, Measure, Offload, Work};
 use crate::bench::compare::result::{Compared, Figure, Setting};
 
@@ -17,15 +18,15 @@ type ByCandidate = BTreeMap<usize, Turns>;
 // === impl Gathered ===
 
 impl Gathered {
-    /// Keeps what a candidate reached in the turn of this round and cycle.
+    /// Keeps what a candidate reached in the turn at this round and cycle.
     pub fn keep(
         &mut self,
         work: Work,
         candidate: usize,
-        (round, cycle): (u32, u32),
+        Place { round, cycle, .. }: Place,
         figures: impl IntoIterator<Item = (Measure, f64)>,
     ) {
-        let (round, cycle) = (round as usize, cycle as usize);
+        let [round, cycle] = [round, cycle].map(|at| at as usize);
         for (measure, figure) in figures {
             let rounds = self.0.entry((work, measure)).or_default();
             let rounds = rounds.entry(candidate).or_default();
@@ -96,7 +97,7 @@ fn compare(
     }
 }
 
-fn median_of(rounds: &[Vec<Option<f64>>]) -> f64 {
+fn median_of(rounds: &[Round]) -> f64 {
     let told: Vec<f64> = rounds.iter().flatten().flatten().copied().collect();
     median(&told)
 }
@@ -124,6 +125,7 @@ fn best_peer(
 pub(crate) mod tests {
     use super::*;
     use crate::bench::compare::candidate::named;
+    use crate::bench::compare::order::tests::at;
 
     /// Direct twice as fast as haproxy, unmangle a tenth slower than that, nginx slowest; three rounds.
     pub(crate) fn gathered() -> (Gathered, Vec<Candidate>) {
@@ -134,7 +136,7 @@ pub(crate) mod tests {
             for (candidate, figure) in [20.0, 10.0, 5.0, 9.0].into_iter().enumerate() {
                 for cycle in 0..2 {
                     let figures = [(Measure::Gbits, figure), (Measure::CpuRelay, 2.0 / figure)];
-                    gathered.keep(Work::Stream1, candidate, (round, cycle), figures);
+                    gathered.keep(Work::Stream1, candidate, at(round, cycle), figures);
                 }
             }
         }
@@ -177,10 +179,10 @@ pub(crate) mod tests {
         // In the last round only the second turn of ours told one.
         for candidate in [1, 3] {
             let figure = if candidate == 1 { 10.0 } else { 5.0 };
-            let turn = (3, 1);
+            let turn = at(3, 1);
             gathered.keep(Work::Stream1, candidate, turn, [(Measure::Gbits, figure)]);
         }
-        gathered.keep(Work::Stream1, 1, (3, 0), [(Measure::Gbits, 1000.0)]);
+        gathered.keep(Work::Stream1, 1, at(3, 0), [(Measure::Gbits, 1000.0)]);
         let told = gathered.told(Offload::On, &[Work::Stream1], &candidates);
         let compared = told.find(Work::Stream1, Measure::Gbits).unwrap();
         let ours = compared.figure("unmangle").unwrap();
@@ -196,7 +198,12 @@ pub(crate) mod tests {
         for (first, second) in [(10.0, 11.0), (11.0, 10.0)] {
             let mut gathered = Gathered::default();
             for (candidate, figure) in [first, second].into_iter().enumerate() {
-                gathered.keep(Work::Rr1, candidate, (0, 0), [(Measure::Requests, figure)]);
+                gathered.keep(
+                    Work::Rr1,
+                    candidate,
+                    at(0, 0),
+                    [(Measure::Requests, figure)],
+                );
             }
             let told = gathered.told(Offload::On, &[Work::Rr1], &candidates);
             assert_eq!(told.compared[0].best_peer.as_deref(), Some("haproxy"));
@@ -207,7 +214,7 @@ pub(crate) mod tests {
     fn without_direct_and_peers_there_are_figures_and_no_ratios() {
         let candidates = named(["unmangle".parse().unwrap()]);
         let mut gathered = Gathered::default();
-        gathered.keep(Work::Rr1, 0, (0, 0), [(Measure::Requests, 1000.0)]);
+        gathered.keep(Work::Rr1, 0, at(0, 0), [(Measure::Requests, 1000.0)]);
         let told = gathered.told(Offload::Off, &[Work::Rr1], &candidates);
         let figure = &told.compared[0].figures[0];
         assert_eq!(figure.median, 1000.0);

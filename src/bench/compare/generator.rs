@@ -98,8 +98,8 @@ impl Generator {
         Ok(Self { child, out, errors })
     }
 
-    /// Waits until it has ended and says how; none if it takes longer than `patience`. Every so often, as soon as
-    /// that is `due` again, something is done `meanwhile`.
+    /// Waits until it has ended and says how; none if it takes longer than `patience`. `meanwhile` is done each
+    /// time that `every` has passed.
     ///
     /// # Errors
     /// An interrupt, or a kernel that does not tell.
@@ -107,11 +107,11 @@ impl Generator {
         &mut self,
         patience: Duration,
         interrupt: &Interrupt,
-        due: Duration,
+        every: Duration,
         mut meanwhile: impl FnMut(),
     ) -> lab::Result<Option<ExitStatus>> {
         let began = Instant::now();
-        let mut next = due;
+        let mut next = every;
         loop {
             interrupt.check()?;
             let ended = self.child.try_wait();
@@ -123,7 +123,7 @@ impl Generator {
             }
             if began.elapsed() > next {
                 meanwhile();
-                next = began.elapsed() + due;
+                next = began.elapsed() + every;
             }
             sleep(GLANCE);
         }

@@ -40,10 +40,10 @@ pub fn order(seed: u64, place: Place, candidates: usize) -> Vec<usize> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn at(round: u32, cycle: u32) -> Place {
+    pub(crate) fn at(round: u32, cycle: u32) -> Place {
         Place {
             offload: 0,
             round,

@@ -61,12 +61,14 @@ pub struct Interval {
     pub high: f64,
 }
 
-/// Figures by round and cycle; none where a turn has not told one.
-pub type Turns = Vec<Vec<Option<f64>>>;
+/// Figures of a round, by cycle; none where a turn has not told one.
+pub type Round = Vec<Option<f64>>;
+/// Rounds.
+pub type Turns = Vec<Round>;
 
 /// The ratio of one to another: figures belong together by their places.
 /// None without a round in which both have figures above zero.
-pub fn ratio(one: &[Vec<Option<f64>>], other: &[Vec<Option<f64>>]) -> Option<Ratio> {
+pub fn ratio(one: &[Round], other: &[Round]) -> Option<Ratio> {
     let rounds: Vec<f64> = one
         .iter()
         .zip(other)

@@ -7,6 +7,7 @@ use crate::bench::compare::cores::Placement;
 use crate::bench::compare::idle::Idle;
 use crate::bench::compare::paired::{Ratio, Turns};
 use crate::bench::compare::plan::{Better, Measure, Offload, Shape, Work};
+use crate::bench::versioned::{self, Unreadable, Written};
 
 /// The version of the format.
 pub const FORMAT: u32 = 2;
@@ -122,23 +123,6 @@ pub struct Failure {
     pub why: String,
 }
 
-/// A text that is no comparison which this program reads.
-#[derive(Debug, thiserror::Error)]
-pub enum NotAComparison {
-    /// It is no JSON, or not the right one.
-    #[error("not what `unmangle bench compare --json` prints: {0}")]
-    Other(#[from] serde_json::Error),
-    /// It is one of another version.
-    #[error("a comparison of format {0}; this version of unmangle reads format {FORMAT}")]
-    Format(u64),
-}
-
-/// Not deserialized whole: another format may have other fields.
-#[derive(Deserialize)]
-struct Versioned {
-    format: u64,
-}
-
 // === impl Comparison ===
 
 impl Comparison {
@@ -146,12 +130,13 @@ impl Comparison {
     ///
     /// # Errors
     /// A text that is none, that lacks a field or has one too many, or that is of another format.
-    pub fn parse(text: &[u8]) -> Result<Self, NotAComparison> {
-        let Versioned { format } = serde_json::from_slice(text)?;
-        if format != u64::from(FORMAT) {
-            return Err(NotAComparison::Format(format));
-        }
-        Ok(serde_json::from_slice(text)?)
+    pub fn parse(text: &[u8]) -> Result<Self, Unreadable> {
+        let known = Written {
+            name: "a comparison",
+            origin: "what `unmangle bench compare --json` prints",
+            format: FORMAT,
+        };
+        versioned::read(text, known)
     }
 }
 

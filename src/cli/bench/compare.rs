@@ -190,7 +190,7 @@ fn compare(args: Args) -> anyhow::Result<ExitCode> {
             absent.candidate, absent.why
         );
     }
-    if !cost::is_told() {
+    if !cost::kernel_tells() {
         eprintln!(
             "unmangle: this kernel does not tell what threads and children use (CONFIG_SCHED_INFO, \
              CONFIG_PROC_CHILDREN): there are no figures of CPU time, and a child's memory does not count"

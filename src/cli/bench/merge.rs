@@ -7,8 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use super::run::say;
-use super::table;
+use super::{say, table};
 use crate::bench::merge::{Apart, Merged, Source, merge};
 use crate::bench::plot::plot;
 use crate::bench::report::Report;

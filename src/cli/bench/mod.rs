@@ -7,6 +7,7 @@ mod serve;
 mod table;
 mod values;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Measure: load a TCP path, direct and by way of a relay, and time it honestly.
@@ -46,4 +47,9 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
         Command::Compare(args) => compare::main(args),
         Command::Merge(args) => merge::main(args),
     }
+}
+
+/// A line on stderr; that nobody reads it any more (`2>&1 | head`) is no reason to panic.
+fn say(line: std::fmt::Arguments) {
+    let _ = writeln!(std::io::stderr(), "unmangle: {line}");
 }

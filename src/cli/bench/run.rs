@@ -13,7 +13,7 @@ use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::values::{self, Target};
-use super::{merge, table};
+use super::{merge, say, table};
 use crate::bench::failure::Kind;
 use crate::bench::hdr_log::HdrLog;
 use crate::bench::paths::{DIRECT, Findings, Path, VIA, measure};
@@ -219,11 +219,6 @@ impl Log<'_> {
             .and_then(|mut out| out.flush())
             .with_context(|| format!("--hdr-log {}", path.display()))
     }
-}
-
-/// A line on stderr; that nobody reads it any more (`2>&1 | head`) is no reason to panic.
-pub(super) fn say(line: std::fmt::Arguments) {
-    let _ = writeln!(std::io::stderr(), "unmangle: {line}");
 }
 
 // === impl Args ===

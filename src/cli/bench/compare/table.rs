@@ -7,9 +7,9 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 use crate::bench::compare::cores::Placement;
 use crate::bench::compare::idle::Idle;
 use crate::bench::compare::paired::{self, Ratio};
-use crate::bench::compare::plan::{Measure, Work};
+use crate::bench::compare::plan::{Measure, Offload, Work};
 use crate::bench::compare::plot::rounded;
-use crate::bench::compare::result::{Compared, Comparison, Setting, Terms};
+use crate::bench::compare::result::{Compared, Comparison, Figure, Setting, Terms};
 
 const HEADER: [&str; 10] = [
     "work",
@@ -76,42 +76,37 @@ fn terms(terms: &Terms) -> String {
 
 /// What those say who take part twice: how well this run tells the same from the same.
 fn twins(comparison: &Comparison) -> String {
-    let mut text = String::new();
-    for setting in &comparison.settings {
-        for compared in &setting.compared {
-            for twin in &compared.figures {
-                let first = twin.candidate.split_once('#').map(|(kind, _)| kind);
-                let Some(first) = first.and_then(|kind| compared.figure(kind)) else {
-                    continue;
-                };
-                let Some(told) = paired::ratio(&twin.turns, &first.turns) else {
-                    continue;
-                };
-                let Some(interval) = told.interval else {
-                    continue;
-                };
-                let Compared { work, measure, .. } = compared;
-                writeln!(
-                    text,
-                    "{} to {}, {work}, {measure}, offloads {}: {}, {:.1} % wide{}",
-                    twin.candidate,
-                    first.candidate,
-                    setting.offload,
-                    ratio(told),
-                    interval.width() * 100.0,
-                    match interval.contains(1.0) {
-                        true => "",
-                        false => ", WITHOUT 1.00",
-                    }
-                )
-                .expect("a String takes it");
-            }
-        }
-    }
+    let lines = comparison.settings.iter().flat_map(|setting| {
+        let compared = setting.compared.iter();
+        compared.flat_map(|compared| {
+            let figures = compared.figures.iter();
+            figures.filter_map(|figure| twin(setting.offload, compared, figure))
+        })
+    });
+    let text: String = lines.collect();
     match text.is_empty() {
         true => text,
         false => format!("\nthe same against the same\n\n{text}"),
     }
+}
+
+/// A line about a figure of a candidate that took part before under its plain name.
+fn twin(offload: Offload, compared: &Compared, twin: &Figure) -> Option<String> {
+    let (kind, _) = twin.candidate.split_once('#')?;
+    let first = compared.figure(kind)?;
+    let told = paired::ratio(&twin.turns, &first.turns)?;
+    let interval = told.interval?;
+    let without = match interval.contains(1.0) {
+        true => "",
+        false => ", WITHOUT 1.00",
+    };
+    let Compared { work, measure, .. } = compared;
+    Some(format!(
+        "{} to {kind}, {work}, {measure}, offloads {offload}: {}, {:.1} % wide{without}\n",
+        twin.candidate,
+        ratio(told),
+        interval.width() * 100.0,
+    ))
 }
 
 /// By what the intervals of so many rounds are found.
@@ -236,7 +231,8 @@ mod tests {
     use super::*;
     use crate::bench::compare::candidate::named;
     use crate::bench::compare::gathered::Gathered;
-    use crate::bench::compare::plan::{Offload, Shape};
+    use crate::bench::compare::order::tests::at;
+    use crate::bench::compare::plan::Shape;
     use crate::bench::compare::result::FORMAT;
 
     #[test]
@@ -246,7 +242,7 @@ mod tests {
         for round in 0..3 {
             for (candidate, figure) in [10.0, 11.0, 20.0].into_iter().enumerate() {
                 let figures = [(Measure::Requests, figure)];
-                gathered.keep(Work::Rr1, candidate, (round, 0), figures);
+                gathered.keep(Work::Rr1, candidate, at(round, 0), figures);
             }
         }
         let comparison = Comparison {
