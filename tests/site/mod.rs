@@ -93,15 +93,26 @@ impl Site {
     }
 
     /// A listener on an address of a host.
+    ///
+    /// One that the test has just closed may live on for a moment in a child that another test's thread
+    /// forked and that has not come to its `exec` yet; so an address in use is tried again.
     pub fn listen_at(&self, role: Role, address: SocketAddr) -> TcpListener {
-        inside(self.lab.host(role), || {
+        let listen = || {
             let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
             socket.set_reuse_address(true)?;
             socket.bind(&address.into())?;
             socket.listen(4096)?;
-            Ok::<_, io::Error>(socket.into())
-        })
-        .unwrap()
+            Ok::<TcpListener, io::Error>(socket.into())
+        };
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match inside(self.lab.host(role), listen) {
+                Err(e) if e.kind() == io::ErrorKind::AddrInUse && Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                listener => return listener.unwrap(),
+            }
+        }
     }
 
     /// A connection from a host, or the reason why there is none.
