@@ -10,9 +10,11 @@ use crate::lab::matrix::FlowDirection;
 pub(super) const LINES: &str = "before\nafter\n";
 
 /// The opener speaks, and the other end echoes. `$1` is the silence in seconds, `$2` where the
-/// answer goes, the rest is what ssh is told.
+/// answer goes, the rest is what ssh is told. The silence begins with the echo: on a busy machine ssh may
+/// need longer than that to come up.
 const UPLOAD: &str = r#"silence=$1; to=$2; shift 2
-{ echo before; sleep "$silence"; echo after; } | ssh "$@" cat >"$to""#;
+{ echo before; until [ -s "$to" ] || [ -e "$to.ended" ]; do sleep 0.02; done; sleep "$silence"; echo after; } |
+    { ssh "$@" cat >"$to"; status=$?; : >"$to.ended"; exit "$status"; }"#;
 
 /// The other end speaks, answering a line of the opener's.
 const DOWNLOAD: &str = r#"silence=$1; to=$2; shift 2
