@@ -22,7 +22,6 @@ test: root
 acceptance: root
 	@$(INSTALL) lab rust
 	$(CARGO) test --release --locked --test acceptance
-	CI=true $(CARGO) test --release --locked --test port_reuse -- --ignored
 
 ## bench: one figure of speed: the relay beside direct and HAProxy, bulk, one flow; and the micro-benchmarks
 bench: root

@@ -92,6 +92,10 @@ fn what_is_of_no_use_is_refused() {
         ("client-sidecar", "service-leg = \"loopback\""),
         ("client-sidecar", "mangled-port = 1"),
         ("client-sidecar", "listen = \"127.0.0.1:1\""),
+        ("server-sidecar", "accept-proxy = \"192.0.2.1\""),
+        ("server-sidecar", "dial-from = \"client\""),
+        ("client-sidecar", "send-proxy = \"v2\""),
+        ("client-sidecar", "proxy-timeout = \"1s\""),
         ("gateway", "cgroup = \"a\""),
     ] {
         let error = sidecar(mode, &format!("intercept = 22\n{more}")).unwrap_err();
@@ -127,6 +131,34 @@ fn what_cannot_be_together_is_refused() {
         error.contains("on one interface a port belongs to one of them"),
         "{error}"
     );
+    // Everybody has the backup's connections, too, and every user can be in a group.
+    for (one, other) in [
+        ("", "user = \"backup\""),
+        ("user = \"backup\"", "cgroup = \"system.slice\""),
+        (
+            "cgroup = \"system.slice\"",
+            "cgroup = \"system.slice/backup.service\"",
+        ),
+    ] {
+        let error = both(
+            listener("client-sidecar", 22, one),
+            listener("client-sidecar", 22, other),
+        );
+        assert!(
+            error.contains("listener 2 collides with listener 1"),
+            "{error}"
+        );
+    }
+    for (one, other) in [
+        ("user = \"backup\"", "user = \"mail\""),
+        (
+            "cgroup = \"system.slice/a\"",
+            "cgroup = \"system.slice/ab\"",
+        ),
+    ] {
+        let [one, other] = [one, other].map(|more| listener("client-sidecar", 22, more));
+        checked(&(one + &other)).unwrap();
+    }
     let transparent = |port, to: &str| {
         let more = format!("service-leg = \"transparent\"\nto = \"{to}\"");
         listener("server-sidecar", port, &more)

@@ -4,8 +4,9 @@
 
 mod site;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::time::Duration;
 
 use unmangle::sys::tcp_info::unacknowledged;
 
@@ -19,6 +20,7 @@ site::in_every_way!(
     what_was_sent_just_before_the_end_arrives_before_it,
     every_order_of_ends_and_resets_is_passed_on_and_leaves_no_leg_behind,
     a_client_that_never_reads_the_last_bytes_is_let_go_after_the_close_timeout,
+    a_client_that_never_reads_does_not_cost_a_slow_server_its_last_bytes,
 );
 
 const QUESTION: usize = 100_000;
@@ -211,6 +213,40 @@ fn a_client_that_never_reads_the_last_bytes_is_let_go_after_the_close_timeout(wa
     }
     site.has_no_leg_left();
     relay.holds_no_more_than(before);
+}
+
+fn a_client_that_never_reads_does_not_cost_a_slow_server_its_last_bytes(way: Way) {
+    let Some(site) = Site::put_up_for(way) else {
+        return;
+    };
+    site.hold_little();
+    let relay = site.relay(&["--close-timeout", "2s"]);
+    let Pair { client, server } = site.connect(OPENED[0], FAMILIES[0]);
+    let address = client.local_addr().unwrap();
+    let question = pattern(2, 60_000);
+    (&server).write_all(&pattern(1, 24_000)).unwrap();
+    (&client).write_all(&question).unwrap();
+    for end in [&client, &server] {
+        end.shutdown(Shutdown::Write).unwrap();
+    }
+    // So slowly that the client is given up long before the last byte.
+    let mut received = Vec::new();
+    let mut piece = [0; 500];
+    while received.len() < question.len() {
+        std::thread::sleep(Duration::from_millis(25));
+        let read = (&server).read(&mut piece);
+        let read = read.unwrap_or_else(|error| panic!("{error} after {} bytes", received.len()));
+        assert!(read > 0, "{} bytes, then the end", received.len());
+        received.extend_from_slice(&piece[..read]);
+    }
+    assert!(received == question);
+    let session = relay.ended_for(address);
+    assert_eq!(
+        (&session["closed_by"], &session["how"]),
+        (&"client".into(), &"timeout".into()),
+        "{session}"
+    );
+    site::until_reset(&client);
 }
 
 /// Whether the relay's socket towards the server holds what it does not read.

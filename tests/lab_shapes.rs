@@ -28,7 +28,9 @@ fn lab_run(arguments: &str) -> Vec<Row> {
         .unwrap();
     let stderr = String::from_utf8_lossy(&run.stderr);
     assert_eq!(run.status.code(), Some(0), "{arguments}: {stderr}");
-    serde_json::from_slice(&run.stdout).unwrap()
+    let rows: Vec<Row> = serde_json::from_slice(&run.stdout).unwrap();
+    assert!(!rows.is_empty(), "{arguments}");
+    rows
 }
 
 fn cures(shape: &str, arguments: &str) {
@@ -93,7 +95,10 @@ fn a_gateway_cures_every_scenario() {
 fn a_session_that_is_silent_survives_in_every_shape() {
     // The profile probes after 10 s; this firewall forgets after 12. They are silent at one time.
     let shapes = [
+        "gateway --path relay",
         "server-sidecar",
+        "server-sidecar-own-address",
+        "server-sidecar-transparent",
         "client-sidecar",
         "forward",
         "forward-unprivileged",

@@ -9,19 +9,10 @@ use unmangle::lab::{Family, Role};
 
 use site::{Pair, Site, accept, expect_end, talk};
 
-#[test]
-fn two_thousand_connections_one_after_another_are_all_served() {
-    in_a_row(2_000);
-}
+const CONNECTIONS: u64 = 20_000;
 
-/// `make acceptance` runs it.
 #[test]
-#[ignore = "takes a minute"]
 fn twenty_thousand_connections_one_after_another_are_all_served() {
-    in_a_row(20_000);
-}
-
-fn in_a_row(connections: u64) {
     let Some(site) = Site::put_up() else { return };
     // So few ports that each comes back after half a second or so.
     let few = [("net/ipv4/ip_local_port_range", "40000 40999")];
@@ -30,7 +21,7 @@ fn in_a_row(connections: u64) {
     let listener = site.listen(Role::Server, Family::V4);
     let to = listener.local_addr().unwrap();
     let mut fallbacks = 0;
-    for nth in 0..connections {
+    for nth in 0..CONNECTIONS {
         let client = site
             .dial(Role::Client, to)
             .unwrap_or_else(|error| panic!("connection {nth}: {error}"));
@@ -46,16 +37,16 @@ fn in_a_row(connections: u64) {
         expect_end(&pair.client);
     }
     site::until("the last session ends", site::PATIENCE, || {
-        relay.table()["sessions_closed"] == connections
+        relay.table()["sessions_closed"] == CONNECTIONS
     });
     let table = relay.table();
-    println!("{connections} connections, {fallbacks} from another port than the client's");
-    assert_eq!(table["accepted"], connections, "{table:?}");
+    println!("{CONNECTIONS} connections, {fallbacks} from another port than the client's");
+    assert_eq!(table["accepted"], CONNECTIONS, "{table:?}");
     assert_eq!(table["dial_failures"], 0, "{table:?}");
     assert_eq!(table["port_fallbacks"], fallbacks, "{table:?}");
     assert!(
-        fallbacks * 100 < connections,
-        "{fallbacks} of {connections}"
+        fallbacks * 100 < CONNECTIONS,
+        "{fallbacks} of {CONNECTIONS}"
     );
     let invalid = site.lab.invalid().unwrap();
     assert_eq!(invalid.sum(), 0, "{invalid:?}");

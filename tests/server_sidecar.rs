@@ -355,3 +355,33 @@ fn a_rule_that_somebody_removes_is_put_back() {
     let service = service(&site, Family::V4);
     talk(&connect(&site, &service, Family::V4));
 }
+
+#[test]
+fn sessions_go_on_when_the_table_was_lost_and_is_back() {
+    let Some(site) = Site::put_up() else { return };
+    for leg in LEGS {
+        for family in FAMILIES {
+            let relay = sidecar(&site, leg);
+            let service = service(&site, family);
+            let pair = connect(&site, &service, family);
+            talk(&pair);
+            let owner = relay.rule_owner().expect("nft runs");
+            let pid = rustix::process::Pid::from_raw(owner as i32).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+            until("the table is back", PATIENCE, || {
+                relay.rule_owner().is_some_and(|now| now != owner)
+                    && site
+                        .lab
+                        .server()
+                        .run("nft", &["list", "chain", "inet", "unmangle", "open"])
+                        .is_ok()
+            });
+            talk(&pair);
+            let client = pair.client.local_addr().unwrap();
+            drop(pair);
+            relay.ended_for(client);
+            talk(&connect(&site, &service, family));
+            relay.stop();
+        }
+    }
+}

@@ -42,7 +42,7 @@ pub fn plan(settings: &Settings, ways_in: &[WayIn]) -> Option<Plan> {
             let WayIn::Intercepted { mangled, clean } = *way_in else {
                 return None;
             };
-            let (intercept, capture) = captured(&listener.mode)?;
+            let (intercept, capture) = captured(listener)?;
             let ports = ListenPorts { mangled, clean };
             Some(Interception {
                 capture,
@@ -93,12 +93,17 @@ pub fn plan(settings: &Settings, ways_in: &[WayIn]) -> Option<Plan> {
 }
 
 /// What is taken in this mode, and by what; nothing where clients come of themselves.
-fn captured(mode: &Mode) -> Option<(&Intercept, Capture)> {
-    match mode {
+fn captured(listener: &Listener) -> Option<(&Intercept, Capture)> {
+    match &listener.mode {
         Mode::Gateway(intercept) => Some((intercept, Capture::Gateway)),
         Mode::ServerSidecar(sidecar) => {
             let (leg, own) = (sidecar.leg, sidecar.own);
-            Some((&sidecar.intercept, Capture::Service { leg, own }))
+            let silence = listener
+                .mangled
+                .keepalive
+                .unwrap_or(listener.keepalive)
+                .idle;
+            Some((&sidecar.intercept, Capture::Service { leg, own, silence }))
         }
         Mode::ClientSidecar(sidecar) => {
             Some((&sidecar.intercept, Capture::Own(sidecar.whose.clone())))

@@ -41,8 +41,8 @@ impl Default for Hold {
 }
 
 impl Hold {
-    /// Reads the keys; `mark` are bits that are somebody else's.
-    pub(super) fn read(keys: &Keys, mark: Mark) -> Result<Self, ConfigError> {
+    /// Reads the keys.
+    pub(super) fn read(keys: &Keys) -> Result<Self, ConfigError> {
         let default = Self::default();
         let bits = keys.parse("answer-mark", |text| {
             let bits: u32 = number(text, 1, u32::MAX.into())?;
@@ -53,19 +53,6 @@ impl Hold {
                 )),
             }
         })?;
-        let answer = AnswerMark(bits.unwrap_or(DEFAULT_ANSWER_MARK));
-        if answer.0 & mark.0 != 0 {
-            let key = if bits.is_some() {
-                "answer-mark"
-            } else {
-                "mark"
-            };
-            let given = keys.given(key).expect("the defaults share no bit");
-            return Err(given.origin.error(format!(
-                "mark {mark} and answer-mark {:#010x} have a bit in common; give them bits of their own",
-                answer.0
-            )));
-        }
         Ok(Self {
             most: keys
                 .parse("held-max", |text| number(text, 1, 65536))?
@@ -73,8 +60,21 @@ impl Hold {
             queue: keys
                 .parse("queue", |text| number(text, 0, 65535))?
                 .unwrap_or(default.queue),
-            mark: answer,
+            mark: AnswerMark(bits.unwrap_or(DEFAULT_ANSWER_MARK)),
         })
+    }
+
+    /// Where packets are held: their marks must not be taken for the relay's own.
+    pub(super) fn stands_apart(&self, keys: &Keys, mark: Mark) -> Result<(), ConfigError> {
+        if self.mark.0 & mark.0 == 0 {
+            return Ok(());
+        }
+        let given = keys.given("answer-mark").or_else(|| keys.given("mark"));
+        let given = given.expect("the defaults share no bit");
+        Err(given.origin.error(format!(
+            "mark {mark} and answer-mark {:#010x} have a bit in common; give them bits of their own",
+            self.mark.0
+        )))
     }
 }
 
@@ -164,7 +164,9 @@ mod tests {
         let read = |key: &str, value: &str, mark: u32| {
             let mut keys = Keys::default();
             keys.set_flag(key, [value]);
-            Hold::read(&keys, Mark(mark)).map_err(|error| error.to_string())
+            let hold = Hold::read(&keys).map_err(|error| error.to_string())?;
+            let apart = hold.stands_apart(&keys, Mark(mark));
+            apart.map(|()| hold).map_err(|error| error.to_string())
         };
         let error = read("answer-mark", "0x07000000", 0x0200_0000).unwrap_err();
         assert!(

@@ -67,6 +67,6 @@ impl Identity {
     #[must_use]
     pub fn expected_from(&self, address: IpAddr) -> Option<Duration> {
         let accept = self.accept.as_ref()?;
-        accept.from.contain(address).then_some(accept.within)
+        accept.from.contains(address).then_some(accept.within)
     }
 }

@@ -183,11 +183,6 @@ impl Networks {
             })
     }
 
-    /// Whether an address is in one of them.
-    pub fn contain(&self, address: IpAddr) -> bool {
-        self.is_everywhere() || self.0.iter().any(|net| net.contains(&address))
-    }
-
     /// The IPv4 networks that were named.
     pub fn v4(&self) -> impl Iterator<Item = Ipv4Net> + '_ {
         self.0.iter().filter_map(|net| match net {

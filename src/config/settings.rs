@@ -192,6 +192,9 @@ impl Settings {
             let origin = &given.expect("the defaults are disjoint").origin;
             return Err(origin.error(format!("mark {mark} and dial-mark {dial_mark} share bits")));
         }
+        if listeners.iter().any(Listener::holds) {
+            process.hold.stands_apart(&given.process, mark)?;
+        }
         if listeners.is_empty() {
             let nothing = Origin::Flag("unmangle run".to_owned());
             return Err(nothing.error(
@@ -248,7 +251,7 @@ fn process(keys: &Keys) -> Result<Process, ConfigError> {
                 .unwrap_or(numbers.priority),
             zones,
         },
-        hold: Hold::read(keys, mark)?,
+        hold: Hold::read(keys)?,
         log: Log {
             format: keys.parse("log-format", str::parse)?.unwrap_or_default(),
             filter: keys

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use super::choice::{ServiceLeg, Track};
+use super::identity;
 use super::intercept::{Intercept, Networks, Ports};
 use super::keys::{ConfigError, Keys, Origin};
 use super::mark::Mark;
@@ -169,12 +170,14 @@ impl ClientSidecar {
 
     /// Whether two could want the same connection.
     pub(super) fn collides(&self, other: &Self) -> bool {
-        self.whose == other.whose && self.intercept.overlaps(&other.intercept)
+        self.whose.overlaps(&other.whose) && self.intercept.overlaps(&other.intercept)
     }
 }
 
 fn foreign(keys: &Keys, mode: &str, foreign: &[&str]) -> Result<(), ConfigError> {
-    match foreign.iter().find_map(|key| keys.given(key)) {
+    // Who the client is, the packets say.
+    let mut foreign = foreign.iter().chain(&identity::KEYS);
+    match foreign.find_map(|key| keys.given(key)) {
         Some(given) => Err(given
             .origin
             .error(format!("this is of no use to a {mode} listener"))),
@@ -216,6 +219,18 @@ impl Whose {
     /// Whether nobody in particular was named.
     pub fn is_everybody(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Whether one connection can be meant by both. A process of any user can be in any control group.
+    fn overlaps(&self, other: &Self) -> bool {
+        fn may_agree<T: PartialEq>(one: &Option<T>, other: &Option<T>) -> bool {
+            one.is_none() || other.is_none() || one == other
+        }
+        let groups = match (&self.cgroup, &other.cgroup) {
+            (Some(one), Some(other)) => one.contains(other) || other.contains(one),
+            _ => true,
+        };
+        groups && may_agree(&self.user, &other.user)
     }
 }
 
@@ -270,6 +285,12 @@ impl Cgroup {
     /// The path, from the root of the hierarchy.
     pub fn path(&self) -> &str {
         &self.0
+    }
+
+    /// Whether the other is this one, or lies in it.
+    fn contains(&self, other: &Self) -> bool {
+        let inner = other.0.strip_prefix(self.path());
+        inner.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// How deep it lies: 1 for a child of the root.

@@ -134,24 +134,25 @@ impl Legs {
     /// # Errors
     /// How the session ended instead: a peer took nothing for the close timeout, or the drain is over.
     pub async fn deliver(&self, abort: &Abort, close_timeout: Duration) -> Result<(), Close> {
-        for party in [Party::Client, Party::Server] {
+        let taken = async |party| {
             // The end itself is not waited for.
-            let taken = watch(
-                self.leg(party),
-                close_timeout,
-                |way| way.unacknowledged <= 1,
-                |manner| manner == Manner::Stuck,
-            );
-            let taken = tokio::select! {
-                taken = taken => taken,
-                () = abort.aborted() => return Err(Close::Aborted),
-            };
-            if !taken {
-                let error = io::ErrorKind::TimedOut.into();
-                return Err(Close::Broken { by: party, error });
-            }
-        }
-        Ok(())
+            let done = |way: UnderWay| way.unacknowledged <= 1;
+            let stuck = |manner| manner == Manner::Stuck;
+            watch(self.leg(party), close_timeout, done, stuck).await
+        };
+        // That one of them is stuck must not cost the other its last bytes.
+        let both = async { tokio::join!(taken(Party::Client), taken(Party::Server)) };
+        let (client, server) = tokio::select! {
+            both = both => both,
+            () = abort.aborted() => return Err(Close::Aborted),
+        };
+        let stuck = match (client, server) {
+            (true, true) => return Ok(()),
+            (false, _) => Party::Client,
+            (true, false) => Party::Server,
+        };
+        let error = io::ErrorKind::TimedOut.into();
+        Err(Close::Broken { by: stuck, error })
     }
 
     /// After the end of one stream was passed on: waits until the other's sender has ended, too, while its

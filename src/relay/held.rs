@@ -6,7 +6,7 @@
 //! the client to complete its own. A server that waits for too long is given up.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -66,7 +66,7 @@ pub struct Table<P, U> {
     patience: Duration,
     flows: HashMap<Flow, State<P, U>>,
     /// Those that are ready, by the time at which they are given up.
-    ends: BTreeMap<(Instant, Flow), ()>,
+    ends: BTreeSet<(Instant, Flow)>,
 }
 
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl<P, U> Table<P, U> {
             most,
             patience,
             flows: HashMap::new(),
-            ends: BTreeMap::new(),
+            ends: BTreeSet::new(),
         }
     }
 
@@ -135,7 +135,7 @@ impl<P, U> Table<P, U> {
         match (self.flows.remove(&flow), upstream) {
             (Some(State::Dialling { packet, .. }), Some(upstream)) => {
                 let ends = now + self.patience;
-                self.ends.insert((ends, flow), ());
+                self.ends.insert((ends, flow));
                 self.flows.insert(flow, State::Ready { upstream, ends });
                 Settled::Ready(packet)
             }
@@ -161,16 +161,15 @@ impl<P, U> Table<P, U> {
 
     /// When a server is to be given up next.
     pub fn next_end(&self) -> Option<Instant> {
-        self.ends.first_key_value().map(|((ends, _), ())| *ends)
+        self.ends.first().map(|(ends, _)| *ends)
     }
 
     /// The servers that have waited too long.
     pub fn give_up(&mut self, now: Instant) -> Vec<U> {
         let mut stale = Vec::new();
-        while let Some(entry) = self.ends.first_entry()
-            && entry.key().0 <= now
+        while self.ends.first().is_some_and(|(ends, _)| *ends <= now)
+            && let Some((_, flow)) = self.ends.pop_first()
         {
-            let ((_, flow), ()) = entry.remove_entry();
             stale.extend(self.flows.remove(&flow).and_then(State::into_upstream));
         }
         stale

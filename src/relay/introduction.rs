@@ -41,6 +41,14 @@ pub enum NotIntroduced {
         /// How long it was waited.
         within: Duration,
     },
+    /// It names a client that nobody can be.
+    #[error("the proxy {proxy} named {named} as its client: no connection comes from there")]
+    NoClient {
+        /// Who is at the other end.
+        proxy: SocketAddr,
+        /// Whom it named.
+        named: SocketAddr,
+    },
     /// The connection ended before.
     #[error("the proxy {proxy} left before its PROXY header was whole")]
     Left {
@@ -81,17 +89,31 @@ pub async fn introduce(
             proxy: peer,
             within,
         })??;
-    Ok(match header {
+    match header {
+        // The kernel would choose a port, or an address, in its place.
+        Header::Proxied { source, .. } if !can_connect(source) => Err(NotIntroduced::NoClient {
+            proxy: peer,
+            named: source,
+        }),
         Header::Proxied {
             source,
             destination,
-        } => Introduced {
+        } => Ok(Introduced {
             client: ClientAddr(source),
             destination,
             via: Some(peer),
-        },
-        Header::Local => direct,
-    })
+        }),
+        Header::Local => Ok(direct),
+    }
+}
+
+/// Whether a connection can come from an address.
+fn can_connect(source: SocketAddr) -> bool {
+    let nobody = match source.ip() {
+        IpAddr::V4(ip) => ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast(),
+        IpAddr::V6(ip) => ip.is_unspecified() || ip.is_multicast(),
+    };
+    source.port() != 0 && !nobody
 }
 
 fn expected_within(settings: &Listener, peer: IpAddr) -> Option<Duration> {

@@ -110,9 +110,8 @@ impl Listeners {
         Ok(bound)
     }
 
-    /// Binds sockets of both families, transparent ones for TPROXY, to a loopback port, the kernel's choice if none is
-    /// fixed. A host
-    /// without IPv6 is served without it.
+    /// Binds sockets of both families, transparent ones for TPROXY, to a loopback port, the kernel's choice if
+    /// none is fixed. A host without IPv6 is served without it.
     fn bind_loopback(&mut self, settings: &Arc<Listener>, side: Side) -> Result<u16, BindError> {
         let mut port = match (settings.fixed_ports, side) {
             (Some((mangled, _)), Side::Mangled) => mangled,

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::holder::{self, Queue};
 use super::listen::Listeners;
 use super::pipes::PipeBudget;
-use super::witness::{Offers, Witness};
+use super::witness::{Opening, Openings, Witness};
 use super::worker::{self, Abort, Loads, Order, Start};
 use crate::config::Process;
 use crate::metrics::Recorder;
@@ -27,7 +27,9 @@ pub struct Server {
     holder: Option<mpsc::UnboundedSender<holder::Order>>,
     loads: Arc<Loads>,
     abort: Arc<Abort>,
-    offers: Arc<Offers>,
+    /// What each worker is shown of its legs.
+    shown: Vec<mpsc::Sender<Seen>>,
+    openings: Arc<Openings>,
 }
 
 /// How a drain ended.
@@ -39,6 +41,8 @@ pub enum Outcome {
     Aborted(usize),
 }
 
+/// Segments that a worker may not have seen yet.
+const SHOWN: usize = 1024;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// A handshake that was under way when the rules went is given this long to reach its accept.
 const HANDSHAKES_WITHIN: Duration = Duration::from_millis(200);
@@ -60,16 +64,18 @@ impl Server {
         let budget = PipeBudget::new(settings.pipe_budget);
         let loads = Loads::new(workers);
         let abort = Arc::new(Abort::default());
-        let offers = Arc::new(Offers::default());
+        let openings = Arc::new(Openings::default());
         let (ready, came_up) = std::sync::mpsc::channel();
         let (orders, inboxes): (Vec<_>, Vec<_>) =
             (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+        let (shown, to_see): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(SHOWN)).unzip();
         let held = queue.as_ref().map(Queue::held);
         let mut threads: Vec<_> = listeners
             .into_workers()
             .zip(inboxes)
+            .zip(to_see)
             .enumerate()
-            .map(|(index, (listeners, inbox))| {
+            .map(|(index, ((listeners, inbox), shown))| {
                 let start = Start {
                     index,
                     listeners,
@@ -78,9 +84,10 @@ impl Server {
                     loads: loads.clone(),
                     held: held.clone(),
                     orders: inbox,
+                    shown,
                     peers: orders.clone(),
                     abort: abort.clone(),
-                    offers: offers.clone(),
+                    openings: openings.clone(),
                     ready: ready.clone(),
                 };
                 std::thread::Builder::new()
@@ -108,7 +115,8 @@ impl Server {
             holder,
             loads,
             abort,
-            offers,
+            shown,
+            openings,
         };
         if came_up.into_iter().take(expected).count() < expected {
             server.stop()?;
@@ -149,14 +157,14 @@ impl Server {
     pub async fn watch(&self, witness: &Witness) -> io::Error {
         let tell = |seen: Seen| {
             if let Some(offer) = seen.offer {
-                self.offers.keep(seen.from, seen.to, offer);
-                if seen.dscp == 0 {
-                    return;
-                }
+                let dscp = seen.dscp;
+                return self
+                    .openings
+                    .keep(seen.from, seen.to, Opening { offer, dscp });
             }
-            for worker in &self.orders {
-                // One that is gone has no legs.
-                let _ = worker.send(Order::Seen(seen));
+            for worker in &self.shown {
+                // One that is gone has no legs, and one that is too busy will be told again.
+                let _ = worker.try_send(seen);
             }
         };
         witness.watch(tell).await

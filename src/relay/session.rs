@@ -144,11 +144,14 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
         may_be_urgent: !settings.rules_clear_urgent(),
     });
     let registered = match &settings.mode {
-        Mode::Gateway(_) => Known::register(&worker.known, &legs).ok(),
+        Mode::Gateway(_) => Some(Known::register(&worker.known, &legs)?),
         Mode::ServerSidecar(_) | Mode::ClientSidecar(_) | Mode::Forward(_) => None,
     };
     // Its SYN was shown before it could be accepted, but to another thread, which may be late.
-    let shown = worker.offers.take(client, local);
+    let shown = worker.openings.take(client, local);
+    if let Some(opening) = shown {
+        worker.known.borrow_mut().opened(client, local, opening);
+    }
     let mut passed = Passed::default();
     let mut close = match worker.engine {
         Engine::Splice => {
@@ -178,8 +181,8 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
     }
     drop(registered);
     drop(legs);
-    let shown = shown.or_else(|| worker.offers.take(client, local));
-    let offer = asked.or(shown);
+    let shown = shown.or_else(|| worker.openings.take(client, local));
+    let offer = asked.or(shown.map(|opening| opening.offer));
     let lifetime = began.elapsed();
     settle(worker, &close, &passed, lifetime);
     let listener = &settings.name;

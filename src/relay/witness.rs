@@ -1,9 +1,10 @@
 //! What the relay's own rules show it of packets that no socket does: the SYNs of clients before anything was
 //! stripped from them, and the DSCP of segments when it is not 0 or has changed.
 //!
-//! The rules log such packets to a netlink group. One reader keeps the offers until their sessions ask for
-//! them, and tells every worker the DSCP; the worker that has the leg sets it on the other one, so that the
-//! other host sees it, too. Both are bounded: what nobody asks for is forgotten, oldest first.
+//! The rules log such packets to a netlink group. One reader keeps the SYNs until their sessions ask for
+//! them, and tells every worker the DSCP of other segments; the worker that has the leg sets it on the other one,
+//! so that the other host sees it, too. Both are bounded: SYNs that nobody asks for are forgotten, oldest first,
+//! and a worker that is too busy to be told will be shown the same DSCP again.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -27,8 +28,8 @@ use crate::packet::Offer;
 use crate::packet::nflog::{self, Seen};
 use crate::sys::watch::watch_socket;
 
-/// Offers that are kept for sessions that have not asked for them yet.
-const OFFERS: usize = 4096;
+/// SYNs that are kept for sessions that have not asked for them yet.
+const OPENINGS: usize = 4096;
 /// Segments that are kept for legs that are not known yet.
 const UNCLAIMED: usize = 64;
 /// What the kernel may keep while nobody reads.
@@ -40,13 +41,22 @@ pub struct Witness {
     socket: AsyncFd<Socket>,
 }
 
-/// What clients offered, until their sessions ask.
+/// The SYNs of clients, until their sessions ask.
 #[derive(Debug, Default)]
-pub struct Offers(Mutex<Kept>);
+pub struct Openings(Mutex<Kept>);
+
+/// What was seen of a client's SYN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Opening {
+    /// What it offered.
+    pub offer: Offer,
+    /// Its DSCP.
+    pub dscp: u8,
+}
 
 #[derive(Debug, Default)]
 struct Kept {
-    offers: HashMap<(SocketAddr, SocketAddr), Offer>,
+    openings: HashMap<(SocketAddr, SocketAddr), Opening>,
     order: VecDeque<(SocketAddr, SocketAddr)>,
 }
 
@@ -119,26 +129,26 @@ impl Witness {
     }
 }
 
-// === impl Offers ===
+// === impl Openings ===
 
-impl Offers {
-    /// Keeps what a client offered; its last SYN counts.
-    pub fn keep(&self, client: SocketAddr, server: SocketAddr, offer: Offer) {
+impl Openings {
+    /// Keeps a client's SYN; its last one counts.
+    pub fn keep(&self, client: SocketAddr, server: SocketAddr, opening: Opening) {
         let mut kept = self.kept();
-        if kept.offers.insert((client, server), offer).is_none() {
+        if kept.openings.insert((client, server), opening).is_none() {
             kept.order.push_back((client, server));
         }
-        // Offers that were taken have left their place in the order.
-        while kept.order.len() > OFFERS {
+        // Those that were taken have left their place in the order.
+        while kept.order.len() > OPENINGS {
             if let Some(oldest) = kept.order.pop_front() {
-                kept.offers.remove(&oldest);
+                kept.openings.remove(&oldest);
             }
         }
     }
 
-    /// What this client offered, if it was seen.
-    pub fn take(&self, ClientAddr(client): ClientAddr, server: SocketAddr) -> Option<Offer> {
-        self.kept().offers.remove(&(client, server))
+    /// This client's SYN, if it was seen.
+    pub fn take(&self, ClientAddr(client): ClientAddr, server: SocketAddr) -> Option<Opening> {
+        self.kept().openings.remove(&(client, server))
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -163,6 +173,18 @@ impl Known {
         own.unclaimed = others;
         ours.into_iter().for_each(|seen| own.tell(seen));
         Ok(Registered { known, keys })
+    }
+
+    /// Sets the DSCP of a client's SYN on the other leg of its session.
+    pub fn opened(&mut self, ClientAddr(from): ClientAddr, to: SocketAddr, opening: Opening) {
+        if opening.dscp != 0 {
+            self.tell(Seen {
+                from,
+                to,
+                dscp: opening.dscp,
+                offer: None,
+            });
+        }
     }
 
     /// Sets the DSCP of a segment on the other leg of its session.
@@ -212,27 +234,25 @@ mod tests {
     }
 
     #[test]
-    fn an_offer_is_kept_until_it_is_asked_for_and_the_oldest_is_forgotten_first() {
-        let offers = Offers::default();
+    fn a_syn_is_kept_until_it_is_asked_for_and_the_oldest_is_forgotten_first() {
+        let openings = Openings::default();
         let server = address(22);
-        let offer = |mss| Offer {
-            mss: Some(mss),
-            ..Offer::default()
+        let opening = |mss| Opening {
+            offer: Offer {
+                mss: Some(mss),
+                ..Offer::default()
+            },
+            dscp: 4,
         };
         for nth in 0..5000 {
-            offers.keep(address(nth), server, offer(nth));
+            openings.keep(address(nth), server, opening(nth));
         }
-        assert_eq!(offers.take(ClientAddr(address(903)), server), None);
-        assert_eq!(
-            offers.take(ClientAddr(address(904)), server),
-            Some(offer(904))
-        );
-        assert_eq!(offers.take(ClientAddr(address(904)), server), None);
-        offers.keep(address(4999), server, offer(1));
-        assert_eq!(
-            offers.take(ClientAddr(address(4999)), server),
-            Some(offer(1))
-        );
+        let take = |port| openings.take(ClientAddr(address(port)), server);
+        assert_eq!(take(903), None);
+        assert_eq!(take(904), Some(opening(904)));
+        assert_eq!(take(904), None);
+        openings.keep(address(4999), server, opening(1));
+        assert_eq!(take(4999), Some(opening(1)));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::holder::Held;
 use super::listen::{self, Accepted, Bound};
 use super::pipes::{PipeBudget, PipePool};
 use super::session;
-use super::witness::{Known, Offers};
+use super::witness::{Known, Openings};
 use crate::config::Engine;
 use crate::metrics::Recorder;
 use crate::packet::nflog::Seen;
@@ -31,8 +31,8 @@ pub struct Worker {
     pub abort: Arc<Abort>,
     /// Servers that were dialled before their clients were answered, if any are.
     pub held: Option<Arc<Held>>,
-    /// What clients offered.
-    pub offers: Arc<Offers>,
+    /// The SYNs of clients.
+    pub openings: Arc<Openings>,
     /// The legs of its sessions, where the rules show their DSCP.
     pub known: RefCell<Known>,
     loads: Arc<Loads>,
@@ -75,8 +75,6 @@ pub struct Counted<'a>(&'a Worker);
 pub enum Order {
     /// A connection that another worker accepted.
     Serve(Accepted),
-    /// A segment that the rules have shown: it may be of one of this worker's legs.
-    Seen(Seen),
     /// Say what was recorded so far.
     Tell(oneshot::Sender<Recorder>),
     /// Take no more clients that come of themselves. What the rules still lead here is taken.
@@ -101,12 +99,14 @@ pub struct Start {
     pub held: Option<Arc<Held>>,
     /// What is said to it.
     pub orders: mpsc::UnboundedReceiver<Order>,
+    /// Segments that the rules have shown: they may be of one of this worker's legs.
+    pub shown: mpsc::Receiver<Seen>,
     /// What can be said to every worker, by number.
     pub peers: Vec<mpsc::UnboundedSender<Order>>,
     /// Set once running sessions are to be aborted.
     pub abort: Arc<Abort>,
     /// Shared by all.
-    pub offers: Arc<Offers>,
+    pub openings: Arc<Openings>,
     /// Told when it accepts connections; dropped untold if it never does.
     pub ready: std::sync::mpsc::Sender<()>,
 }
@@ -135,9 +135,10 @@ async fn serve(start: Start) -> std::io::Result<()> {
         loads,
         held,
         mut orders,
+        mut shown,
         peers,
         abort,
-        offers,
+        openings,
         ready,
     } = start;
     let worker = Rc::new(Worker {
@@ -149,7 +150,7 @@ async fn serve(start: Start) -> std::io::Result<()> {
         }),
         abort,
         held,
-        offers,
+        openings,
         known: RefCell::default(),
         loads,
         index,
@@ -167,10 +168,17 @@ async fn serve(start: Start) -> std::io::Result<()> {
     }
     // Whoever waits for it may have given up because another worker failed.
     let _ = ready.send(());
-    while let Some(order) = orders.recv().await {
+    loop {
+        let order = tokio::select! {
+            order = orders.recv() => order,
+            Some(seen) = shown.recv() => {
+                worker.known.borrow_mut().tell(seen);
+                continue;
+            }
+        };
+        let Some(order) = order else { break };
         match order {
             Order::Serve(accepted) => worker.clone().begin(accepted),
-            Order::Seen(seen) => worker.known.borrow_mut().tell(seen),
             Order::Tell(answer) => drop(answer.send(worker.recorded())),
             Order::Close => known.iter().for_each(JoinHandle::abort),
             Order::Stop => break,

@@ -187,16 +187,20 @@ fn ended_legs() -> String {
     text
 }
 
-/// Takes the URG flag from segments, whatever other flags they have: splice(2) stops before an urgent byte
-/// for good. nft sets flags to constants only.
+/// Takes the URG flag from segments and leaves them every other: splice(2) stops before an urgent byte for good.
+/// nft sets flags to constants only, so there is a rule for each combination.
 fn urgent() -> String {
     let mut rules = String::new();
+    let all = "fin | syn | rst | psh | ack | urg | ecn | cwr";
     for flags in ["ack", "psh | ack", "fin | ack", "fin | psh | ack"] {
-        let all = "fin | syn | rst | psh | ack | urg";
-        rule(
-            &mut rules,
-            &format!("tcp flags & ({all}) == ({flags} | urg) tcp flags set ({flags})"),
-        );
+        // What congestion control says in them must arrive (RFC 3168).
+        for said in ["", " | ecn", " | cwr", " | ecn | cwr"] {
+            let kept = format!("{flags}{said}");
+            rule(
+                &mut rules,
+                &format!("tcp flags & ({all}) == ({kept} | urg) tcp flags set ({kept})"),
+            );
+        }
     }
     rules
 }

@@ -19,6 +19,7 @@ use super::nft::{self, Ownership};
 use super::owner::{self, Owner};
 use super::plan::Plan;
 use super::routes::{self, FAMILIES};
+use super::stand_in;
 use super::tool::{self, ToolError};
 
 /// Why the rules are not in place.
@@ -247,7 +248,11 @@ impl Owned {
         let missing = leads::missing(&self.plan).await?;
         leads::put(&self.plan, &missing).await?;
         if self.owner.is_lost() {
-            let text = nft::table(&self.plan, Ownership::Process);
+            let running = stand_in::running(&self.plan).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "connections that run are not known, and will break");
+                String::new()
+            });
+            let text = nft::table(&self.plan, Ownership::Process) + &running;
             self.owner.reload(&text).await?;
             if self.draining {
                 self.stop_taking().await?;

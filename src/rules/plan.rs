@@ -1,6 +1,7 @@
 //! What the rules are to do: a pure value, compared and printed before anything is touched.
 
 use std::fmt;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -94,6 +95,8 @@ pub enum Capture {
         leg: ServiceLeg,
         /// With [`ServiceLeg::Transparent`]: the service's own addresses.
         own: OwnAddresses,
+        /// How long the client of a connection that lives says nothing at most: then it is probed.
+        silence: Duration,
     },
     /// REDIRECT, as this host opens them.
     Own(Whose),

@@ -101,14 +101,23 @@ pub fn program(family: Family) -> &'static str {
     }
 }
 
-/// Whether there can be rules of iptables at all: to list those of iptables-legacy would make its table.
+/// Whether a rule of ours can be there at all: iptables need not be installed where none is, and to list those of
+/// iptables-legacy would make its table.
 fn may_have_rules(family: Family) -> Result<bool, ToolError> {
     let legacy = match family {
         Family::V4 => "/proc/net/ip_tables_names",
         Family::V6 => "/proc/net/ip6_tables_names",
     };
     let legacy = fs::read_to_string(legacy).unwrap_or_default();
-    Ok(legacy.lines().any(|name| name == TABLE) || nft_table(family)?.is_some())
+    if legacy.lines().any(|name| name == TABLE) {
+        return Ok(true);
+    }
+    Ok(nft_table(family)?.is_some_and(|table| may_queue(&table)))
+}
+
+/// Whether a listed table can have a rule that queues: nft shows it as its own `queue`, or as iptables' NFQUEUE.
+fn may_queue(table: &str) -> bool {
+    table.to_ascii_lowercase().contains("queue")
 }
 
 /// iptables leaves an empty table behind, which does nothing; nor does it miss it.
@@ -130,15 +139,20 @@ fn ip(family: Family) -> &'static str {
     }
 }
 
-/// Whether a listed table has chains of its hooks only, and no rule in them.
+/// Whether a listed table is as iptables makes it: the chains of its hooks, and no rule in them.
 fn is_empty(table: &str) -> bool {
-    table.lines().map(str::trim).all(|line| {
+    let is_hook = |line: &str| line.starts_with("type ") && line.ends_with("policy accept;");
+    let (mut chains, mut hooks) = (0, 0);
+    let plain = table.lines().map(str::trim).all(|line| {
+        chains += usize::from(line.starts_with("chain "));
+        hooks += usize::from(is_hook(line));
         line.is_empty()
             || line.starts_with(['#', '}'])
             || line.starts_with("table ")
             || line.starts_with("chain ")
-            || (line.starts_with("type ") && line.ends_with("policy accept;"))
-    })
+            || is_hook(line)
+    });
+    plain && chains == hooks
 }
 
 /// Our rules in what `-S` printed, as the words after `-D PREROUTING`.
@@ -175,11 +189,22 @@ mod tests {
     }
 
     #[test]
+    fn iptables_is_asked_only_where_a_rule_of_ours_can_be() {
+        let shown =
+            |rule: &str| format!("table ip raw {{\n\tchain PREROUTING {{\n\t\t{rule}\n\t}}\n}}\n");
+        assert!(may_queue(&shown("counter queue num 21837 bypass")));
+        assert!(may_queue(&shown("xt target \"NFQUEUE\"")));
+        assert!(!may_queue(&shown("ip daddr 172.17.0.2 drop")));
+    }
+
+    #[test]
     fn a_table_with_anything_in_it_is_not_empty() {
         let empty = "table ip raw {\n\tchain PREROUTING {\n\t\ttype filter hook prerouting priority raw; \
                      policy accept;\n\t}\n}\n";
         assert!(is_empty(empty));
         assert!(!is_empty(&empty.replace("policy accept", "policy drop")));
+        let by_hand = "\t}\n\tchain blocked {\n\t}\n}\n";
+        assert!(!is_empty(&empty.replace("\t}\n}\n", by_hand)));
         assert!(!is_empty(
             &empty.replace("\t}\n", "\t\tip daddr 172.17.0.2 drop\n\t}\n")
         ));

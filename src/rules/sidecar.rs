@@ -12,6 +12,8 @@
 //! No packet needs a conntrack zone: the legs of a session differ in address or port. Which of these chains
 //! there are depends on what is taken.
 
+use std::time::Duration;
+
 use super::nft::{Ownership, TABLE, rule, sides};
 use super::plan::{Capture, Interception, Plan};
 use super::routes::Family;
@@ -158,7 +160,10 @@ impl Chains {
         let strips = self.stripping(index, interception);
         match &interception.capture {
             Capture::Gateway => {}
-            Capture::Service { leg, own } => {
+            Capture::Service { leg, own, silence } => {
+                if *leg == ServiceLeg::Transparent {
+                    self.stand_in_for(plan, interception, *own, *silence);
+                }
                 self.serve(plan, index, interception, *leg, *own, strips);
             }
             Capture::Own(whose) => self.turn(plan, index, interception, whose, strips),
@@ -242,9 +247,6 @@ impl Chains {
                 );
             }
         }
-        if leg == ServiceLeg::Transparent {
-            self.stand_in.add(side.as_str(), own, &marked);
-        }
         if leg != ServiceLeg::Loopback && self.answer.is_empty() {
             rule(
                 &mut self.answer,
@@ -259,6 +261,19 @@ impl Chains {
                 ),
             );
         }
+    }
+
+    /// Hides the service's own address behind its stand-in.
+    fn stand_in_for(
+        &mut self,
+        plan: &Plan,
+        interception: &Interception,
+        own: OwnAddresses,
+        silence: Duration,
+    ) {
+        let side = interception.intercept.mangled_side.as_str();
+        let marked = format!("meta mark set meta mark | {}", plan.mark);
+        self.stand_in.add(side, own, silence, &marked);
     }
 
     /// Turns what this host opens to the listener.
@@ -399,7 +414,8 @@ mod tests {
     #[test]
     fn in_front_of_a_service_only_what_comes_to_this_host_is_taken() {
         let (leg, own) = (ServiceLeg::Loopback, OwnAddresses::default());
-        let text = text(Capture::Service { leg, own }, &[]);
+        let silence = Duration::from_secs(60);
+        let text = text(Capture::Service { leg, own, silence }, &[]);
         assert!(text.contains("fib daddr type local jump open"), "{text}");
         assert!(
             text.contains("tproxy ip to 127.0.0.1:4001 accept"),
@@ -418,12 +434,14 @@ mod tests {
             v6: None,
         };
         let leg = ServiceLeg::Transparent;
-        let text = text(Capture::Service { leg, own }, &["192.0.2.7"]);
+        let silence = Duration::from_secs(60);
+        let text = text(Capture::Service { leg, own, silence }, &["192.0.2.7"]);
         for part in [
             "ip daddr set 192.0.0.8",
             "ip saddr 192.0.0.8 ip saddr set 192.0.2.7",
             "ip daddr { 192.0.0.8/32 } tproxy ip to",
             "set taken4 {",
+            "tcp dport timeout 240s }",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }

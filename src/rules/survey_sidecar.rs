@@ -137,6 +137,8 @@ fn loopback(net: &IpNet) -> IpNet {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::config::sidecar::OwnAddresses;
     use crate::config::{Intercept, Networks, Profile, ServiceLeg, Whose};
@@ -175,6 +177,7 @@ mod tests {
         plan(Capture::Service {
             leg: ServiceLeg::Loopback,
             own: OwnAddresses::default(),
+            silence: Duration::from_secs(60),
         })
     }
 

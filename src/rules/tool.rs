@@ -1,4 +1,4 @@
-//! Runs `nft`, `ip` and `iptables`, and says in one line what went wrong.
+//! Runs `nft`, `ip`, `ss` and `iptables`, and says in one line what went wrong.
 
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -27,7 +27,7 @@ const WITHIN: Duration = Duration::from_secs(5);
 /// The Debian package a command is in.
 pub fn package(program: &str) -> &'static str {
     match program {
-        "ip" => "iproute2",
+        "ip" | "ss" => "iproute2",
         "iptables" | "ip6tables" => "iptables",
         _ => "nftables",
     }

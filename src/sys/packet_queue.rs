@@ -101,11 +101,18 @@ impl PacketQueue {
         let queue = Self { socket, number };
         queue.send(&configuration(number, most))?;
         let mut answer = vec![0; LONGEST];
-        let (_, length) = recv(&queue.socket, &mut answer[..], RecvFlags::empty())?;
-        match error_in(&answer[..length.min(LONGEST)]) {
-            Some(0) => Ok(queue),
-            Some(code) => Err(io::Error::from_raw_os_error(code)),
-            None => Err(io::ErrorKind::InvalidData.into()),
+        loop {
+            let (_, length) = recv(&queue.socket, &mut answer[..], RecvFlags::empty())?;
+            let answer = &answer[..length.min(LONGEST)];
+            match (error_in(answer), parse(answer)) {
+                (Some(0), _) => return Ok(queue),
+                (Some(code), _) => return Err(io::Error::from_raw_os_error(code)),
+                // Where the rules stand already a packet can come before the answer; as before, it goes on.
+                (None, Some(Queued { id, mark, .. })) => {
+                    queue.decide(id, Verdict::Accept { mark })?;
+                }
+                (None, None) => return Err(io::ErrorKind::InvalidData.into()),
+            }
         }
     }
 
