@@ -4,7 +4,7 @@ CARGO := deploy/cargo.sh
 INSTALL := deploy/install-packages.sh
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test acceptance bench compare check build clean root
+.PHONY: help demo test acceptance bench compare fuzz check build clean root
 
 ## demo: the story in a table: four scenarios, without and with the relay; root only to install packages
 demo:
@@ -34,6 +34,11 @@ compare: root
 	@$(INSTALL) lab bench rust
 	@$(CARGO) build --release --locked
 	@PATH="$$PATH:/usr/sbin:/sbin" $(CARGO) run --release --locked --quiet -- bench compare
+
+## fuzz: every fuzz target, a minute each; FUZZ_SECONDS=600 for longer; wants nightly Rust and cargo-fuzz
+FUZZ_SECONDS := 60
+fuzz:
+	@fuzz/run.sh $(FUZZ_SECONDS)
 
 ## check: formatting and lints
 check:

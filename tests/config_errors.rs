@@ -67,6 +67,41 @@ fn a_key_that_there_is_not_is_answered_with_those_there_are() {
 }
 
 #[test]
+fn an_empty_list_is_not_taken_for_everything() {
+    assert_eq!(
+        refusal(&[GATEWAY, "from = []\n"], &[]),
+        "unmangle.toml:5: listener 1: from: this list is empty; give it a value, or leave the key out"
+    );
+}
+
+#[test]
+fn what_is_quoted_from_a_file_does_not_end_the_line() {
+    let told = refusal(&["\"a\\nb\\u001b[2J\" = 1\n", GATEWAY], &[]);
+    let begins = "unmangle.toml:1: a\\nb\\u{1b}[2J: there is no such key; there are: workers";
+    assert!(told.starts_with(begins), "{told}");
+}
+
+#[test]
+fn what_check_prints_is_read_again_whatever_the_names() {
+    let named = r#"log = "unmangle[{a=\"b\"}]=debug"
+[[listener]]
+name = "a\u007F\"\\\n"
+listen = "127.0.0.1:2222"
+to = "backup.example:22"
+mangled-leg = "upstream"
+profile = "x\u0001'y\""
+[profile."x\u0001'y\""]
+summary = "\u001b[31m"
+"#;
+    let printed = checked(&[named], &[]);
+    assert_eq!(checked(&[&printed], &[]), printed);
+    assert!(
+        printed.contains(r#"name = "a\u007F\"\\\u000A""#),
+        "{printed}"
+    );
+}
+
+#[test]
 fn a_port_that_is_none_is_named() {
     assert_eq!(
         refusal(
@@ -735,7 +770,7 @@ fn who_is_believed_and_told_is_checked_and_shown() {
         ),
         (
             "accept-proxy = []\n",
-            r#"accept-proxy: "" is not a network; give an address or a prefix, such as 10.0.0.0/8 or 2001:db8::/32"#,
+            "accept-proxy: this list is empty; give it a value, or leave the key out",
         ),
         (
             "proxy-timeout = \"1s\"\n",

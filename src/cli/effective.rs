@@ -11,6 +11,9 @@ use crate::config::{
 /// Settings as a TOML file.
 pub struct Effective<'a>(pub &'a Settings);
 
+/// A string as TOML writes it.
+struct Quoted<'a>(&'a str);
+
 impl fmt::Display for Effective<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let process = &self.0.process;
@@ -36,7 +39,7 @@ impl fmt::Display for Effective<'_> {
         writeln!(f, "held-max = {}", hold.most)?;
         writeln!(f, "queue = {}", hold.queue)?;
         writeln!(f, "answer-mark = {:#010x}", hold.mark.all())?;
-        writeln!(f, "log = \"{}\"", process.log.filter)?;
+        writeln!(f, "log = {}", Quoted(&process.log.filter))?;
         writeln!(f, "log-format = \"{}\"", process.log.format)?;
         for listener in &self.0.listeners {
             writeln!(f)?;
@@ -61,8 +64,22 @@ impl fmt::Display for Effective<'_> {
     }
 }
 
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("\"")?;
+        for letter in self.0.chars() {
+            match letter {
+                '"' | '\\' => write!(f, "\\{letter}")?,
+                control if control.is_control() => write!(f, "\\u{:04X}", u32::from(control))?,
+                letter => write!(f, "{letter}")?,
+            }
+        }
+        f.write_str("\"")
+    }
+}
+
 fn write_listener(f: &mut fmt::Formatter, listener: &Listener) -> fmt::Result {
-    writeln!(f, "[[listener]]\nname = {:?}", listener.name)?;
+    writeln!(f, "[[listener]]\nname = {}", Quoted(&listener.name))?;
     match &listener.mode {
         Mode::Gateway(intercept) => write_intercept(f, Deployment::Gateway, intercept)?,
         Mode::ServerSidecar(sidecar) => {
@@ -75,7 +92,7 @@ fn write_listener(f: &mut fmt::Formatter, listener: &Listener) -> fmt::Result {
                 writeln!(f, "user = \"{user}\"")?;
             }
             if let Some(cgroup) = &sidecar.whose.cgroup {
-                writeln!(f, "cgroup = {:?}", cgroup.path())?;
+                writeln!(f, "cgroup = {}", Quoted(cgroup.path()))?;
             }
         }
         Mode::Forward(forward) => {
@@ -97,8 +114,8 @@ fn write_listener(f: &mut fmt::Formatter, listener: &Listener) -> fmt::Result {
         }
     }
     writeln!(f, "answer = \"{}\"", listener.answer)?;
-    writeln!(f, "profile = {:?}", listener.mangled.name)?;
-    writeln!(f, "clean-profile = {:?}", listener.clean.name)?;
+    writeln!(f, "profile = {}", Quoted(&listener.mangled.name))?;
+    writeln!(f, "clean-profile = {}", Quoted(&listener.clean.name))?;
     writeln!(
         f,
         "connect-timeout = \"{}\"",
@@ -167,8 +184,9 @@ fn write_profile(f: &mut fmt::Formatter, profile: &Profile) -> fmt::Result {
     } else {
         writeln!(
             f,
-            "[profile.{:?}]\nsummary = {:?}",
-            profile.name, profile.summary
+            "[profile.{}]\nsummary = {}",
+            Quoted(&profile.name),
+            Quoted(&profile.summary)
         )?;
     }
     let strip = profile.strip;
@@ -187,7 +205,7 @@ fn write_profile(f: &mut fmt::Formatter, profile: &Profile) -> fmt::Result {
         writeln!(f, "{mark}window-clamp = {bytes}")?;
     }
     if let Some(name) = &profile.congestion_control {
-        writeln!(f, "{mark}congestion-control = {name:?}")?;
+        writeln!(f, "{mark}congestion-control = {}", Quoted(name))?;
     }
     if let Some(keepalive) = profile.keepalive {
         writeln!(

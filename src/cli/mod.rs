@@ -5,7 +5,7 @@
 
 mod bench;
 mod descriptors;
-mod effective;
+pub mod effective;
 mod interrupts;
 mod lab;
 mod listener;

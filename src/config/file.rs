@@ -217,6 +217,10 @@ impl Reader<'_> {
         let texts = texts.ok_or_else(|| {
             origin.error("this must be a string, a number, true or false, or a list of them")
         })?;
+        // Everywhere, everybody or nothing at all? Nobody should have to guess.
+        if texts.is_empty() {
+            return Err(origin.error("this list is empty; give it a value, or leave the key out"));
+        }
         Ok(Given { origin, texts })
     }
 

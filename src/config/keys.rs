@@ -23,7 +23,7 @@ pub enum Origin {
 
 /// A value is wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{origin}: {message}")]
+#[error("{}", one_line(&format!("{origin}: {message}")))]
 pub struct ConfigError {
     /// Where the value stood.
     pub origin: Origin,
@@ -43,6 +43,18 @@ pub struct Given {
 /// The values of one table: of the process, of a listener or of a profile.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Keys(BTreeMap<String, Given>);
+
+/// What is quoted from a file must not end the line, or do to a terminal what it likes.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter.is_control() {
+            true => line.extend(letter.escape_default()),
+            false => line.push(letter),
+        }
+    }
+    line
+}
 
 impl Origin {
     /// An error at this place.

@@ -115,15 +115,14 @@ impl Header {
     /// # Errors
     /// [`BadHeader`], also for what the protocol lets a receiver guess at.
     pub fn decode(bytes: &[u8]) -> Result<Self, BadHeader> {
-        if bytes.starts_with(V2) {
-            // Of a proxy's own connection only the length counts.
-            if bytes.get(12) == Some(&0x20) && frame(bytes)? == Frame::Whole(bytes.len()) {
-                return Ok(Self::Local);
-            }
-        } else if bytes.starts_with(V1) {
+        if frame(bytes)? != Frame::Whole(bytes.len()) {
+            return Err(BadHeader::Malformed);
+        }
+        if bytes.starts_with(V1) {
             check_line(bytes)?;
-        } else {
-            return Err(BadHeader::Absent);
+        } else if bytes[12] == 0x20 {
+            // Of a proxy's own connection only the length counts.
+            return Ok(Self::Local);
         }
         let config = ParseConfig {
             include_tlvs: false,

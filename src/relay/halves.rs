@@ -9,8 +9,9 @@ use std::time::Duration;
 use tokio::io::Interest;
 
 use super::half::{Half, HalfError};
+use super::leg::Leg;
 use super::legs::{Close, Legs, Party, Passed, broken};
-use super::worker::Worker;
+use super::worker::{Resources, Worker};
 use crate::metrics::Direction;
 
 /// The two directions of a session.
@@ -47,9 +48,7 @@ impl Halves {
             legs.hand_over(by.other(), rest, &worker.abort, close_timeout)
                 .await;
         }
-        let resources = &mut *worker.resources.borrow_mut();
-        self.client_to_server.abandon(resources);
-        self.server_to_client.abandon(resources);
+        self.abandon(&mut worker.resources.borrow_mut());
         *passed = Passed {
             client_to_server: self.client_to_server.bytes,
             server_to_client: self.server_to_client.bytes,
@@ -107,6 +106,22 @@ impl Halves {
 
     /// Passes on what a party had sent before its leg broke.
     async fn rest(&mut self, worker: &Worker, legs: &Legs, by: Party, how: io::ErrorKind) {
+        let Some(half) = self.left_by(by, how) else {
+            return;
+        };
+        let (from, to) = (legs.tcp_leg(by), legs.tcp_leg(by.other()));
+        // Whatever breaks now, nobody is left to be told.
+        let _ = poll_fn(|cx| half.poll(cx, &from, &to, &mut worker.resources.borrow_mut())).await;
+    }
+
+    /// Gives back what both hold.
+    fn abandon(&mut self, resources: &mut Resources) {
+        self.client_to_server.abandon(resources);
+        self.server_to_client.abandon(resources);
+    }
+
+    /// The direction in which bytes may be left of a party whose leg broke, if it has not ended.
+    fn left_by(&mut self, by: Party, how: io::ErrorKind) -> Option<&mut Half> {
         let half = match by {
             Party::Server => &mut self.server_to_client,
             Party::Client | Party::Relay => &mut self.client_to_server,
@@ -115,22 +130,28 @@ impl Halves {
         if how != io::ErrorKind::BrokenPipe {
             half.sever();
         }
-        if half.is_done() {
-            return;
-        }
-        let (from, to) = (legs.tcp_leg(by), legs.tcp_leg(by.other()));
-        // Whatever breaks now, nobody is left to be told.
-        let _ = poll_fn(|cx| half.poll(cx, &from, &to, &mut worker.resources.borrow_mut())).await;
+        (!half.is_done()).then_some(half)
     }
 
     fn poll(&mut self, cx: &mut Context, worker: &Worker, legs: &Legs) -> Poll<Close> {
         let resources = &mut *worker.resources.borrow_mut();
         let [downstream, upstream] =
             [Party::Client, Party::Server].map(|party| legs.tcp_leg(party));
+        self.advance(cx, &downstream, &upstream, resources)
+    }
+
+    /// Moves bytes both ways until there is nothing to do but wait.
+    fn advance(
+        &mut self,
+        cx: &mut Context,
+        downstream: &impl Leg,
+        upstream: &impl Leg,
+        resources: &mut Resources,
+    ) -> Poll<Close> {
         if !self.client_to_server.is_done()
-            && let Poll::Ready(Err(error)) =
-                self.client_to_server
-                    .poll(cx, &downstream, &upstream, resources)
+            && let Poll::Ready(Err(error)) = self
+                .client_to_server
+                .poll(cx, downstream, upstream, resources)
         {
             return Poll::Ready(error.into_close(Party::Client, Party::Server));
         }
@@ -138,9 +159,9 @@ impl Halves {
             self.first.get_or_insert(Party::Client);
         }
         if !self.server_to_client.is_done()
-            && let Poll::Ready(Err(error)) =
-                self.server_to_client
-                    .poll(cx, &upstream, &downstream, resources)
+            && let Poll::Ready(Err(error)) = self
+                .server_to_client
+                .poll(cx, upstream, downstream, resources)
         {
             return Poll::Ready(error.into_close(Party::Server, Party::Client));
         }
@@ -163,3 +184,8 @@ impl HalfError {
         }
     }
 }
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;

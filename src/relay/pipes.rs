@@ -239,6 +239,23 @@ impl PipePool {
         Unparked::Copied(bytes)
     }
 
+    /// As if everything that is parked had been for so much longer.
+    #[cfg(test)]
+    pub fn age(&mut self, by: Duration) {
+        for parked in self.parked.values_mut() {
+            parked.since = parked
+                .since
+                .checked_sub(by)
+                .expect("the host runs for longer");
+        }
+    }
+
+    /// Whether nobody's bytes are in it.
+    #[cfg(test)]
+    pub fn is_at_rest(&self) -> bool {
+        self.parked.is_empty() && self.copied.is_empty() && self.copied_bytes == 0
+    }
+
     /// Empties the pipe that has been parked the longest, if its reader has stalled. What is copied out
     /// may come to as much memory as the pipes' budget, and no more.
     fn evict(&mut self) -> Option<Pipe> {

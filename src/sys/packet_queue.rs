@@ -125,7 +125,7 @@ impl PacketQueue {
         loop {
             match recv(&self.socket, &mut buffer[..], RecvFlags::DONTWAIT) {
                 Ok((_, length)) => {
-                    if let Some(queued) = parse(&buffer[..length.min(LONGEST)]) {
+                    if let Some(queued) = Queued::parse(&buffer[..length.min(LONGEST)]) {
                         return Ok(queued);
                     }
                 }
@@ -238,30 +238,33 @@ fn error_in(message: &[u8]) -> Option<i32> {
     (kind == NLMSG_ERROR).then_some(-code)
 }
 
-/// The packet in a message, if there is one.
-fn parse(message: &[u8]) -> Option<Queued> {
-    let kind = u16::from_ne_bytes(message.get(4..6)?.try_into().ok()?);
-    if kind != SUBSYSTEM | message::PACKET {
-        return None;
-    }
-    let (mut id, mut mark, mut interface, mut bytes) = (None, 0, 0, Vec::new());
-    let mut rest = message.get(HEADER..)?;
-    while let Some((kind, value)) = attribute_in(&mut rest) {
-        let number = || Some(u32::from_be_bytes(value.get(..4)?.try_into().ok()?));
-        match kind {
-            attribute::PACKET_HEADER => id = number(),
-            attribute::MARK => mark = number()?,
-            attribute::INTERFACE => interface = number()?,
-            attribute::PAYLOAD => bytes = value.to_vec(),
-            _ => {}
+impl Queued {
+    /// The packet in a message of the kernel, if there is one.
+    #[must_use]
+    pub fn parse(message: &[u8]) -> Option<Self> {
+        let kind = u16::from_ne_bytes(message.get(4..6)?.try_into().ok()?);
+        if kind != SUBSYSTEM | message::PACKET {
+            return None;
         }
+        let (mut id, mut mark, mut interface, mut bytes) = (None, 0, 0, Vec::new());
+        let mut rest = message.get(HEADER..)?;
+        while let Some((kind, value)) = attribute_in(&mut rest) {
+            let number = || Some(u32::from_be_bytes(value.get(..4)?.try_into().ok()?));
+            match kind {
+                attribute::PACKET_HEADER => id = number(),
+                attribute::MARK => mark = number()?,
+                attribute::INTERFACE => interface = number()?,
+                attribute::PAYLOAD => bytes = value.to_vec(),
+                _ => {}
+            }
+        }
+        Some(Self {
+            id: id?,
+            mark,
+            interface,
+            bytes,
+        })
     }
-    Some(Queued {
-        id: id?,
-        mark,
-        interface,
-        bytes,
-    })
 }
 
 /// Takes the next attribute off `rest`: its kind and its value.
@@ -291,7 +294,7 @@ mod tests {
             .with(attribute::PAYLOAD, &[0x45, 0, 0])
             .finish();
         assert_eq!(
-            parse(&message),
+            Queued::parse(&message),
             Some(Queued {
                 id: 9,
                 mark: 0x1600_0000,
@@ -329,7 +332,7 @@ mod tests {
             if ours && bytes.len() >= 6 {
                 bytes[4..6].copy_from_slice(&SUBSYSTEM.to_ne_bytes());
             }
-            parse(&bytes);
+            let _ = Queued::parse(&bytes);
             error_in(&bytes);
         }
     }
