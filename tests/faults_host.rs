@@ -1,0 +1,465 @@
+//! A host that breaks: the server, the relay itself, or what the kernel gives to either.
+//!
+//! These tests need root, and without it are skipped except in CI.
+
+mod site;
+
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::pipe::{PipeFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with};
+use rustix::process::{Signal, Uid};
+use unmangle::lab::{Family, Joined, Lab, OpenedFrom, Role};
+
+use site::bulk::{exchange, raise_own_limit};
+use site::faults::{self, megabytes};
+use site::ways::DOOR;
+use site::{
+    FAMILIES, PATIENCE, Relay, Site, UNMANGLE, Way, expect_no_session, expect_reset, pattern, talk,
+    until,
+};
+
+const MIB: usize = 1 << 20;
+
+/// Puts rules of a test's own on a host; they go with the name.
+fn put(site: &Site, role: Role, name: &str, chains: &str) {
+    let table = format!("table inet {name} {{ {chains} }}\n");
+    site.lab
+        .host(role)
+        .feed("nft", &["-f", "-"], &table)
+        .unwrap();
+}
+
+fn take_away(site: &Site, role: Role, name: &str) {
+    let delete = ["delete", "table", "inet", name];
+    site.lab.host(role).run("nft", &delete).unwrap();
+}
+
+// === the server ===
+
+#[test]
+fn a_server_that_reboots_is_told_to_its_clients_as_a_reset() {
+    let Some(site) = Site::put_up() else { return };
+    let relay = site.relay(&["--keepalive", "1s"]);
+    let before = relay.descriptors();
+    let mut longest = Duration::ZERO;
+    for family in FAMILIES {
+        let listener = site.listen(Role::Server, family);
+        let [sends, receives, idles] =
+            [(); 3].map(|()| site.connect_to(&listener, OpenedFrom::Client));
+        talk(&idles);
+        let bytes = pattern(1, 4 * MIB);
+        site::carry(&receives.server, &receives.client, &bytes);
+        std::thread::scope(|scope| {
+            let sender = &sends.client;
+            let sending = scope.spawn(move || send_until_refused(sender));
+            (&sends.server).read_exact(&mut vec![0; 4 * MIB]).unwrap();
+            // Nobody hears of it: neither a FIN nor a reset leaves the host that goes down.
+            let silence = "chain out { type filter hook output priority -300; policy drop; }";
+            put(&site, Role::Server, "um_reboot", silence);
+            drop(listener);
+            for server in [sends.server, receives.server, idles.server] {
+                site::reset(server);
+            }
+            take_away(&site, Role::Server, "um_reboot");
+            let up_again = Instant::now();
+            assert_eq!(sending.join().unwrap(), ErrorKind::ConnectionReset);
+            expect_reset(&receives.client);
+            expect_reset(&idles.client);
+            longest = longest.max(up_again.elapsed());
+        });
+        let again = site.connect(OpenedFrom::Client, family);
+        talk(&again);
+    }
+    let ended = relay.ended(8);
+    let reset = |by: &str| {
+        let by_whom =
+            |session: &&serde_json::Value| session["how"] == "rst" && session["closed_by"] == by;
+        ended.iter().filter(by_whom).count()
+    };
+    assert_eq!(reset("server"), 6, "{ended:?}");
+    relay.holds_no_more_than(before);
+    let told = format!("told after {:.1} s at most", longest.as_secs_f64());
+    faults::REBOOT.record("6 sessions", told);
+}
+
+/// Sends for as long as somebody takes it; returns why nobody does any more.
+fn send_until_refused(mut to: &TcpStream) -> ErrorKind {
+    let bytes = pattern(1, MIB);
+    loop {
+        if let Err(error) = to.write_all(&bytes) {
+            return error.kind();
+        }
+    }
+}
+
+// === the relay ===
+
+#[test]
+fn an_rsync_whose_relay_is_killed_fails_at_once_and_arrives_when_run_again() {
+    const PAYLOAD: u64 = 30_000_000;
+    if !site::possible() {
+        return;
+    }
+    let veth = || Joined::Veth { offloads: true };
+    let lab = Lab::builder().unmangle(UNMANGLE).payload(PAYLOAD);
+    let mut lab = lab.firewall(veth()).long_leg(veth()).start().unwrap();
+    lab.start_rsyncd(Role::Server).unwrap();
+    let way = Way::splice();
+    let site = Site { lab, way };
+    let there = |address: &str, file: &str| format!("rsync://{address}/lab/{file}");
+    let payload = site.lab.payload().unwrap();
+    let (received, from) = (site.lab.received(), payload.path.to_str().unwrap());
+    let name = payload.path.file_name().unwrap().to_str().unwrap();
+    let ways = [
+        [from.to_owned(), there("198.51.100.2", "received")],
+        [
+            there("[2001:db8:2::2]", name),
+            received.to_str().unwrap().to_owned(),
+        ],
+    ];
+    let intercept = ["--intercept", "22,873"];
+    let mut longest = Duration::ZERO;
+    for [from, to] in &ways {
+        let mut relay = site.relay(&intercept);
+        let mut rsync = rsync(&site, &["--bwlimit=12M", from, to]);
+        until("it is in the middle of it", PATIENCE, || {
+            under_way(&site) > PAYLOAD / 10
+        });
+        relay.signal(Signal::KILL);
+        let killed = Instant::now();
+        until("rsync ends", PATIENCE, || {
+            rsync.try_wait().unwrap().is_some()
+        });
+        longest = longest.max(killed.elapsed());
+        let ended = rsync.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(!ended.status.success(), "{said}");
+        assert!(said.contains("rsync error: "), "{said}");
+        assert!(
+            !received.exists(),
+            "half a file under the name of the whole"
+        );
+        until("the relay is gone", PATIENCE, || relay.has_ended());
+
+        let next = site.relay(&intercept);
+        let ended = self::rsync(&site, &[from, to]).wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.success(), "{said}");
+        assert!(payload.equals(&received), "what arrived differs");
+        next.ended(1);
+        next.stop();
+        fs::remove_file(&received).unwrap();
+    }
+    let told = format!("rsync failed within {:.0} ms", longest.as_secs_f64() * 1e3);
+    faults::KILL.record(megabytes(2 * PAYLOAD as usize), told);
+}
+
+/// Starts one on the client, which sends every byte.
+fn rsync(site: &Site, arguments: &[&str]) -> Child {
+    let mut command = site.lab.client().command("rsync");
+    command
+        .args(["--whole-file", "--no-compress"])
+        .args(arguments);
+    command.stderr(Stdio::piped()).stdin(Stdio::null());
+    command.spawn().unwrap()
+}
+
+/// How much there is of the file that rsync is receiving.
+fn under_way(site: &Site) -> u64 {
+    let entries = fs::read_dir(site.lab.data_directory()).unwrap().flatten();
+    entries
+        .filter(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with(".received.")
+        })
+        .filter_map(|entry| entry.metadata().ok())
+        .map(|file| file.len())
+        .sum()
+}
+
+// === what the kernel gives ===
+
+/// Nobody else's, so that what it uses up is missed by nobody else.
+const USER: u32 = 61_017;
+
+#[test]
+fn without_pipe_pages_bytes_are_copied_and_spliced_again_once_there_are_some() {
+    const EACH: usize = 16 * MIB;
+    let Some(site) = Site::put_up_for(Way::forward()) else {
+        return;
+    };
+    raise_own_limit();
+    site.open_the_door();
+    let all_pages = use_up_pipe_pages();
+    // The program may lie where that user cannot look; it can be run by its descriptor.
+    let script = format!(
+        "exec 9<\"$0\"; exec setpriv --reuid={USER} --regid={USER} --clear-groups --inh-caps=-all \
+         --bounding-set=-all /proc/self/fd/9 \"$@\""
+    );
+    let listen = format!("192.0.2.1:{DOOR}");
+    let relay = Relay::start_by(
+        &site.lab,
+        &["sh", "-c", &script],
+        &["--listen", &listen, "--to", "198.51.100.2:22"],
+    );
+    let carry = || {
+        let pair = site.connect(OpenedFrom::Client, Family::V4);
+        exchange(&pair, 1, EACH);
+    };
+    carry();
+    let without = relay.table();
+    assert_eq!(without["splices"], 0, "{without:?}");
+    assert!(without["pipes_refused"] > 0, "{without:?}");
+    let pipes = all_pages.len() / 2;
+    drop(all_pages);
+    carry();
+    let with = relay.table();
+    assert!(with["splices"] > 0, "{with:?}");
+    assert_eq!(with["pipes_refused"], without["pipes_refused"], "{with:?}");
+    relay.ended(2);
+    let refused = format!(
+        "{pipes} pipes in the way, {} refused",
+        without["pipes_refused"]
+    );
+    faults::PIPE_PAGES.record(megabytes(4 * EACH), refused);
+}
+
+/// Pipes of [`USER`], as many as it takes until a new one gets less than the usual 16 pages.
+fn use_up_pipe_pages() -> Vec<OwnedFd> {
+    let open = || {
+        let user = Uid::from_raw(USER);
+        rustix::thread::set_thread_res_uid(user, user, user).unwrap();
+        let mut ends = Vec::new();
+        loop {
+            let (read, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+            let usual = fcntl_getpipe_size(&write).unwrap();
+            // As large as the kernel lets it be.
+            let _ = fcntl_setpipe_size(&write, MIB);
+            ends.extend([read, write]);
+            if usual < 64 << 10 {
+                return ends;
+            }
+        }
+    };
+    // The user is that of a thread, which ends with it; what it opened stays accounted to that user.
+    std::thread::scope(|scope| scope.spawn(open).join().unwrap())
+}
+
+#[test]
+fn a_relay_out_of_descriptors_keeps_its_sessions_and_its_listener() {
+    const LATER: usize = 100;
+    const BULK: usize = 4 * MIB;
+    let Some(site) = Site::put_up() else { return };
+    raise_own_limit();
+    let relay = site.relay_by(&["prlimit", "--nofile=80:80"], &[]);
+    let before = relay.descriptors();
+    let listener = site.listen(Role::Server, Family::V4);
+    let running = FAMILIES.map(|family| site.connect(OpenedFrom::Client, family));
+    running.iter().for_each(talk);
+    let to = listener.local_addr().unwrap();
+    let clients: Vec<_> = (0..LATER)
+        .map(|_| site.dial(Role::Client, to).unwrap())
+        .collect();
+    until("the accept loop pauses", PATIENCE, || {
+        relay.table()["accept_pauses"] > 0
+    });
+    running.iter().for_each(talk);
+    // Each of them is served, now or as soon as others have gone, or is told that it is not.
+    let (mut served, mut refused) = (0, 0);
+    for mut client in &clients {
+        // One that was reset already says so when it is read.
+        let _ = client.write_all(b"x");
+    }
+    std::thread::scope(|scope| {
+        // The server serves whoever comes, at once.
+        scope.spawn(|| {
+            let mut byte = [0];
+            while let Ok((mut server, _)) = listener.accept() {
+                match server.read_exact(&mut byte) {
+                    Ok(()) if byte == *b"." => return,
+                    Ok(()) => server.write_all(&byte).unwrap(),
+                    // Given up for lack of descriptors.
+                    Err(_) => {}
+                }
+            }
+        });
+        for mut client in clients {
+            let mut byte = [0];
+            match client.read_exact(&mut byte) {
+                Ok(()) => served += 1,
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
+                    refused += 1;
+                }
+            }
+        }
+        // The last one that comes there.
+        let mut last = site.dial(Role::Client, to).unwrap();
+        last.write_all(b".").unwrap();
+        let _ = last.read(&mut [0]);
+    });
+    drop(listener);
+    assert_eq!(served + refused, LATER);
+    assert!(served > LATER / 10, "{served} served, {refused} refused");
+    let table = relay.table();
+    assert_eq!(table["dial_failures"], refused as u64, "{table:?}");
+    for (seed, pair) in (0..).zip(&running) {
+        exchange(pair, seed, BULK);
+    }
+    for family in FAMILIES {
+        talk(&site.connect(OpenedFrom::Client, family));
+    }
+    drop(running);
+    relay.holds_no_more_than(before);
+    let pauses = table["accept_pauses"];
+    let measured = format!("{served} served, {refused} reset, {pauses} pauses");
+    faults::DESCRIPTORS.record(megabytes(4 * BULK), measured);
+}
+
+/// A full table drops what would make an entry of it; here it is a rule that does, just behind conntrack, because the
+/// size of the table is the whole machine's.
+const REFUSE_INPUT: &str = "chain pre { type filter hook prerouting priority -190; \
+    meta l4proto tcp ct state new counter drop; }";
+const REFUSE_OUTPUT: &str = "chain out { type filter hook output priority -190; \
+    meta l4proto tcp ct state new counter drop; }";
+
+#[test]
+fn running_sessions_go_on_while_conntrack_takes_no_new_ones() {
+    const EACH: usize = 8 * MIB;
+    const FULL: &str = "um_full";
+    let Some(site) = Site::put_up() else { return };
+    let relay = site.relay(&["--connect-timeout", "2s"]);
+    let before = relay.descriptors();
+    let mut told = Duration::ZERO;
+    for (seed, family) in (0..).zip(FAMILIES) {
+        let listener = site.listen(Role::Server, family);
+        let to = listener.local_addr().unwrap();
+        let running = site.connect_to(&listener, OpenedFrom::Client);
+        talk(&running);
+        put(
+            &site,
+            Role::Relay,
+            FULL,
+            &format!("{REFUSE_INPUT} {REFUSE_OUTPUT}"),
+        );
+        let unanswered = site::inside(site.lab.client(), || {
+            TcpStream::connect_timeout(&to, Duration::from_millis(1500))
+        });
+        assert_eq!(unanswered.unwrap_err().kind(), ErrorKind::TimedOut);
+        talk(&running);
+        take_away(&site, Role::Relay, FULL);
+        put(&site, Role::Relay, FULL, REFUSE_OUTPUT);
+        let begun = Instant::now();
+        expect_no_session(site.dial(Role::Client, to));
+        told = told.max(begun.elapsed());
+        exchange(&running, seed, EACH);
+        take_away(&site, Role::Relay, FULL);
+        assert!(site::is_unvisited(&listener));
+        talk(&site.connect_to(&listener, OpenedFrom::Client));
+    }
+    assert_eq!(relay.table()["dial_failures"], 2);
+    relay.ended(4);
+    relay.holds_no_more_than(before);
+    let told = format!("a client was reset after {:.1} s", told.as_secs_f64());
+    faults::CONNTRACK.record(megabytes(4 * EACH), told);
+}
+
+#[test]
+fn a_wall_clock_that_jumps_ends_nothing_early_and_hangs_nothing() {
+    const EACH: usize = 8 * MIB;
+    const TIMEOUT: Duration = Duration::from_secs(1);
+    let Some(site) = Site::put_up() else { return };
+    let Some(faketime) = faketime() else { return };
+    let clock = site.lab.directory().join("clock");
+    let jump = |offset: &str| fs::write(&clock, offset).unwrap();
+    jump("+0d");
+    let preload = format!("LD_PRELOAD={}", faketime.display());
+    let file = format!("FAKETIME_TIMESTAMP_FILE={}", clock.display());
+    // Of the two clocks only that on the wall is set.
+    let only_wall = "FAKETIME_DONT_FAKE_MONOTONIC=1";
+    let mut relay = site.relay_by(
+        &["env", &preload, &file, "FAKETIME_NO_CACHE=1", only_wall],
+        &["--connect-timeout", "1s", "--intercept", "22,24"],
+    );
+    // Who asks there gets no answer.
+    let silence = "chain in { type filter hook input priority 0; tcp dport 24 drop; }";
+    put(&site, Role::Server, "um_silent", silence);
+    let running = FAMILIES.map(|family| site.connect(OpenedFrom::Client, family));
+    running.iter().for_each(talk);
+    let mut late = Duration::ZERO;
+    for offset in ["+400d", "-400d"] {
+        let silent = SocketAddr::from((Role::Server.address(Family::V4), 24));
+        let begun = Instant::now();
+        let waiting = site.dial(Role::Client, silent).unwrap();
+        jump(offset);
+        running.iter().for_each(talk);
+        expect_reset(&waiting);
+        let waited = begun.elapsed();
+        assert!(waited >= TIMEOUT, "{offset}: given up after {waited:?}");
+        late = late.max(waited - TIMEOUT);
+        talk(&site.connect(OpenedFrom::Client, Family::V4));
+    }
+    for (seed, pair) in (0..).zip(&running) {
+        jump(if seed == 0 { "+400d" } else { "-400d" });
+        exchange(pair, seed, EACH);
+    }
+    // A drain of 30 s is not over because 400 days seem to be.
+    let draining = site.connect(OpenedFrom::Client, Family::V6);
+    talk(&draining);
+    drop(running);
+    let ended = relay.ended(4);
+    relay.signal(Signal::TERM);
+    until("it drains", PATIENCE, || !site.takes_new_ones());
+    jump("+400d");
+    talk(&draining);
+    jump("-400d");
+    talk(&draining);
+    drop(draining);
+    assert_eq!(relay.exit_code(), Some(0), "{}", relay.log());
+    for session in &ended {
+        let lasted = session["duration_ms"].as_f64().unwrap();
+        assert!((0.0..60_000.0).contains(&lasted), "{session}");
+    }
+    let years = years(&relay.log());
+    assert!(years.len() >= 3, "its clock did not jump: {years:?}");
+    let late = format!(
+        "dials given up {:.0} ms after their time",
+        late.as_secs_f64() * 1e3
+    );
+    faults::CLOCK.record(megabytes(4 * EACH), late);
+}
+
+/// The library that sets the clock of one process; where it is not installed the test is skipped, except in CI.
+fn faketime() -> Option<PathBuf> {
+    let mut directories = fs::read_dir("/usr/lib").unwrap().flatten();
+    let library = directories.find_map(|directory| {
+        let library = directory.path().join("faketime/libfaketime.so.1");
+        library.exists().then_some(library)
+    });
+    if library.is_none() {
+        let missing = "libfaketime is not installed: apt install libfaketime";
+        assert!(std::env::var_os("CI").is_none(), "{missing}");
+        println!("skipped: {missing}");
+    }
+    library
+}
+
+/// Which years the lines of a log say it is.
+fn years(log: &str) -> Vec<String> {
+    let mut years: Vec<String> = log
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|event| Some(event["timestamp"].as_str()?.get(..4)?.to_owned()))
+        .collect();
+    years.sort();
+    years.dedup();
+    years
+}
