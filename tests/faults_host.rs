@@ -5,7 +5,7 @@
 mod site;
 
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -290,13 +290,7 @@ fn a_relay_out_of_descriptors_keeps_its_sessions_and_its_listener() {
                 }
             }
         });
-        // Whoever is served first makes room for those who wait, so all ask before one waits for an answer.
-        let asked: Vec<_> = clients
-            .into_iter()
-            .map(|mut client| client.write_all(b"x").map(|()| client))
-            .collect();
-        let answer = |client: std::io::Result<TcpStream>| client?.read_exact(&mut [0]);
-        let ends = asked.into_iter().map(answer).collect();
+        let ends = answers(clients);
         let mut last = site.dial(Role::Client, to).unwrap();
         last.write_all(b".").unwrap();
         ends
@@ -324,6 +318,32 @@ fn a_relay_out_of_descriptors_keeps_its_sessions_and_its_listener() {
     let pauses = table["accept_pauses"];
     let measured = format!("{served} served, {refused} reset, {pauses} pauses");
     faults::DESCRIPTORS.record(megabytes(4 * BULK), measured);
+}
+
+/// All ask at once; what each got. Whoever has an answer goes at once and makes room for those who wait.
+fn answers(clients: Vec<TcpStream>) -> Vec<io::Result<()>> {
+    let mut ends = Vec::new();
+    let mut waiting = Vec::new();
+    for mut client in clients {
+        match client.write_all(b"x") {
+            Ok(()) => waiting.push(client),
+            Err(error) => ends.push(Err(error)),
+        }
+    }
+    waiting
+        .iter()
+        .for_each(|client| client.set_nonblocking(true).unwrap());
+    until("each has an answer", PATIENCE, || {
+        waiting.retain_mut(|client| match client.read_exact(&mut [0]) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => true,
+            end => {
+                ends.push(end);
+                false
+            }
+        });
+        waiting.is_empty()
+    });
+    ends
 }
 
 /// A full table drops what would make an entry of it; here it is a rule that does, just behind conntrack, because the

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use socket2::{SockRef, TcpKeepalive};
 use unmangle::lab::scenario::Between;
 use unmangle::lab::wire::{Direction, Isn};
 use unmangle::lab::{Family, Joined, OpenedFrom, Role};
@@ -351,6 +352,10 @@ fn resets(ground: &Ground, nth: u64) -> u64 {
     } else {
         (client, server)
     };
+    // A reset that is lost is not sent again: whoever only reads hears of it when it asks.
+    let often = Duration::from_secs(1);
+    let asking = TcpKeepalive::new().with_time(often).with_interval(often);
+    SockRef::from(&other).set_tcp_keepalive(&asking).unwrap();
     let bytes = pattern(nth, any(1..300_000) as usize);
     let received = std::thread::scope(|scope| {
         let reading = scope.spawn(|| site::read_until_reset(&other));
