@@ -65,7 +65,9 @@ fn write_the_table() {
             &format!("| {name} | {done} | {carried} | {measured} | {lost} | {seen} | {test} |\n");
     }
     let old = fs::read_to_string(readme()).unwrap();
-    let new = old.replace(between(&old), &table);
+    let (before, rest) = old.split_once(BEGIN).expect("the begin of the table");
+    let (_, after) = rest.split_once(END).expect("the end of the table");
+    let new = [before, BEGIN, &table, END, after].concat();
     fs::write(readme(), new).unwrap();
 }
 

@@ -14,7 +14,7 @@ use unmangle::lab::{Joined, OpenedFrom};
 
 use site::bulk::{bear, exchange};
 use site::faults::{self, megabytes};
-use site::{FAMILIES, Site};
+use site::{FAMILIES, Site, Way};
 
 /// Which of the relay's legs has the bad wire.
 #[derive(Debug, Clone, Copy)]
@@ -43,10 +43,11 @@ const CARRIED: usize = 2 * 2 * 2 * EACH;
 
 /// Carries bytes over a wire that does this on either leg, both ways at once and over both families, and counts how
 /// often it `happened`. None where no lab can be put up.
-fn carried_over(direction: &Direction, happened: fn(&Counters) -> u64) -> Option<u64> {
+fn carried_over(way: Way, direction: &Direction, happened: fn(&Counters) -> u64) -> Option<u64> {
     let mut times = 0;
     for leg in Leg::BOTH {
-        let mut site = leg.site(Between::both(direction.clone()))?;
+        let site = leg.site(Between::both(direction.clone()))?;
+        let mut site = Site { way, ..site };
         let relay = site.relay(&[]);
         let pairs = FAMILIES.map(|family| site.connect(OpenedFrom::Client, family));
         std::thread::scope(|scope| {
@@ -80,7 +81,7 @@ fn half_a_percent_of_loss_on_either_leg_loses_no_byte() {
         loss: 0.005,
         ..Direction::default()
     };
-    if let Some(lost) = carried_over(&lossy, |counters| counters.lost.random) {
+    if let Some(lost) = carried_over(Way::splice(), &lossy, |counters| counters.lost.random) {
         faults::LOSS.record(megabytes(CARRIED), format!("{lost} packets lost"));
     }
 }
@@ -92,7 +93,7 @@ fn packets_out_of_order_on_either_leg_lose_no_byte() {
         reorder_by: Duration::from_millis(5),
         ..Direction::default()
     };
-    if let Some(late) = carried_over(&disorderly, |counters| counters.held_back) {
+    if let Some(late) = carried_over(Way::splice(), &disorderly, |counters| counters.held_back) {
         faults::REORDERING.record(megabytes(CARRIED), format!("{late} packets held back"));
     }
 }
@@ -103,7 +104,7 @@ fn packets_that_arrive_twice_on_either_leg_deliver_no_byte_twice() {
         duplicate: 0.005,
         ..Direction::default()
     };
-    if let Some(twice) = carried_over(&stuttering, |counters| counters.duplicated) {
+    if let Some(twice) = carried_over(Way::splice(), &stuttering, |counters| counters.duplicated) {
         faults::DUPLICATION.record(megabytes(CARRIED), format!("{twice} packets twice"));
     }
 }
@@ -114,8 +115,23 @@ fn packets_with_wrong_checksums_on_either_leg_change_no_byte() {
         corrupt: 0.005,
         ..Direction::default()
     };
-    if let Some(wrong) = carried_over(&corrupting, |counters| counters.corrupted) {
+    if let Some(wrong) = carried_over(Way::splice(), &corrupting, |counters| counters.corrupted) {
         faults::CORRUPTION.record(megabytes(CARRIED), format!("{wrong} packets corrupted"));
+    }
+}
+
+#[test]
+fn other_engines_and_forward_mode_lose_no_byte_over_bad_wires_either() {
+    let bad = Direction {
+        loss: 0.003,
+        reorder: 0.003,
+        reorder_by: Duration::from_millis(5),
+        duplicate: 0.003,
+        corrupt: 0.003,
+        ..Direction::default()
+    };
+    for way in [Way::tokio_splice(), Way::copy(), Way::forward()] {
+        carried_over(way, &bad, |counters| counters.lost.random);
     }
 }
 

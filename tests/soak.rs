@@ -27,7 +27,7 @@ const MEMORY: u64 = 64 * MIB;
 /// What it may need more in the last third of the time than in the first.
 const CREEP: u64 = 8 * MIB;
 /// Descriptors of what goes on here at any time, with room for a burst.
-const DESCRIPTORS: usize = 400;
+const DESCRIPTORS: usize = 150;
 /// Longer than losses in a row hold anything up.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -201,7 +201,7 @@ fn look_until(relay: &Relay, end: Instant) -> Vec<Look> {
             memory: relay.resident(),
             descriptors: open.count(),
         });
-        if looks.len() % 10 == 0 && heeds_hangups(relay) {
+        if looks.len().is_multiple_of(10) && heeds_hangups(relay) {
             relay.signal(Signal::HUP);
         }
     }
@@ -347,7 +347,7 @@ fn half_close(ground: &Ground, nth: u64) -> u64 {
 /// One end resets in the middle of it: the other has a prefix, and then a reset.
 fn resets(ground: &Ground, nth: u64) -> u64 {
     let Pair { client, server } = ground.connect(nth);
-    let (breaks, other) = if nth % 3 == 0 {
+    let (breaks, other) = if nth.is_multiple_of(3) {
         (server, client)
     } else {
         (client, server)
