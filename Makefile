@@ -33,7 +33,7 @@ soak: root
 ## fault-table: runs every test of faults and writes the README's table from what they saw
 fault-table: root
 	@$(INSTALL) lab rust
-	CI=true $(CARGO) test --release --locked --test faults_wire --test faults_host --test faults_load -- --include-ignored
+	CI=true $(CARGO) test --release --locked --test faults_wire --test faults_host --test faults_kernel --test faults_load -- --include-ignored
 	$(CARGO) test --release --locked --test faults_table -- --ignored
 
 ## bench: one figure of speed: the relay beside direct and HAProxy, bulk, one flow; and the micro-benchmarks

@@ -107,7 +107,7 @@ pub const PIPE_PAGES: Fault = Fault {
     lost: "nothing",
     seen: "nothing: bytes are copied, and counted; spliced again once there are pages",
     test: (
-        "faults_host",
+        "faults_kernel",
         "without_pipe_pages_bytes_are_copied_and_spliced_again_once_there_are_some",
     ),
 };
@@ -117,7 +117,7 @@ pub const DESCRIPTORS: Fault = Fault {
     lost: "nothing",
     seen: "served now, served later, or reset: nobody hangs; running sessions go on; then all are served",
     test: (
-        "faults_host",
+        "faults_kernel",
         "a_relay_out_of_descriptors_keeps_its_sessions_and_its_listener",
     ),
 };
@@ -127,7 +127,7 @@ pub const CONNTRACK: Fault = Fault {
     lost: "nothing",
     seen: "running sessions go on; a new one gets no answer, or a reset after `--connect-timeout`; then all are served",
     test: (
-        "faults_host",
+        "faults_kernel",
         "running_sessions_go_on_while_conntrack_takes_no_new_ones",
     ),
 };
@@ -137,7 +137,7 @@ pub const CLOCK: Fault = Fault {
     lost: "nothing",
     seen: "nothing: dials time out when they should, a drain waits, durations are true",
     test: (
-        "faults_host",
+        "faults_kernel",
         "a_wall_clock_that_jumps_ends_nothing_early_and_hangs_nothing",
     ),
 };
