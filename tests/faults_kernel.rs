@@ -200,8 +200,7 @@ fn running_sessions_go_on_while_conntrack_takes_no_new_ones() {
         let to = listener.local_addr().unwrap();
         let running = site.connect_to(&listener, OpenedFrom::Client);
         talk(&running);
-        put(
-            &site,
+        site.put_rules(
             Role::Relay,
             FULL,
             &format!("{REFUSE_INPUT}\n{REFUSE_OUTPUT}"),
