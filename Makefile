@@ -4,7 +4,7 @@ CARGO := deploy/cargo.sh
 INSTALL := deploy/install-packages.sh
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test acceptance bench compare fuzz check build clean root
+.PHONY: help demo test acceptance soak fault-table bench compare fuzz check build clean root
 
 ## demo: the story in a table: four scenarios, without and with the relay; root only to install packages
 demo:
@@ -22,6 +22,18 @@ test: root
 acceptance: root
 	@$(INSTALL) lab rust
 	$(CARGO) test --release --locked --test acceptance
+	CI=true $(CARGO) test --release --locked --test faults_wire --test faults_load -- --ignored
+
+## soak: everything at once with bad wires, ten minutes or SOAK_MINUTES=, and a verdict
+soak: root
+	@$(INSTALL) lab rust
+	$(CARGO) test --release --locked --test soak -- --ignored --nocapture
+
+## fault-table: runs every test of faults and writes the README's table from what they saw
+fault-table: root
+	@$(INSTALL) lab rust
+	CI=true $(CARGO) test --release --locked --test faults_wire --test faults_host --test faults_kernel --test faults_load -- --include-ignored
+	$(CARGO) test --release --locked --test faults_table -- --ignored
 
 ## bench: one figure of speed: the relay beside direct and HAProxy, bulk, one flow; and the micro-benchmarks
 bench: root
@@ -56,7 +68,7 @@ clean:
 	$(CARGO) clean
 
 help:
-	@sed -n 's/^## \([a-z]*\): /  make \1\t/p' Makefile | expand -t 20
+	@sed -n 's/^## \([a-z-]*\): /  make \1\t/p' Makefile | expand -t 20
 
 root:
 	@[ "$$(id -u)" -eq 0 ] || { echo "make $(MAKECMDGOALS): network namespaces (and missing packages) need root: sudo make $(MAKECMDGOALS)" >&2; exit 1; }

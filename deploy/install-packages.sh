@@ -4,7 +4,7 @@
 #   deploy/install-packages.sh [lab] [bench] [python] [rust] [lint]
 #
 #   lab    what the lab and the tests call: nftables, iptables, iproute2, OpenSSH, conntrack, rsync,
-#          tcpdump, ping
+#          tcpdump, ping, libfaketime
 #   bench  what the benchmarks compare with and measure by: HAProxy, nginx, socat, iperf3, sockperf
 #   python what reads our files independently of us: HdrHistogram from PyPI, in target/python
 #   rust   a C linker, and a Rust toolchain where there is none or where it is too old
@@ -28,7 +28,8 @@ rsync rsync
 sftp openssh-client
 tcpdump tcpdump
 ping iputils-ping
-ethtool ethtool'
+ethtool ethtool
+faketime faketime'
 bench_tools='haproxy haproxy
 nginx nginx
 /usr/lib/nginx/modules/ngx_stream_module.so libnginx-mod-stream

@@ -7,6 +7,8 @@
 #![allow(dead_code)]
 
 pub mod bench;
+pub mod bulk;
+pub mod faults;
 pub mod faulty;
 pub mod relay;
 pub mod rules;

@@ -2,6 +2,8 @@
 
 use std::net::TcpStream;
 
+use unmangle::lab::Role;
+
 use super::Site;
 
 /// Every rule, `ip rule` and route of the relay host; two that are equal say that nothing was changed.
@@ -77,5 +79,22 @@ impl Site {
             .collect();
         zones.sort_unstable();
         zones
+    }
+}
+
+// === rules of a test's own ===
+
+impl Site {
+    /// Puts a table with these chains on a host.
+    pub fn put_rules(&self, role: Role, name: &str, chains: &str) {
+        let table = format!("table inet {name} {{\n{chains}\n}}\n");
+        let host = self.lab.host(role);
+        host.feed("nft", &["-f", "-"], &table).unwrap();
+    }
+
+    /// Takes it away again.
+    pub fn take_rules(&self, role: Role, name: &str) {
+        let delete = ["delete", "table", "inet", name];
+        self.lab.host(role).run("nft", &delete).unwrap();
     }
 }

@@ -17,6 +17,8 @@ pub struct Counters {
     pub overrun: Overrun,
     /// Packets cut to a size.
     pub truncated: u64,
+    /// Packets held back so that others could overtake them.
+    pub held_back: u64,
     /// Packets delivered twice.
     pub duplicated: u64,
     /// Packets with a flipped byte.
@@ -38,6 +40,8 @@ pub struct Lost {
     pub forgotten: u64,
     /// The queue in front of a limited rate was full.
     pub queue: u64,
+    /// The wire was dead.
+    pub stopped: u64,
 }
 
 /// Packets lost by accident, by place.
@@ -57,6 +61,6 @@ impl Lost {
     /// All causes together.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.random + self.oversize + self.forgotten + self.queue
+        self.random + self.oversize + self.forgotten + self.queue + self.stopped
     }
 }

@@ -27,7 +27,9 @@ use rustix::process::Signal;
 pub use heading::{Heading, PerHeading};
 pub use io::Wire;
 pub use mangle::{Delivery, Mangler};
-pub use spec::{Direction, End, Isn, Oversize, OversizeAction, Protocol, WindowScale, WireSpec};
+pub use spec::{
+    Direction, End, Isn, Oversize, OversizeAction, Protocol, Stop, WindowScale, WireSpec,
+};
 
 /// Carries packets until SIGTERM or SIGINT.
 ///

@@ -67,6 +67,18 @@ pub struct Direction {
     pub corrupt: f64,
     /// Bits per second; `None` is as fast as the machine.
     pub rate_bits_per_s: Option<u64>,
+    /// The wire goes dead, both ways, once this direction has carried so much.
+    pub stops: Option<Stop>,
+}
+
+/// A wire that goes dead once and comes back: what enters meanwhile is lost, whichever way it travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stop {
+    /// This many packets of the direction pass before.
+    pub after_packets: u64,
+    /// For how long.
+    pub lasts: Duration,
 }
 
 /// Sequence number randomisation, as a PIX or an ASA does it.

@@ -304,9 +304,18 @@ impl Half {
         mut pipe: Pipe,
         resources: &mut Resources,
     ) -> Result<(), HalfError> {
+        let mut in_part = false;
         while pipe.filled > 0 {
             match to.try_splice_out(&mut pipe) {
-                Ok(moved) => self.bytes += moved as u64,
+                Ok(moved) => {
+                    self.bytes += moved as u64;
+                    in_part = true;
+                }
+                // A splice that moved something before it met a reset tells of the bytes alone, and the kernel tells of a
+                // reset but once: what comes next looks as if the peer had ended before.
+                Err(error) if in_part && error.kind() == io::ErrorKind::BrokenPipe => {
+                    return Err(HalfError::Write(io::ErrorKind::ConnectionReset.into()));
+                }
                 Err(error) if would_block(&error) => {
                     self.block();
                     self.held = Held::Parked(resources.pipes.park(pipe, Instant::now()));

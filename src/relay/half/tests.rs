@@ -33,6 +33,8 @@ struct Scripted {
     /// It shuts its window once it has received so much.
     shuts_after: Cell<Option<usize>>,
     breaks_on_write: bool,
+    /// It takes so much and then calls itself a broken pipe.
+    broken_after: Option<usize>,
     /// What comes next can only be read.
     is_urgent: Cell<bool>,
 }
@@ -88,6 +90,12 @@ impl Scripted {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         assert!(!self.finished.get(), "bytes after the end was passed on");
+        if let Some(most) = self.broken_after {
+            return match most - self.received.borrow().len() {
+                0 => Err(io::ErrorKind::BrokenPipe.into()),
+                left => Ok(left.min(offered)),
+            };
+        }
         if self.shuts_after.get() == Some(self.received.borrow().len()) {
             self.shuts_after.set(None);
             self.stalled.set(true);
@@ -361,4 +369,25 @@ fn a_direction_that_is_abandoned_gives_its_pipe_back() {
         0,
         "its bytes are lost, and the pipe with them"
     );
+}
+
+#[test]
+fn a_reset_that_a_splice_met_half_way_is_no_end_of_the_peer() {
+    // The first 16 KiB are written, what comes then is spliced.
+    for (more, expected) in [
+        (0, io::ErrorKind::BrokenPipe),
+        (10_000, io::ErrorKind::ConnectionReset),
+    ] {
+        let from = Scripted::sending(vec![Send::Bytes(1_000_000)]);
+        let to = Scripted {
+            broken_after: Some((16 << 10) + more),
+            ..Scripted::default()
+        };
+        let mut half = Half::new(Direction::ClientToServer);
+        let broken = run(&mut half, &from, &to, &mut resources(8 << 20));
+        assert!(
+            matches!(&broken, Err(HalfError::Write(error)) if error.kind() == expected),
+            "{more}: {broken:?}"
+        );
+    }
 }

@@ -5,6 +5,7 @@
 //!
 //! | station | file | may |
 //! | --- | --- | --- |
+//! | stop | here | lose it: the wire is dead |
 //! | loss | `fate` | lose it |
 //! | size | `oversize` | lose it, answer it, hold it back, cut it |
 //! | flows | `flows` | drop it: its flow was idle for too long |
@@ -45,6 +46,8 @@ type Dice = Xoshiro256PlusPlus;
 pub struct Mangler {
     lanes: PerHeading<Lane>,
     flows: Flows,
+    /// The wire is dead until then.
+    dead_until: Duration,
 }
 
 /// A packet on its way out.
@@ -91,6 +94,7 @@ impl Mangler {
         Self {
             flows: Flows::new(spec, Dice::from_rng(&mut dice)),
             lanes,
+            dead_until: Duration::ZERO,
         }
     }
 
@@ -107,6 +111,15 @@ impl Mangler {
         let lane = &mut self.lanes[heading];
         lane.counters.packets += 1;
         lane.counters.bytes += packet.len() as u64;
+        if let Some(stop) = lane.spec.stops
+            && lane.counters.packets == stop.after_packets + 1
+        {
+            self.dead_until = now + stop.lasts;
+        }
+        if now < self.dead_until {
+            lane.counters.lost.stopped += 1;
+            return;
+        }
         if fate::happens(&mut lane.dice, lane.spec.loss) {
             lane.counters.lost.random += 1;
             return;
@@ -179,7 +192,11 @@ impl Mangler {
     /// What happened so far to packets of one direction.
     #[must_use]
     pub fn counters(&self, heading: Heading) -> Counters {
-        self.lanes[heading].counters
+        let lane = &self.lanes[heading];
+        Counters {
+            held_back: lane.timing.held_back,
+            ..lane.counters
+        }
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Timing {
     reorder_by: Duration,
     /// No packet that keeps its place is due before this.
     latest: Duration,
+    /// Packets that others may have overtaken by chance.
+    pub held_back: u64,
 }
 
 /// A line of limited speed with a queue in front of it.
@@ -47,6 +49,7 @@ impl Timing {
             reorder: spec.reorder,
             reorder_by: spec.reorder_by,
             latest: Duration::ZERO,
+            held_back: 0,
         }
     }
 
@@ -68,6 +71,7 @@ impl Timing {
         let mut late = held_back;
         if fate::happens(dice, self.reorder) {
             late += up_to(self.reorder_by, dice);
+            self.held_back += 1;
         }
         Some(self.latest + late)
     }

@@ -89,3 +89,28 @@ fn a_packet_without_payload_has_nothing_to_corrupt() {
     );
     assert_eq!(wire.counters(Heading::AToB).corrupted, 0);
 }
+
+#[test]
+fn a_wire_that_stops_loses_what_enters_either_way_and_comes_back() {
+    let stop = Stop {
+        after_packets: 2,
+        lasts: Duration::from_secs(3),
+    };
+    let mut wire = a_to_b(Direction {
+        stops: Some(stop),
+        ..Direction::default()
+    });
+    let answer = Segment {
+        from_server: true,
+        ..data()
+    };
+    let mut carried = |at: u64, segment: &Segment| {
+        let at = Duration::from_millis(at);
+        !carry_at(&mut wire, at, segment).is_empty()
+    };
+    assert!(carried(5, &data()) && carried(5, &answer) && carried(5, &data()));
+    assert!(!carried(10, &data()) && !carried(11, &answer) && !carried(3009, &data()));
+    assert!(carried(3010, &answer) && carried(3010, &data()));
+    let lost = Heading::BOTH.map(|heading| wire.counters(heading).lost.stopped);
+    assert_eq!(lost, [2, 1]);
+}

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::{Delivery, Mangler};
 use crate::lab::wire::heading::Heading;
-use crate::lab::wire::spec::{Direction, End, Isn, WireSpec};
+use crate::lab::wire::spec::{Direction, End, Isn, Stop, WireSpec};
 use crate::packet::samples::{FAMILIES, Family, Segment};
 use crate::packet::{Flags, Ip, Tcp, TcpOption, checksum};
 
