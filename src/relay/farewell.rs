@@ -11,13 +11,13 @@
 use std::future::Future;
 use std::io;
 use std::ops::Range;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::legs::{Close, Legs, Party};
-use super::worker::Abort;
 use crate::sys::tcp_info::{TcpInfo, tcp_info, unacknowledged};
 
 /// The first and the longest pause before a leg is looked at again whose last bytes are under way.
@@ -132,8 +132,13 @@ impl Legs {
     /// After an orderly end: waits until both peers have taken the last bytes.
     ///
     /// # Errors
-    /// How the session ended instead: a peer took nothing for the close timeout, or the drain is over.
-    pub async fn deliver(&self, abort: &Abort, close_timeout: Duration) -> Result<(), Close> {
+    /// How the session ended instead: a peer took nothing for the close timeout, or the relay had to end it.
+    pub async fn deliver(
+        &self,
+        told_to_end: impl Future<Output = Close>,
+        close_timeout: Duration,
+    ) -> Result<(), Close> {
+        let mut told_to_end = pin!(told_to_end);
         for party in [Party::Client, Party::Server] {
             // The end itself is not waited for.
             let taken = watch(
@@ -144,7 +149,7 @@ impl Legs {
             );
             let taken = tokio::select! {
                 taken = taken => taken,
-                () = abort.aborted() => return Err(Close::Aborted),
+                close = &mut told_to_end => return Err(close),
             };
             if !taken {
                 let error = io::ErrorKind::TimedOut.into();
@@ -178,7 +183,7 @@ impl Legs {
         &self,
         to: Party,
         rest: impl Future<Output = ()>,
-        abort: &Abort,
+        told_to_end: impl Future<Output = Close>,
         close_timeout: Duration,
     ) {
         let leg = self.leg(to);
@@ -189,7 +194,7 @@ impl Legs {
         };
         tokio::select! {
             biased;
-            () = abort.aborted() => {}
+            _ = told_to_end => {}
             _ = handed_over => {}
             _ = watch(leg, close_timeout, |_| false, whatever) => {}
         }
