@@ -51,11 +51,11 @@ fn checked(parts: &[&str], flags: &[&str]) -> String {
 fn a_key_that_there_is_not_is_answered_with_those_there_are() {
     assert_eq!(
         refusal(&["drian = \"1m\"\n", GATEWAY], &[]),
-        "unmangle.toml:1: drian: there is no such key; there are: workers, pipe-budget, drain, connect-timeout, close-timeout, keepalive, engine, fail, rules, track, host-tuning, override-forward, mark, dial-mark, table, priority, zones, held-max, queue, answer-mark, log, log-format, and the tables listener, profile"
+        "unmangle.toml:1: drian: there is no such key; there are: workers, pipe-budget, drain, connect-timeout, close-timeout, keepalive, idle-timeout, stall-after, stall-action, engine, fail, rules, track, host-tuning, override-forward, mark, dial-mark, table, priority, zones, held-max, queue, answer-mark, log, log-format, and the tables listener, profile"
     );
     assert_eq!(
         refusal(&[GATEWAY, "port = 22\n"], &[]),
-        "unmangle.toml:5: listener 1: port: there is no such key; there are: name, mode, intercept, service-leg, user, cgroup, mangled-side, from, to, listen, mangled-leg, accept-proxy, proxy-timeout, send-proxy, dial-from, mangled-port, clean-port, answer, profile, clean-profile, connect-timeout, close-timeout, keepalive"
+        "unmangle.toml:5: listener 1: port: there is no such key; there are: name, mode, intercept, service-leg, user, cgroup, mangled-side, from, to, listen, mangled-leg, accept-proxy, proxy-timeout, send-proxy, dial-from, mangled-port, clean-port, answer, profile, clean-profile, connect-timeout, close-timeout, keepalive, idle-timeout, stall-after, stall-action"
     );
     assert_eq!(
         refusal(
@@ -172,6 +172,18 @@ fn a_time_that_is_none_is_named() {
     assert_eq!(
         refusal(&[GATEWAY], &["--connect-timeout", "1 fortnight"]),
         r#"--connect-timeout: "1 fortnight" is not a time; give one such as 500ms, 30s or 2m"#
+    );
+    assert_eq!(
+        refusal(&[GATEWAY, "idle-timeout = 30\n"], &[]),
+        r#"unmangle.toml:5: listener 1: idle-timeout: "30" is not a time; give one such as 500ms, 30s or 2m; or off"#
+    );
+    assert_eq!(
+        refusal(&[GATEWAY], &["--stall-after", "0s"]),
+        "--stall-after: the time must be above zero; or off"
+    );
+    assert_eq!(
+        refusal(&["stall-action = \"kill\"\n", GATEWAY], &[]),
+        r#"unmangle.toml:1: stall-action: "kill" is none of: log, reset"#
     );
 }
 
@@ -700,6 +712,8 @@ profile = "narrow"
 clean-profile = "patient"
 connect-timeout = "5s"
 keepalive = "20s"
+idle-timeout = "1h"
+stall-after = "off"
 
 [[listener]]
 name = "alone"
@@ -711,6 +725,8 @@ profile = "patient"
 clean-profile = "clean"
 connect-timeout = "5s"
 keepalive = "20s"
+stall-after = "2m"
+stall-action = "reset"
 
 [profile."narrow"]
 summary = "as narrow as can be"
@@ -807,6 +823,9 @@ fn who_is_believed_and_told_is_checked_and_shown() {
         "send-proxy = \"v1\"\n",
         "dial-from = \"relay\"\n",
         "close-timeout = \"2m\"\n",
+        "idle-timeout = \"off\"\n",
+        "stall-after = \"30s\"\n",
+        "stall-action = \"log\"\n",
     ] {
         assert!(settings.contains(line), "{line:?} is not in: {settings}");
     }

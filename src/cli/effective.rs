@@ -6,6 +6,7 @@ use humantime::format_duration;
 
 use crate::config::{
     AcceptProxy, Deployment, Identity, Intercept, Listener, Mode, Networks, Profile, Settings,
+    Watch,
 };
 
 /// Settings as a TOML file.
@@ -130,7 +131,21 @@ fn write_listener(f: &mut fmt::Formatter, listener: &Listener) -> fmt::Result {
         f,
         "keepalive = \"{}\"",
         format_duration(listener.keepalive.idle)
-    )
+    )?;
+    write_watch(f, &listener.watch)
+}
+
+fn write_watch(f: &mut fmt::Formatter, watch: &Watch) -> fmt::Result {
+    for (key, time) in [
+        ("idle-timeout", watch.idle),
+        ("stall-after", watch.stall_after),
+    ] {
+        match time {
+            Some(time) => writeln!(f, "{key} = \"{}\"", format_duration(time))?,
+            None => writeln!(f, "{key} = \"off\"")?,
+        }
+    }
+    writeln!(f, "stall-action = \"{}\"", watch.stall_action)
 }
 
 fn write_intercept(

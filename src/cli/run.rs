@@ -64,6 +64,19 @@ struct ProcessFlags {
     #[arg(long, value_name = "TIME")]
     keepalive: Option<String>,
 
+    /// Reset a session of which no byte has moved either way for this long [default: off]
+    #[arg(long, value_name = "TIME|off")]
+    idle_timeout: Option<String>,
+
+    /// After how long a session is stuck, and named in the log, that has bytes to deliver and moves none
+    /// [default: 30s]
+    #[arg(long, value_name = "TIME|off")]
+    stall_after: Option<String>,
+
+    /// What becomes of a session that is stuck: log (it goes on) or reset [default: log]
+    #[arg(long, value_name = "WHAT")]
+    stall_action: Option<String>,
+
     /// What moves the bytes: splice, tokio-splice or copy [default: splice]
     #[arg(long, value_name = "ENGINE")]
     engine: Option<String>,
@@ -162,6 +175,9 @@ impl ProcessFlags {
             ("connect-timeout", &self.connect_timeout),
             ("close-timeout", &self.close_timeout),
             ("keepalive", &self.keepalive),
+            ("idle-timeout", &self.idle_timeout),
+            ("stall-after", &self.stall_after),
+            ("stall-action", &self.stall_action),
             ("engine", &self.engine),
             ("fail", &self.fail),
             ("rules", &self.rules),

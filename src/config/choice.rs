@@ -153,6 +153,17 @@ choice! {
 }
 
 choice! {
+    /// What becomes of a session that is stuck.
+    StallAction {
+        /// It is named in the log and counted, and goes on.
+        #[default]
+        Log = "log",
+        /// It is reset, too.
+        Reset = "reset",
+    }
+}
+
+choice! {
     /// How the log is written.
     LogFormat {
         /// One line for people.

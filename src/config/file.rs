@@ -43,6 +43,9 @@ pub const PROCESS: &[&str] = &[
     "connect-timeout",
     "close-timeout",
     "keepalive",
+    "idle-timeout",
+    "stall-after",
+    "stall-action",
     "engine",
     "fail",
     "rules",
@@ -85,6 +88,9 @@ pub const LISTENER: &[&str] = &[
     "connect-timeout",
     "close-timeout",
     "keepalive",
+    "idle-timeout",
+    "stall-after",
+    "stall-action",
 ];
 /// Keys of a `[profile.NAME]`.
 pub const PROFILE: &[&str] = &[

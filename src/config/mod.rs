@@ -15,10 +15,12 @@ mod own_profile;
 pub mod profile;
 pub mod settings;
 pub mod sidecar;
+mod watch;
 
 pub use answer::{AnswerMark, Hold};
 pub use choice::{
-    Answer, Deployment, DialFrom, Engine, Fail, HostTuning, LogFormat, RulesMode, ServiceLeg, Track,
+    Answer, Deployment, DialFrom, Engine, Fail, HostTuning, LogFormat, RulesMode, ServiceLeg,
+    StallAction, Track,
 };
 pub use file::Contents;
 pub use forward::{Forward, MangledLeg, Target};
@@ -29,6 +31,7 @@ pub use mark::{DEFAULT_DIAL_MARK, DEFAULT_MARK, Mark};
 pub use profile::{Keepalive, Profile, Strip, UnknownProfile};
 pub use settings::{Listener, Log, Mode, Numbers, Process, Settings};
 pub use sidecar::{ClientSidecar, ServerSidecar, Whose};
+pub use watch::Watch;
 
 /// On which side of the relay a leg lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -14,6 +14,7 @@ use super::mark::{DEFAULT_DIAL_MARK, DEFAULT_MARK, Mark};
 use super::own_profile;
 use super::profile::{Keepalive, Profile};
 use super::sidecar::{self, ClientSidecar, ServerSidecar};
+use super::watch::Watch;
 
 /// Everything that is settled before anything runs.
 #[derive(Debug, Clone)]
@@ -99,6 +100,8 @@ pub struct Listener {
     pub close_timeout: Duration,
     /// When silent peers are probed, unless a profile says otherwise.
     pub keepalive: Keepalive,
+    /// What a running session is watched for.
+    pub watch: Watch,
 }
 
 /// How connections come to a listener.
@@ -329,6 +332,7 @@ fn listener(
         connect_timeout,
         close_timeout,
         keepalive,
+        watch: Watch::read(own_or_process)?,
     })
 }
 

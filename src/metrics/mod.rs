@@ -99,6 +99,22 @@ counters! {
     held_fell_back,
     /// connections to servers that were closed, because the client never completed its own
     held_stale,
+    /// sessions reset because no byte had moved either way for the idle timeout
+    idle_resets,
+    /// stalls: bytes waited because the client answered and did not read
+    stalls_window_client,
+    /// stalls: bytes waited because the server answered and did not read
+    stalls_window_server,
+    /// stalls: bytes waited because the client, or the way to it, did not answer
+    stalls_unacked_client,
+    /// stalls: bytes waited because the server, or the way to it, did not answer
+    stalls_unacked_server,
+    /// stalls: bytes waited in the relay, although the receiver had taken all before them
+    stalls_pipe,
+    /// stalls that ended because bytes moved again
+    stalls_over,
+    /// sessions reset because they were stuck
+    stall_resets,
     /// bytes passed on from client to server
     bytes_client_to_server,
     /// bytes passed on from server to client

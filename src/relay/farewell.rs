@@ -17,7 +17,6 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::legs::{Close, Legs, Party};
-use super::worker::Abort;
 use crate::sys::tcp_info::{TcpInfo, tcp_info, unacknowledged};
 
 /// The first and the longest pause before a leg is looked at again whose last bytes are under way.
@@ -132,8 +131,12 @@ impl Legs {
     /// After an orderly end: waits until both peers have taken the last bytes.
     ///
     /// # Errors
-    /// How the session ended instead: a peer took nothing for the close timeout, or the drain is over.
-    pub async fn deliver(&self, abort: &Abort, close_timeout: Duration) -> Result<(), Close> {
+    /// How the session ended instead: a peer took nothing for the close timeout, or the relay had to end it.
+    pub async fn deliver(
+        &self,
+        told_to_end: impl Future<Output = Close>,
+        close_timeout: Duration,
+    ) -> Result<(), Close> {
         let taken = async |party| {
             // The end itself is not waited for.
             let done = |way: UnderWay| way.unacknowledged <= 1;
@@ -144,7 +147,7 @@ impl Legs {
         let both = async { tokio::join!(taken(Party::Client), taken(Party::Server)) };
         let (client, server) = tokio::select! {
             both = both => both,
-            () = abort.aborted() => return Err(Close::Aborted),
+            close = told_to_end => return Err(close),
         };
         let stuck = match (client, server) {
             (true, true) => return Ok(()),
@@ -179,7 +182,7 @@ impl Legs {
         &self,
         to: Party,
         rest: impl Future<Output = ()>,
-        abort: &Abort,
+        told_to_end: impl Future<Output = Close>,
         close_timeout: Duration,
     ) {
         let leg = self.leg(to);
@@ -190,7 +193,7 @@ impl Legs {
         };
         tokio::select! {
             biased;
-            () = abort.aborted() => {}
+            _ = told_to_end => {}
             _ = handed_over => {}
             _ = watch(leg, close_timeout, |_| false, whatever) => {}
         }

@@ -2,8 +2,8 @@
 //! same watch for broken legs and for the end of a drain.
 //!
 //! What they lack: the crate opens two pipes (four descriptors) for a session as long as it lives, idle
-//! or not; neither tells how many bytes it had passed on when a leg breaks, records latency, or switches
-//! between copying and splicing.
+//! or not, and tells how many bytes it has passed on at its end only, not if a leg breaks; neither records latency
+//! or switches between copying and splicing.
 
 use std::cell::Cell;
 use std::io;
@@ -14,21 +14,25 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::legs::{Close, Legs, Party, Passed, broken};
+use super::legs::{Close, Party, broken};
+use super::sessions::{Flow, Session};
 use super::worker::Abort;
 use crate::config::Engine;
 
 /// Moves bytes both ways until both ends were passed on, or one leg breaks.
-pub async fn relay(engine: Engine, abort: &Abort, legs: &Legs, passed: &mut Passed) -> Close {
+pub async fn relay(engine: Engine, abort: &Abort, session: &Session) -> Close {
+    let legs = &*session.legs;
     let first = Cell::new(None);
-    let shared = |leg, party| Shared {
-        leg,
+    let shared = |party: Party| Shared {
+        leg: legs.leg(party),
         party,
+        reads: session.flow_from(party),
+        writes: session.flow_from(party.other()),
         first: &first,
         failed: Cell::new(false),
     };
-    let mut downstream = shared(&legs.downstream, Party::Client);
-    let mut upstream = shared(&legs.upstream, Party::Server);
+    let mut downstream = shared(Party::Client);
+    let mut upstream = shared(Party::Server);
     let moved = async {
         match engine {
             Engine::TokioSplice => {
@@ -48,14 +52,14 @@ pub async fn relay(engine: Engine, abort: &Abort, legs: &Legs, passed: &mut Pass
         _ = legs.upstream.ready(Interest::ERROR) => {
             return broken(Party::Server, &legs.upstream);
         }
-        () = abort.aborted() => return Close::Aborted,
+        close = session.told_to_end(abort) => return close,
     };
     match moved {
         Ok((client_to_server, server_to_client)) => {
-            *passed = Passed {
-                client_to_server,
-                server_to_client,
-            };
+            if !session.counts {
+                session.flow_from(Party::Client).came_to(client_to_server);
+                session.flow_from(Party::Server).came_to(server_to_client);
+            }
             Close::Orderly {
                 first: first.get().unwrap_or(Party::Relay),
             }
@@ -77,6 +81,10 @@ struct Shared<'a> {
     leg: &'a TcpStream,
     /// Who is at the far end of it.
     party: Party,
+    /// Counts what is read from it.
+    reads: &'a Flow,
+    /// Counts what is written to it.
+    writes: &'a Flow,
     /// Whose end of the stream was passed on first.
     first: &'a Cell<Option<Party>>,
     failed: Cell<bool>,
@@ -118,14 +126,23 @@ impl AsyncRead for Shared<'_> {
         cx: &mut Context,
         buffer: &mut ReadBuf,
     ) -> Poll<io::Result<()>> {
-        let read = |leg: &TcpStream| leg.try_read_buf(buffer).map(|_| ());
+        let read = |leg: &TcpStream| {
+            let before = buffer.filled().len();
+            leg.try_read_buf(buffer)?;
+            self.reads.has_read(buffer.filled().len() - before);
+            Ok(())
+        };
         self.poll(cx, TcpStream::poll_read_ready, read)
     }
 }
 
 impl AsyncWrite for Shared<'_> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll(cx, TcpStream::poll_write_ready, |leg| leg.try_write(bytes))
+        self.poll(cx, TcpStream::poll_write_ready, |leg| {
+            let written = leg.try_write(bytes)?;
+            self.writes.has_passed(written);
+            Ok(written)
+        })
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context) -> Poll<io::Result<()>> {

@@ -3,14 +3,15 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::io::Interest;
 
 use super::half::{Half, HalfError};
 use super::leg::Leg;
-use super::legs::{Close, Legs, Party, Passed, broken};
+use super::legs::{Close, Legs, Party, broken};
+use super::sessions::{Flow, Session};
 use super::worker::{Resources, Worker};
 use crate::metrics::Direction;
 
@@ -24,42 +25,37 @@ pub struct Halves {
 // === impl Halves ===
 
 impl Halves {
-    /// Both, before their first byte.
-    pub fn new() -> Self {
+    /// Both of a session, before their first byte; each counts in its flow.
+    pub fn new(client_to_server: Rc<Flow>, server_to_client: Rc<Flow>) -> Self {
         Self {
-            client_to_server: Half::new(Direction::ClientToServer),
-            server_to_client: Half::new(Direction::ServerToClient),
+            client_to_server: Half::new(Direction::ClientToServer, client_to_server),
+            server_to_client: Half::new(Direction::ServerToClient, server_to_client),
             first: None,
         }
     }
 
     /// Moves bytes both ways until both ends were passed on, or one leg breaks; then what its peer had sent
     /// before is handed over to the other.
-    pub async fn relay(
-        mut self,
-        worker: &Worker,
-        legs: &Legs,
-        close_timeout: Duration,
-        passed: &mut Passed,
-    ) -> Close {
-        let close = self.run(worker, legs, close_timeout).await;
+    pub async fn relay(mut self, worker: &Worker, session: &Session) -> Close {
+        let legs = &*session.legs;
+        let close = self.run(worker, session).await;
         if let Close::Broken { by, error } = &close {
             let rest = self.rest(worker, legs, *by, error.kind());
-            legs.hand_over(by.other(), rest, &worker.abort, close_timeout)
+            let told_to_end = session.told_to_end(&worker.abort);
+            let close_timeout = session.settings.close_timeout;
+            legs.hand_over(by.other(), rest, told_to_end, close_timeout)
                 .await;
         }
         self.abandon(&mut worker.resources.borrow_mut());
-        *passed = Passed {
-            client_to_server: self.client_to_server.bytes,
-            server_to_client: self.server_to_client.bytes,
-        };
         close
     }
 
-    async fn run(&mut self, worker: &Worker, legs: &Legs, close_timeout: Duration) -> Close {
+    async fn run(&mut self, worker: &Worker, session: &Session) -> Close {
+        let legs = &*session.legs;
+        let close_timeout = session.settings.close_timeout;
         let mut downstream_broken = pin!(legs.downstream.ready(Interest::ERROR));
         let mut upstream_broken = pin!(legs.upstream.ready(Interest::ERROR));
-        let mut aborted = pin!(worker.abort.aborted());
+        let mut told_to_end = pin!(session.told_to_end(&worker.abort));
         let mut overdue = None;
         let mut registered = false;
         poll_fn(|cx| {
@@ -83,8 +79,10 @@ impl Halves {
                 }
             }
             // Once it is registered, its wake-up comes by itself: a look at the flag is enough.
-            if (!registered || worker.abort.is_set()) && aborted.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Close::Aborted);
+            if (!registered || session.is_told_to_end() || worker.abort.is_set())
+                && let Poll::Ready(close) = told_to_end.as_mut().poll(cx)
+            {
+                return Poll::Ready(close);
             }
             registered = true;
             Poll::Pending

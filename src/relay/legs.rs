@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use super::leg::TcpLeg;
 
 /// The two legs of a session.
+#[derive(Debug)]
 pub struct Legs {
     /// The client's.
     pub downstream: TcpStream,
@@ -52,8 +53,19 @@ pub enum Close {
         /// How.
         error: io::Error,
     },
-    /// The relay had to end it: the drain deadline.
-    Aborted,
+    /// The relay had to end it.
+    Aborted(Ended),
+}
+
+/// Why the relay ended a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The drain deadline.
+    Drain,
+    /// No byte has moved for the idle timeout.
+    Idle,
+    /// It was stuck, and such sessions are to be reset.
+    Stuck,
 }
 
 // === impl Legs ===
@@ -81,6 +93,19 @@ impl Legs {
             if let Err(error) = SockRef::from(leg).set_linger(None) {
                 tracing::warn!(%error, "a leg keeps its linger: its last bytes may be reset");
             }
+        }
+    }
+}
+
+// === impl Ended ===
+
+impl Ended {
+    /// The name in logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Ended::Drain => "drain",
+            Ended::Idle => "idle",
+            Ended::Stuck => "stall",
         }
     }
 }

@@ -17,6 +17,8 @@
 //! | `halves`, `half` | our engine: two directions, each a state machine over two legs |
 //! | `foreign` | engines that are not ours, under the same watch |
 //! | `witness` | what the rules show of packets: clients' offers, the DSCP |
+//! | `sessions` | those that run, and what they have counted |
+//! | `watchdog`, `stall` | looks at them once in a while: which are idle, which are stuck, and where |
 //! | `leg` | what a direction needs of a socket |
 //! | `pipes` | the bounded pool of pipes |
 
@@ -37,8 +39,11 @@ mod listen;
 pub mod pipes;
 mod server;
 mod session;
+mod sessions;
 mod sidecar;
+mod stall;
 mod told;
+mod watchdog;
 mod witness;
 mod worker;
 

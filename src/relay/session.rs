@@ -14,8 +14,9 @@ use super::foreign;
 use super::halves::Halves;
 use super::holder::Upstream;
 use super::introduction::{self, Introduced, NotIntroduced};
-use super::legs::{Close, Legs, Passed};
+use super::legs::{Close, Legs, Party, Passed};
 use super::listen::Accepted;
+use super::sessions::Session;
 use super::sidecar;
 use super::told::{Told, tell};
 use super::witness::Known;
@@ -138,13 +139,17 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
         recorder.connect.record(connect_time);
         recorder.counters.port_fallbacks += u64::from(port == SourcePort::Fallback);
     }
-    let legs = Rc::new(Legs {
+    let legs = Legs {
         downstream,
         upstream,
         may_be_urgent: !settings.rules_clear_urgent(),
-    });
+    };
+    let who = (client, via, server);
+    let session = Session::new(settings, worker.engine, who, legs, began);
+    let (legs, settings) = (&session.legs, &session.settings);
+    let listed = worker.sessions.list(session.clone());
     let registered = match &settings.mode {
-        Mode::Gateway(_) => Some(Known::register(&worker.known, &legs)?),
+        Mode::Gateway(_) => Some(Known::register(&worker.known, legs)?),
         Mode::ServerSidecar(_) | Mode::ClientSidecar(_) | Mode::Forward(_) => None,
     };
     // Its SYN was shown before it could be accepted, but to another thread, which may be late.
@@ -152,42 +157,44 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
     if let Some(opening) = shown {
         worker.known.borrow_mut().opened(client, local, opening);
     }
-    let mut passed = Passed::default();
+    let told_to_end = || session.told_to_end(&worker.abort);
     let mut close = match worker.engine {
         Engine::Splice => {
-            Halves::new()
-                .relay(worker, &legs, settings.close_timeout, &mut passed)
-                .await
+            let flow = |from| session.flow_from(from).clone();
+            let halves = Halves::new(flow(Party::Client), flow(Party::Server));
+            halves.relay(worker, &session).await
         }
         engine => {
-            let close = foreign::relay(engine, &worker.abort, &legs, &mut passed).await;
+            let close = foreign::relay(engine, &worker.abort, &session).await;
             if let Close::Broken { by, .. } = &close {
                 // What it held is lost, and cannot be skipped: only what it had passed on is waited for.
                 let nothing = std::future::ready(());
-                legs.hand_over(by.other(), nothing, &worker.abort, settings.close_timeout)
+                legs.hand_over(by.other(), nothing, told_to_end(), settings.close_timeout)
                     .await;
             }
             close
         }
     };
     if let Close::Orderly { .. } = close
-        && let Err(instead) = legs.deliver(&worker.abort, settings.close_timeout).await
+        && let Err(instead) = legs.deliver(told_to_end(), settings.close_timeout).await
     {
         close = instead;
     }
+    let passed = session.passed();
     let infos = (tcp_info(&legs.downstream), tcp_info(&legs.upstream));
     if let Close::Orderly { .. } = close {
         legs.let_go();
     }
-    drop(registered);
-    drop(legs);
+    drop((registered, listed));
+    let listener = session.settings.clone();
+    let lifetime = session.began.elapsed();
+    // Closes its legs: nobody else has them for longer than a look.
+    drop(session);
     let shown = shown.or_else(|| worker.openings.take(client, local));
     let offer = asked.or(shown.map(|opening| opening.offer));
-    let lifetime = began.elapsed();
     settle(worker, &close, &passed, lifetime);
-    let listener = &settings.name;
     tell(&Told {
-        listener,
+        listener: &listener.name,
         client,
         via,
         server,

@@ -41,7 +41,7 @@ pub fn tell(told: &Told) {
     let (closed_by, how) = match &told.close {
         Close::Orderly { first } => (*first, "fin"),
         Close::Broken { by, error } => (*by, how(error)),
-        Close::Aborted => (Party::Relay, "drain"),
+        Close::Aborted(why) => (Party::Relay, why.name()),
     };
     let down = told.infos.0.as_ref().copied().unwrap_or_default();
     let up = told.infos.1.as_ref().copied().unwrap_or_default();

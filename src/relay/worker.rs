@@ -14,6 +14,8 @@ use super::holder::Held;
 use super::listen::{self, Accepted, Bound};
 use super::pipes::{PipeBudget, PipePool};
 use super::session;
+use super::sessions::Sessions;
+use super::watchdog;
 use super::witness::{Known, Openings};
 use crate::config::Engine;
 use crate::metrics::Recorder;
@@ -33,6 +35,8 @@ pub struct Worker {
     pub held: Option<Arc<Held>>,
     /// The SYNs of clients.
     pub openings: Arc<Openings>,
+    /// Its sessions that are being relayed.
+    pub sessions: Sessions,
     /// The legs of its sessions, where the rules show their DSCP.
     pub known: RefCell<Known>,
     loads: Arc<Loads>,
@@ -151,6 +155,7 @@ async fn serve(start: Start) -> std::io::Result<()> {
         abort,
         held,
         openings,
+        sessions: Sessions::default(),
         known: RefCell::default(),
         loads,
         index,
@@ -166,6 +171,7 @@ async fn serve(start: Start) -> std::io::Result<()> {
             known.push(accepting);
         }
     }
+    tokio::task::spawn_local(watchdog::watch(worker.clone()));
     // Whoever waits for it may have given up because another worker failed.
     let _ = ready.send(());
     loop {

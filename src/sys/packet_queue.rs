@@ -104,7 +104,7 @@ impl PacketQueue {
         loop {
             let (_, length) = recv(&queue.socket, &mut answer[..], RecvFlags::empty())?;
             let answer = &answer[..length.min(LONGEST)];
-            match (error_in(answer), parse(answer)) {
+            match (error_in(answer), Queued::parse(answer)) {
                 (Some(0), _) => return Ok(queue),
                 (Some(code), _) => return Err(io::Error::from_raw_os_error(code)),
                 // Where the rules stand already a packet can come before the answer; as before, it goes on.

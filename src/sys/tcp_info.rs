@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::mem::MaybeUninit;
+use std::mem::{MaybeUninit, offset_of};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
@@ -15,6 +15,19 @@ pub struct TcpInfo {
     pub retransmits: u32,
     /// Bytes that the peer has acknowledged, over the life of the connection; the SYN counts as one.
     pub acknowledged: u64,
+    /// Bytes that came from the peer in their order, over the life of the connection, read or not; an end counts
+    /// as one.
+    pub received: u64,
+    /// Bytes that were written and not sent yet.
+    pub unsent: u32,
+    /// The window that the peer announced last, in bytes; kernels before 5.4 do not tell.
+    pub peer_window: Option<u32>,
+    /// Retransmissions in a row for want of any acknowledgement.
+    pub timeouts: u8,
+    /// Probes of a silent peer, or of one whose window is shut, that it has not answered.
+    pub unanswered_probes: u8,
+    /// How long ago the last acknowledgement came, of new bytes or not.
+    pub last_acknowledgement: Duration,
     /// Largest segment that is sent, in bytes, TCP options not included.
     pub send_mss: u32,
     /// Segments that were sent and not acknowledged.
@@ -70,11 +83,20 @@ pub fn tcp_info(socket: impl AsFd) -> io::Result<TcpInfo> {
     }
     // SAFETY: zeroed before the call, and every bit pattern of its integer fields is valid.
     let raw = unsafe { raw.assume_init() };
+    // A kernel writes as much of the structure as it knows.
+    let up_to_window = offset_of!(libc::tcp_info, tcpi_snd_wnd) + size_of::<u32>();
+    let tells_window = length as usize >= up_to_window;
     let has = |option: u8| raw.tcpi_options & option != 0;
     Ok(TcpInfo {
         rtt: Duration::from_micros(raw.tcpi_rtt.into()),
         retransmits: raw.tcpi_total_retrans,
         acknowledged: raw.tcpi_bytes_acked,
+        received: raw.tcpi_bytes_received,
+        unsent: raw.tcpi_notsent_bytes,
+        peer_window: tells_window.then_some(raw.tcpi_snd_wnd),
+        timeouts: raw.tcpi_retransmits,
+        unanswered_probes: raw.tcpi_probes,
+        last_acknowledgement: Duration::from_millis(raw.tcpi_last_ack_recv.into()),
         send_mss: raw.tcpi_snd_mss,
         in_flight: raw.tcpi_unacked,
         closed: raw.tcpi_state == CLOSED,
@@ -139,6 +161,33 @@ mod tests {
         while client.write(&[0; 1 << 16]).is_ok() {}
         client.shutdown(std::net::Shutdown::Write).unwrap();
         assert!(unacknowledged(&client).unwrap() > 1);
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_is_seen_to_shut_its_window() {
+        use std::io::Write;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        let before = tcp_info(&client).unwrap();
+        assert!(before.peer_window.is_none_or(|window| window > 0));
+        assert_eq!(before.unsent, 0);
+        client.set_nonblocking(true).unwrap();
+        while client.write(&[0; 1 << 16]).is_ok() {}
+        // The last acknowledgement takes a moment.
+        let begun = std::time::Instant::now();
+        let shut = loop {
+            let info = tcp_info(&client).unwrap();
+            if info.in_flight == 0 || begun.elapsed() > Duration::from_secs(20) {
+                break info;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        assert!(shut.unsent > 0, "{shut:?}");
+        // Too small for what is next, if it is not 0.
+        let window = shut.peer_window.unwrap_or_default();
+        assert!(window < shut.send_mss, "{shut:?}");
+        assert!(tcp_info(&server).unwrap().received > 0);
     }
 
     #[test]

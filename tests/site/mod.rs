@@ -178,6 +178,21 @@ impl Site {
         panic!("legs are left:\n{left}");
     }
 
+    /// Makes a host drop all that comes to it, without a word.
+    pub fn cut(&self, role: Role) {
+        let deaf =
+            "table inet cut { chain input { type filter hook input priority -300; drop; }; }";
+        let host = self.lab.host(role);
+        host.feed("nft", &["-f", "-"], deaf).unwrap();
+    }
+
+    /// Undoes [`Site::cut`].
+    pub fn mend(&self, role: Role) {
+        let host = self.lab.host(role);
+        host.run("nft", &["delete", "table", "inet", "cut"])
+            .unwrap();
+    }
+
     /// A connection to port 22, and what was accepted for it at the other end.
     pub fn connect(&self, opened: OpenedFrom, family: Family) -> Pair {
         let listener = self.listen(opened.listener(), family);

@@ -6,11 +6,13 @@
 //! holds at most a pipe or a buffer full, and an idle one holds nothing.
 
 use std::io;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use super::leg::Leg;
 use super::pipes::{Pipe, Ticket, Unparked};
+use super::sessions::Flow;
 use super::worker::Resources;
 use crate::metrics::Direction;
 
@@ -23,8 +25,8 @@ pub struct Half {
     end: End,
     /// Its sender broke: an end that is read now is none.
     severed: bool,
-    /// Bytes the receiving side has accepted.
-    pub bytes: u64,
+    /// Counts its bytes.
+    flow: Rc<Flow>,
     message: Option<Message>,
 }
 
@@ -78,15 +80,15 @@ const LITTLE: usize = 8 << 10;
 const QUIET: u8 = 4;
 
 impl Half {
-    /// A direction before its first byte.
-    pub fn new(direction: Direction) -> Self {
+    /// A direction before its first byte, and what counts its bytes.
+    pub fn new(direction: Direction, flow: Rc<Flow>) -> Self {
         Self {
             direction,
             pace: Pace::Short,
             held: Held::Nothing,
             end: End::Open,
             severed: false,
-            bytes: 0,
+            flow,
             message: None,
         }
     }
@@ -220,6 +222,7 @@ impl Half {
             self.message = None;
             return Ok(());
         }
+        self.flow.has_read(read);
         resources.recorder.counters.copies += 1;
         if read == buffer.len() && self.pace == Pace::Short {
             self.pace = Pace::Bulk { quiet: 0 };
@@ -264,6 +267,7 @@ impl Half {
             self.message = None;
             return Ok(true);
         }
+        self.flow.has_read(read);
         resources.recorder.counters.splices += 1;
         self.pace = match self.pace {
             Pace::Bulk { quiet } if read < LITTLE && quiet + 1 >= QUIET => Pace::Short,
@@ -284,7 +288,7 @@ impl Half {
             match to.try_write(&bytes[*sent..]) {
                 Ok(n) => {
                     *sent += n;
-                    self.bytes += n as u64;
+                    self.flow.has_passed(n);
                 }
                 Err(error) if would_block(&error) => {
                     self.block();
@@ -308,7 +312,7 @@ impl Half {
         while pipe.filled > 0 {
             match to.try_splice_out(&mut pipe) {
                 Ok(moved) => {
-                    self.bytes += moved as u64;
+                    self.flow.has_passed(moved);
                     in_part = true;
                 }
                 // A splice that moved something before it met a reset tells of the bytes alone, and the kernel tells of a

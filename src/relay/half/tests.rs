@@ -8,6 +8,7 @@ use std::task::Waker;
 use proptest::prelude::*;
 
 use super::super::pipes::{PipeBudget, PipePool};
+use super::super::stall::Counted;
 use super::*;
 use crate::metrics::Recorder;
 
@@ -225,11 +226,12 @@ proptest! {
     ) {
         let (from, to) = (Scripted::sending(sends), Scripted::taking(takes));
         let mut resources = resources(budget);
-        let mut half = Half::new(Direction::ClientToServer);
+        let mut half = Half::new(Direction::ClientToServer, Rc::default());
         run(&mut half, &from, &to, &mut resources).unwrap();
         let sent = from.given.get();
         prop_assert!(to.finished.get());
-        prop_assert_eq!(half.bytes, sent);
+        let all = Counted { read: sent, passed: sent };
+        prop_assert_eq!(half.flow.counted(), all);
         prop_assert!(*to.received.borrow() == stream(sent));
     }
 }
@@ -238,7 +240,7 @@ proptest! {
 fn an_end_waits_for_the_bytes_before_it() {
     let from = Scripted::sending(vec![Send::Bytes(100)]);
     let to = Scripted::taking(vec![40, 0, 0, 0, 60]);
-    let mut half = Half::new(Direction::ServerToClient);
+    let mut half = Half::new(Direction::ServerToClient, Rc::default());
     run(&mut half, &from, &to, &mut resources(0)).unwrap();
     assert_eq!(*to.received.borrow(), stream(100));
     assert!(half.is_done());
@@ -248,7 +250,7 @@ fn an_end_waits_for_the_bytes_before_it() {
 fn an_end_that_came_before_its_sender_broke_is_passed_on() {
     let from = Scripted::sending(vec![Send::Bytes(100)]);
     let to = Scripted::taking(vec![40, 0, 0, 0, 60]);
-    let mut half = Half::new(Direction::ServerToClient);
+    let mut half = Half::new(Direction::ServerToClient, Rc::default());
     half.end = End::Read;
     half.sever();
     run(&mut half, &from, &to, &mut resources(0)).unwrap();
@@ -261,7 +263,7 @@ fn bulk_goes_through_a_pipe_and_short_messages_do_not() {
     let mut resources = resources(8 << 20);
     let to = Scripted::default();
     run(
-        &mut Half::new(Direction::ClientToServer),
+        &mut Half::new(Direction::ClientToServer, Rc::default()),
         &from,
         &to,
         &mut resources,
@@ -285,7 +287,7 @@ fn what_cannot_be_spliced_is_read() {
     ]);
     let mut resources = resources(8 << 20);
     let to = Scripted::default();
-    let mut half = Half::new(Direction::ClientToServer);
+    let mut half = Half::new(Direction::ClientToServer, Rc::default());
     assert!(poll(&mut half, &from, &to, &mut resources).is_pending());
     assert!(half.pace != Pace::Short);
     let copies = resources.recorder.counters.copies;
@@ -302,7 +304,7 @@ fn stalled(resources: &mut Resources) -> (Half, Scripted, Scripted) {
         shuts_after: Cell::new(Some(16 << 10)),
         ..Scripted::default()
     };
-    let mut half = Half::new(Direction::ClientToServer);
+    let mut half = Half::new(Direction::ClientToServer, Rc::default());
     assert!(poll(&mut half, &from, &to, resources).is_pending());
     assert!(matches!(half.held, Held::Parked(_)) && !half.reads());
     (half, from, to)
@@ -346,7 +348,7 @@ fn a_leg_that_breaks_is_named_by_what_was_done_to_it() {
         ..Scripted::default()
     };
     let broken = run(
-        &mut Half::new(Direction::ClientToServer),
+        &mut Half::new(Direction::ClientToServer, Rc::default()),
         &from,
         &to,
         &mut resources(0),
@@ -383,7 +385,7 @@ fn a_reset_that_a_splice_met_half_way_is_no_end_of_the_peer() {
             broken_after: Some((16 << 10) + more),
             ..Scripted::default()
         };
-        let mut half = Half::new(Direction::ClientToServer);
+        let mut half = Half::new(Direction::ClientToServer, Rc::default());
         let broken = run(&mut half, &from, &to, &mut resources(8 << 20));
         assert!(
             matches!(&broken, Err(HalfError::Write(error)) if error.kind() == expected),

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake, Waker};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -13,7 +14,6 @@ use super::model::{ModelLeg, Stream};
 use super::*;
 use crate::metrics::Recorder;
 use crate::relay::pipes::{Pipe, PipeBudget, PipePool};
-use std::rc::Rc;
 
 /// What happens next. Sessions and legs are chosen by number, modulo how many there are.
 #[derive(Debug, Clone)]
@@ -60,6 +60,7 @@ struct Session {
     upstream: ModelLeg,
     /// From the client, from the server.
     streams: [Rc<Stream>; 2],
+    flows: [Rc<Flow>; 2],
     stage: Stage,
     woken: Arc<Woken>,
     /// Whether what was left was passed on to its end.
@@ -93,10 +94,12 @@ impl Session {
             })
         };
         let streams = [stream(2 * number), stream(2 * number + 1)];
+        let flows = [Rc::<Flow>::default(), Rc::default()];
         let woken = Arc::new(Woken::default());
         woken.0.store(true, Ordering::Relaxed);
         Self {
-            halves: Halves::new(),
+            halves: Halves::new(flows[0].clone(), flows[1].clone()),
+            flows,
             downstream: ModelLeg::new(&streams[0], &streams[1]),
             upstream: ModelLeg::new(&streams[1], &streams[0]),
             streams,
@@ -212,9 +215,9 @@ impl Session {
 
     /// What must be true when it is over.
     fn judge(&self) {
-        let passed = [&self.halves.client_to_server, &self.halves.server_to_client];
-        for (half, stream) in passed.iter().zip(&self.streams) {
-            assert_eq!(half.bytes, stream.delivered.get(), "bytes as they are told");
+        for (flow, stream) in self.flows.iter().zip(&self.streams) {
+            let told = flow.counted().passed;
+            assert_eq!(told, stream.delivered.get(), "bytes as they are told");
         }
         let whole = |stream: &Stream| stream.delivered.get() == stream.arrived.get();
         match self.stage {

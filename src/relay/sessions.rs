@@ -1,0 +1,353 @@
+//! The sessions that a worker relays, in the order in which they began: what is known of each while it runs.
+//!
+//! A session is listed once both its legs are connected, until it has ended. Its halves count in the same [`Flow`]s
+//! that the watchdog looks at and the line in the log is made from.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::Bound;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::addr::ClientAddr;
+use super::legs::{Close, Ended, Legs, Party, Passed};
+use super::stall::{Counted, Course};
+use super::worker::Abort;
+use crate::config::{Engine, Listener};
+use crate::metrics::{Direction, PerDirection};
+
+/// The sessions of one worker.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    listed: RefCell<BTreeMap<Number, Rc<Session>>>,
+    next: Cell<Number>,
+    /// How often somebody has to look; never if `None`.
+    pause: Cell<Option<Duration>>,
+    sooner: Notify,
+}
+
+/// The number of a session of a worker: later ones have higher numbers, none is used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Number(u64);
+
+/// A session that runs.
+#[derive(Debug)]
+pub struct Session {
+    /// What it was accepted for.
+    pub settings: Arc<Listener>,
+    /// Who opened it.
+    pub client: ClientAddr,
+    /// The proxy that said so; the client came itself if `None`.
+    pub via: Option<SocketAddr>,
+    /// Who was dialled.
+    pub server: SocketAddr,
+    /// When it was accepted.
+    pub began: Instant,
+    /// Its two legs.
+    pub legs: Rc<Legs>,
+    /// Whether its engine counts bytes as they pass.
+    pub counts: bool,
+    /// How its directions do, from look to look.
+    pub courses: RefCell<PerDirection<Course>>,
+    client_to_server: Rc<Flow>,
+    server_to_client: Rc<Flow>,
+    end: Cell<Option<Ended>>,
+    told: Notify,
+}
+
+/// The bytes of one direction; who moves them counts, others look.
+#[derive(Debug, Default)]
+pub struct Flow {
+    read: Cell<u64>,
+    passed: Cell<u64>,
+}
+
+/// A session is listed until this is dropped.
+#[derive(Debug)]
+pub struct Listed<'a> {
+    sessions: &'a Sessions,
+    number: Number,
+}
+
+/// Looks are never rarer, while anything is watched for.
+const SELDOM: Duration = Duration::from_secs(1);
+/// And never more frequent.
+const OFTEN: Duration = Duration::from_millis(10);
+
+// === impl Sessions ===
+
+impl Sessions {
+    /// Lists a session.
+    pub fn list(&self, session: Rc<Session>) -> Listed<'_> {
+        let number = self.next.get();
+        self.next.set(Number(number.0 + 1));
+        if sooner(session.pause(), self.pause.get()) {
+            self.pause.set(session.pause());
+            self.sooner.notify_one();
+        }
+        self.listed.borrow_mut().insert(number, session);
+        let sessions = self;
+        Listed { sessions, number }
+    }
+
+    /// At most so many sessions that began after the one of this number, first to last.
+    pub fn some_after(&self, last: Option<Number>, most: usize) -> Vec<(Number, Rc<Session>)> {
+        let after = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let listed = self.listed.borrow();
+        let some = listed.range((after, Bound::Unbounded)).take(most);
+        some.map(|(number, session)| (*number, session.clone()))
+            .collect()
+    }
+
+    /// How often somebody has to look.
+    pub fn pause(&self) -> Option<Duration> {
+        self.pause.get()
+    }
+
+    /// Says how often somebody has to look: what all that are listed want.
+    pub fn set_pause(&self, pause: Option<Duration>) {
+        self.pause.set(pause);
+    }
+
+    /// Ready once somebody has to look more often than it was.
+    pub async fn sooner(&self) {
+        self.sooner.notified().await;
+    }
+}
+
+/// Whether one pause is shorter than the other.
+fn sooner(one: Option<Duration>, other: Option<Duration>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one < other,
+        (one, None) => one.is_some(),
+        (None, Some(_)) => false,
+    }
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        self.sessions.listed.borrow_mut().remove(&self.number);
+    }
+}
+
+// === impl Session ===
+
+impl Session {
+    /// A session whose legs are connected.
+    pub fn new(
+        settings: Arc<Listener>,
+        engine: Engine,
+        (client, via, server): (ClientAddr, Option<SocketAddr>, SocketAddr),
+        legs: Legs,
+        began: Instant,
+    ) -> Rc<Self> {
+        let now = Instant::now().into_std();
+        Rc::new(Self {
+            settings,
+            client,
+            via,
+            server,
+            began,
+            legs: Rc::new(legs),
+            counts: engine != Engine::TokioSplice,
+            courses: RefCell::new(PerDirection {
+                client_to_server: Course::new(now),
+                server_to_client: Course::new(now),
+            }),
+            client_to_server: Rc::default(),
+            server_to_client: Rc::default(),
+            end: Cell::new(None),
+            told: Notify::new(),
+        })
+    }
+
+    /// What counts the bytes of a direction.
+    pub fn flow(&self, direction: Direction) -> &Rc<Flow> {
+        match direction {
+            Direction::ClientToServer => &self.client_to_server,
+            Direction::ServerToClient => &self.server_to_client,
+        }
+    }
+
+    /// What counts the bytes that a party sends.
+    pub fn flow_from(&self, party: Party) -> &Rc<Flow> {
+        match party {
+            Party::Server => &self.server_to_client,
+            Party::Client | Party::Relay => &self.client_to_server,
+        }
+    }
+
+    /// What was passed on so far.
+    pub fn passed(&self) -> Passed {
+        Passed {
+            client_to_server: self.client_to_server.counted().passed,
+            server_to_client: self.server_to_client.counted().passed,
+        }
+    }
+
+    /// Tells it to end; the first reason counts.
+    pub fn end(&self, why: Ended) {
+        if self.end.get().is_none() {
+            self.end.set(Some(why));
+            self.told.notify_one();
+        }
+    }
+
+    /// Whether it was told to end.
+    pub fn is_told_to_end(&self) -> bool {
+        self.end.get().is_some()
+    }
+
+    /// Ready once it, or all sessions of the worker, were told to end.
+    pub async fn told_to_end(&self, abort: &Abort) -> Close {
+        let alone = async {
+            // A permit that is left over from an earlier wait is none.
+            loop {
+                if let Some(why) = self.end.get() {
+                    return why;
+                }
+                self.told.notified().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = abort.aborted() => Close::Aborted(Ended::Drain),
+            why = alone => Close::Aborted(why),
+        }
+    }
+
+    /// How often somebody has to look at it: four times within the shorter of the two times it is watched for.
+    pub fn pause(&self) -> Option<Duration> {
+        let watch = &self.settings.watch;
+        let shortest = watch.idle.into_iter().chain(watch.stall_after).min()?;
+        Some((shortest / 4).clamp(OFTEN, SELDOM))
+    }
+}
+
+// === impl Flow ===
+
+impl Flow {
+    /// Counts bytes that were read from the sender.
+    pub fn has_read(&self, bytes: usize) {
+        self.read.set(self.read.get() + bytes as u64);
+    }
+
+    /// Counts bytes that the receiver's socket has taken.
+    pub fn has_passed(&self, bytes: usize) {
+        self.passed.set(self.passed.get() + bytes as u64);
+    }
+
+    /// Counts what an engine tells at its end.
+    pub fn came_to(&self, bytes: u64) {
+        self.read.set(bytes);
+        self.passed.set(bytes);
+    }
+
+    /// What was counted so far.
+    pub fn counted(&self) -> Counted {
+        Counted {
+            read: self.read.get(),
+            passed: self.passed.get(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::config::{Keys, Settings, file};
+
+    /// Runs something that has sockets.
+    fn run<T>(test: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.unwrap().block_on(test)
+    }
+
+    /// A session of a listener with these keys; its legs are the two ends of one connection.
+    async fn session(keys: &str) -> Rc<Session> {
+        let text =
+            format!("[[listener]]\nlisten = \"127.0.0.1:1\"\nto = \"127.0.0.1:2\"\n{keys}\n");
+        let contents = file::parse("test".as_ref(), &text).unwrap();
+        let settings = Settings::resolve(contents, Keys::default(), Keys::default()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = listener.local_addr().unwrap();
+        let upstream = TcpStream::connect(server).await.unwrap();
+        let (downstream, client) = listener.accept().await.unwrap();
+        let legs = Legs {
+            downstream,
+            upstream,
+            may_be_urgent: false,
+        };
+        let settings = Arc::new(settings.listeners[0].clone());
+        let who = (ClientAddr(client), None, server);
+        Session::new(settings, Engine::Splice, who, legs, Instant::now())
+    }
+
+    #[test]
+    fn sessions_are_told_in_their_order_and_only_while_they_are_listed() {
+        run(async {
+            let sessions = Sessions::default();
+            let (one, two, three) = (session("").await, session("").await, session("").await);
+            let first = sessions.list(one.clone());
+            let second = sessions.list(two);
+            let third = sessions.list(three);
+            let told = |last, most| -> Vec<Number> {
+                let some = sessions.some_after(last, most).into_iter();
+                some.map(|(number, _)| number).collect()
+            };
+            assert_eq!(told(None, 2), [first.number, second.number]);
+            assert_eq!(told(Some(second.number), 2), [third.number]);
+            drop(second);
+            assert_eq!(told(None, 9), [first.number, third.number]);
+            drop(first);
+            assert_eq!(Rc::strong_count(&one), 1, "nothing keeps its legs");
+        });
+    }
+
+    #[test]
+    fn looks_are_as_frequent_as_the_most_impatient_session_wants() {
+        run(async {
+            let sessions = Sessions::default();
+            let mut listed = Vec::new();
+            for (keys, pause) in [
+                ("stall-after = \"off\"", None),
+                ("stall-after = \"1h\"", Some(SELDOM)),
+                ("stall-after = \"2s\"", Some(Duration::from_millis(500))),
+                (
+                    "idle-timeout = \"1s\"\nstall-after = \"off\"",
+                    Some(Duration::from_millis(250)),
+                ),
+                ("stall-after = \"1h\"", Some(Duration::from_millis(250))),
+                ("stall-after = \"1ms\"", Some(OFTEN)),
+            ] {
+                listed.push(sessions.list(session(keys).await));
+                assert_eq!(sessions.pause(), pause, "{keys}");
+            }
+            // Whoever slept through all of that is told.
+            sessions.sooner().await;
+        });
+    }
+
+    #[test]
+    fn a_session_ends_for_the_first_reason_it_is_told() {
+        run(async {
+            let session = session("").await;
+            let abort = Abort::default();
+            session.end(Ended::Idle);
+            session.end(Ended::Stuck);
+            for _ in 0..2 {
+                let close = session.told_to_end(&abort).await;
+                assert!(matches!(close, Close::Aborted(Ended::Idle)), "{close:?}");
+            }
+        });
+    }
+}
