@@ -8,6 +8,7 @@ mod descriptors;
 mod effective;
 mod interrupts;
 mod lab;
+mod limits;
 mod listener;
 mod logging;
 mod normalise;

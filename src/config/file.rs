@@ -43,6 +43,10 @@ pub const PROCESS: &[&str] = &[
     "connect-timeout",
     "close-timeout",
     "keepalive",
+    "max-connections",
+    "max-per-source",
+    "rate-per-source",
+    "source-prefix",
     "engine",
     "fail",
     "rules",
@@ -80,11 +84,17 @@ pub const LISTENER: &[&str] = &[
     "mangled-port",
     "clean-port",
     "answer",
+    "allow",
+    "deny",
     "profile",
     "clean-profile",
     "connect-timeout",
     "close-timeout",
     "keepalive",
+    "max-connections",
+    "max-per-source",
+    "rate-per-source",
+    "source-prefix",
 ];
 /// Keys of a `[profile.NAME]`.
 pub const PROFILE: &[&str] = &[

@@ -10,10 +10,10 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::holder::Held;
 use super::listen::{self, Accepted, Bound};
 use super::pipes::{PipeBudget, PipePool};
 use super::session;
+use super::waiting::Held;
 use super::witness::{Known, Offers};
 use crate::config::Engine;
 use crate::metrics::Recorder;
@@ -217,6 +217,7 @@ impl Worker {
         let mut recorder = resources.recorder.clone();
         recorder.counters.pipes_refused = resources.pipes.refused;
         recorder.counters.pipes_evicted = resources.pipes.evicted;
+        resources.pipes.shortages.count(&mut recorder.counters);
         recorder
     }
 }
