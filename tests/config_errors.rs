@@ -51,11 +51,11 @@ fn checked(parts: &[&str], flags: &[&str]) -> String {
 fn a_key_that_there_is_not_is_answered_with_those_there_are() {
     assert_eq!(
         refusal(&["drian = \"1m\"\n", GATEWAY], &[]),
-        "unmangle.toml:1: drian: there is no such key; there are: workers, pipe-budget, drain, connect-timeout, close-timeout, keepalive, idle-timeout, stall-after, stall-action, engine, fail, rules, track, host-tuning, override-forward, mark, dial-mark, table, priority, zones, held-max, queue, answer-mark, log, log-format, and the tables listener, profile"
+        "unmangle.toml:1: drian: there is no such key; there are: workers, pipe-budget, drain, connect-timeout, close-timeout, keepalive, idle-timeout, stall-after, stall-action, max-connections, max-per-source, rate-per-source, source-prefix, engine, fail, rules, track, host-tuning, override-forward, mark, dial-mark, table, priority, zones, held-max, queue, answer-mark, log, log-format, and the tables listener, profile"
     );
     assert_eq!(
         refusal(&[GATEWAY, "port = 22\n"], &[]),
-        "unmangle.toml:5: listener 1: port: there is no such key; there are: name, mode, intercept, service-leg, user, cgroup, mangled-side, from, to, listen, mangled-leg, accept-proxy, proxy-timeout, send-proxy, dial-from, mangled-port, clean-port, answer, profile, clean-profile, connect-timeout, close-timeout, keepalive, idle-timeout, stall-after, stall-action"
+        "unmangle.toml:5: listener 1: port: there is no such key; there are: name, mode, intercept, service-leg, user, cgroup, mangled-side, from, to, listen, mangled-leg, accept-proxy, proxy-timeout, send-proxy, dial-from, mangled-port, clean-port, answer, allow, deny, profile, clean-profile, connect-timeout, close-timeout, keepalive, idle-timeout, stall-after, stall-action, max-connections, max-per-source, rate-per-source, source-prefix"
     );
     assert_eq!(
         refusal(
@@ -683,6 +683,7 @@ fn networks_without_a_family_in_common_and_lo_are_refused() {
 const EVERYTHING: &str = r#"
 workers = 3
 pipe-budget = 7
+max-connections = 5000
 drain = "1m"
 engine = "copy"
 fail = "closed"
@@ -708,12 +709,18 @@ mangled-side = "eth1"
 from = ["10.0.0.0/8", "2001:db8::/32"]
 to = ["192.0.2.7/32"]
 answer = "after-connect"
+allow = ["10.0.0.0/8 -> any:22", "2001:db8::/32 -> [2001:db8:1::/48]:22,8000-8099"]
+deny = ["10.9.0.0/16"]
 profile = "narrow"
 clean-profile = "patient"
 connect-timeout = "5s"
 keepalive = "20s"
 idle-timeout = "1h"
 stall-after = "off"
+max-connections = 500
+max-per-source = 40
+rate-per-source = "10/1s"
+source-prefix = [24, 56]
 
 [[listener]]
 name = "alone"
@@ -829,4 +836,78 @@ fn who_is_believed_and_told_is_checked_and_shown() {
     ] {
         assert!(settings.contains(line), "{line:?} is not in: {settings}");
     }
+}
+
+#[test]
+fn entries_of_a_list_that_are_none_are_named() {
+    let grammar = "is no entry; give SOURCE or SOURCE -> DESTINATION:PORTS, such as 10.0.0.0/8, any -> 192.0.2.7:22,873 or 2001:db8::/32 -> [2001:db8:1::/48]:8000-8099";
+    for (key, wrong) in [
+        (
+            "allow = [\"10.0.0.0/8\", \"10.0.0.1 -> backup:22\"]\n",
+            "allow: \"10.0.0.1 -> backup:22\"",
+        ),
+        ("deny = \"192.0.2.7:22\"\n", "deny: \"192.0.2.7:22\""),
+    ] {
+        let expected = format!("unmangle.toml:4: listener 1: {wrong} {grammar}");
+        assert_eq!(refusal(&[FORWARD, key], &[]), expected);
+    }
+    assert_eq!(
+        refusal(&[FORWARD], &["--allow", "any", "--deny", "somebody"]),
+        format!("--deny: \"somebody\" {grammar}")
+    );
+    assert_eq!(
+        refusal(&[FORWARD, "allow = []\n"], &[]),
+        "unmangle.toml:4: listener 1: allow: this list is empty; name what is meant, or leave it out"
+    );
+}
+
+#[test]
+fn limits_that_are_none_are_refused_with_what_would_be_right() {
+    for (key, wrong) in [
+        (
+            "max-connections = 0\n",
+            "max-connections: \"0\" is not a number from 1 to 10000000",
+        ),
+        (
+            "max-per-source = -1\n",
+            "max-per-source: \"-1\" is not a number from 1 to 10000000",
+        ),
+        (
+            "rate-per-source = 10\n",
+            "rate-per-source: \"10\" is not a rate; give connections and a time from 100ms to 1day, such as 10/s or 600/5m",
+        ),
+        (
+            "source-prefix = 64\n",
+            "source-prefix: \"64\" are no prefixes; give two lengths, of IPv4 and IPv6, such as 32,64",
+        ),
+    ] {
+        assert_eq!(
+            refusal(&[key, FORWARD], &[]),
+            format!("unmangle.toml:1: {wrong}")
+        );
+        assert_eq!(
+            refusal(&[FORWARD, key], &[]),
+            format!("unmangle.toml:4: listener 1: {wrong}")
+        );
+    }
+}
+
+#[test]
+fn what_a_source_may_have_is_the_processes_unless_the_listener_says_otherwise() {
+    let process = [
+        "max-connections = 9\nmax-per-source = 4\nrate-per-source = \"7/s\"\n",
+        FORWARD,
+        "max-per-source = 2\n",
+    ];
+    let printed = checked(&process, &["--source-prefix", "24,48"]);
+    let (all, listener) = printed.split_once("[[listener]]").unwrap();
+    assert!(all.contains("max-connections = 9\n"), "{printed}");
+    for line in [
+        "max-per-source = 2\n",
+        "rate-per-source = \"7/1s\"\n",
+        "source-prefix = [24, 48]\n",
+    ] {
+        assert!(listener.contains(line), "{line:?} is not in: {printed}");
+    }
+    assert!(!listener.contains("\nmax-connections"), "{printed}");
 }

@@ -5,8 +5,8 @@ use std::fmt;
 use humantime::format_duration;
 
 use crate::config::{
-    AcceptProxy, Deployment, Identity, Intercept, Listener, Mode, Networks, Profile, Settings,
-    Watch,
+    AcceptProxy, Admission, Deployment, Identity, Intercept, Listener, Mode, Networks, Profile,
+    Settings, Watch,
 };
 
 /// Settings as a TOML file.
@@ -22,6 +22,11 @@ impl fmt::Display for Effective<'_> {
             writeln!(f, "workers = {workers}")?;
         }
         writeln!(f, "pipe-budget = {}", process.pipe_budget >> 20)?;
+        write_most(
+            f,
+            process.max_connections,
+            "as many as there are descriptors for",
+        )?;
         writeln!(f, "drain = \"{}\"", format_duration(process.drain))?;
         writeln!(f, "engine = \"{}\"", process.engine)?;
         writeln!(f, "fail = \"{}\"", process.fail)?;
@@ -115,6 +120,15 @@ fn write_listener(f: &mut fmt::Formatter, listener: &Listener) -> fmt::Result {
         }
     }
     writeln!(f, "answer = \"{}\"", listener.answer)?;
+    for (key, entries) in [
+        ("allow", listener.admission.access.allow()),
+        ("deny", listener.admission.access.deny()),
+    ] {
+        let entries: Vec<String> = entries.iter().map(|each| format!("\"{each}\"")).collect();
+        if !entries.is_empty() {
+            writeln!(f, "{key} = [{}]", entries.join(", "))?;
+        }
+    }
     writeln!(f, "profile = {}", Quoted(&listener.mangled.name))?;
     writeln!(f, "clean-profile = {}", Quoted(&listener.clean.name))?;
     writeln!(
@@ -132,7 +146,8 @@ fn write_listener(f: &mut fmt::Formatter, listener: &Listener) -> fmt::Result {
         "keepalive = \"{}\"",
         format_duration(listener.keepalive.idle)
     )?;
-    write_watch(f, &listener.watch)
+    write_watch(f, &listener.watch)?;
+    write_limits(f, &listener.admission)
 }
 
 fn write_watch(f: &mut fmt::Formatter, watch: &Watch) -> fmt::Result {
@@ -146,6 +161,28 @@ fn write_watch(f: &mut fmt::Formatter, watch: &Watch) -> fmt::Result {
         }
     }
     writeln!(f, "stall-action = \"{}\"", watch.stall_action)
+}
+
+fn write_limits(f: &mut fmt::Formatter, admission: &Admission) -> fmt::Result {
+    write_most(f, admission.most, "no limit but that of the process")?;
+    let per_source = admission.per_source;
+    match per_source.most {
+        Some(most) => writeln!(f, "max-per-source = {most}")?,
+        None => writeln!(f, "# max-per-source: no limit")?,
+    }
+    match per_source.rate {
+        Some(rate) => writeln!(f, "rate-per-source = \"{rate}\"")?,
+        None => writeln!(f, "# rate-per-source: no limit")?,
+    }
+    let prefix = per_source.prefix;
+    writeln!(f, "source-prefix = [{}, {}]", prefix.v4, prefix.v6)
+}
+
+fn write_most(f: &mut fmt::Formatter, most: Option<usize>, unless: &str) -> fmt::Result {
+    match most {
+        Some(most) => writeln!(f, "max-connections = {most}"),
+        None => writeln!(f, "# max-connections: {unless}"),
+    }
 }
 
 fn write_intercept(

@@ -79,6 +79,16 @@ pub struct Flags {
     #[arg(long, value_name = "WHEN")]
     answer: Option<String>,
 
+    /// Pass on only connections that such an entry names, SOURCE or SOURCE -> DESTINATION:PORTS; may be given
+    /// more than once [default: all that are led or made to the listener]
+    #[arg(long, value_name = "ENTRY")]
+    allow: Vec<String>,
+
+    /// Reset connections that such an entry names, even if one of --allow does, too; may be given more than
+    /// once.
+    #[arg(long, value_name = "ENTRY")]
+    deny: Vec<String>,
+
     /// What the leg that crosses the firewall may negotiate: clean, isn-rewrite, cisco-pix,
     /// wscale-strip, blackhole, idle-drop, asa, or one from the file.
     #[arg(long, value_name = "NAME")]
@@ -111,6 +121,8 @@ impl Flags {
         }
         keys.set_flag("from", &self.from);
         keys.set_flag("to", &self.to);
+        keys.set_flag("allow", &self.allow);
+        keys.set_flag("deny", &self.deny);
         keys
     }
 }

@@ -8,6 +8,7 @@ mod descriptors;
 pub mod effective;
 mod interrupts;
 mod lab;
+mod limits;
 mod listener;
 mod logging;
 mod normalise;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Usage, descriptors, effective, listener, logging, output, settings};
+use super::{Usage, descriptors, effective, limits, listener, logging, output, settings};
 use crate::config::{HostTuning, Intercept, Keys, Listener, Mode, RulesMode, Settings, Strip};
 use crate::relay::{Listeners, Outcome, Queue, Server, WayIn, Witness};
 use crate::rules::survey::{self, Forward};
@@ -76,6 +76,9 @@ struct ProcessFlags {
     /// What becomes of a session that is stuck: log (it goes on) or reset [default: log]
     #[arg(long, value_name = "WHAT")]
     stall_action: Option<String>,
+
+    #[command(flatten)]
+    limits: limits::LimitFlags,
 
     /// What moves the bytes: splice, tokio-splice or copy [default: splice]
     #[arg(long, value_name = "ENGINE")]
@@ -169,6 +172,7 @@ Signals:
 impl ProcessFlags {
     fn keys(&self) -> Keys {
         let mut keys = Keys::default();
+        self.limits.add_to(&mut keys);
         keys.set_flag("override-forward", self.override_forward.then_some(true));
         for (key, value) in [
             ("drain", &self.drain),
@@ -221,7 +225,7 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
     descriptors::raise_limit();
     let listeners =
         Listeners::bind(&settings.listeners, workers).map_err(|error| Usage(error.to_string()))?;
-    let queue = Queue::open(&settings.process, &settings.listeners)
+    let queue = Queue::open(&settings.process, &settings.listeners, listeners.gates())
         .map_err(|error| Usage(error.to_string()))?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

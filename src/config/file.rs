@@ -46,6 +46,10 @@ pub const PROCESS: &[&str] = &[
     "idle-timeout",
     "stall-after",
     "stall-action",
+    "max-connections",
+    "max-per-source",
+    "rate-per-source",
+    "source-prefix",
     "engine",
     "fail",
     "rules",
@@ -83,6 +87,8 @@ pub const LISTENER: &[&str] = &[
     "mangled-port",
     "clean-port",
     "answer",
+    "allow",
+    "deny",
     "profile",
     "clean-profile",
     "connect-timeout",
@@ -91,6 +97,10 @@ pub const LISTENER: &[&str] = &[
     "idle-timeout",
     "stall-after",
     "stall-action",
+    "max-connections",
+    "max-per-source",
+    "rate-per-source",
+    "source-prefix",
 ];
 /// Keys of a `[profile.NAME]`.
 pub const PROFILE: &[&str] = &[

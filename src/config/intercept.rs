@@ -118,7 +118,7 @@ impl Ports {
 
     /// Whether this is one of them.
     pub fn contains(&self, port: u16) -> bool {
-        self.iter().any(|one| one == port)
+        self.is_every() || self.iter().any(|one| one == port)
     }
 }
 
@@ -200,7 +200,8 @@ impl Networks {
     }
 }
 
-fn parse_network(text: &str) -> Result<IpNet, InterceptError> {
+/// An address or a prefix.
+pub(super) fn parse_network(text: &str) -> Result<IpNet, InterceptError> {
     let network = match text.parse::<IpNet>() {
         Ok(network) => network,
         Err(_) => IpNet::from(

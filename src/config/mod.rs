@@ -2,6 +2,7 @@
 //!
 //! `file` and the flags become `keys`, which know where each value stood; `settings` checks them.
 
+pub mod access;
 pub mod answer;
 pub mod choice;
 mod collision;
@@ -10,6 +11,7 @@ pub mod forward;
 pub mod identity;
 pub mod intercept;
 pub mod keys;
+pub mod limits;
 pub mod mark;
 mod own_profile;
 pub mod profile;
@@ -17,6 +19,7 @@ pub mod settings;
 pub mod sidecar;
 mod watch;
 
+pub use access::{Access, Barred};
 pub use answer::{AnswerMark, Hold};
 pub use choice::{
     Answer, Deployment, DialFrom, Engine, Fail, HostTuning, LogFormat, RulesMode, ServiceLeg,
@@ -27,6 +30,7 @@ pub use forward::{Forward, MangledLeg, Target};
 pub use identity::{AcceptProxy, Identity};
 pub use intercept::{Intercept, InterceptError, Interface, Networks, Ports};
 pub use keys::{ConfigError, Keys, Origin};
+pub use limits::{Admission, PerSource, Rate, Source, SourcePrefix};
 pub use mark::{DEFAULT_DIAL_MARK, DEFAULT_MARK, Mark};
 pub use profile::{Keepalive, Profile, Strip, UnknownProfile};
 pub use settings::{Listener, Log, Mode, Numbers, Process, Settings};
@@ -68,6 +72,11 @@ impl Listener {
     pub fn dials_from_client(&self) -> bool {
         self.identity()
             .is_some_and(|identity| identity.dial_from == DialFrom::Client)
+    }
+
+    /// Whether opening packets are held until the server has answered.
+    pub fn holds(&self) -> bool {
+        self.answer == Answer::AfterConnect
     }
 
     /// Whether the relay's own rules let nothing urgent come to its sockets.

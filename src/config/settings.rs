@@ -10,6 +10,7 @@ use super::forward::{Forward, MangledLeg, Target};
 use super::identity::{self, Identity};
 use super::intercept::{Intercept, Networks};
 use super::keys::{ConfigError, Given, Keys, Origin};
+use super::limits::{self, Admission};
 use super::mark::{DEFAULT_DIAL_MARK, DEFAULT_MARK, Mark};
 use super::own_profile;
 use super::profile::{Keepalive, Profile};
@@ -32,6 +33,8 @@ pub struct Process {
     pub workers: Option<usize>,
     /// How many bytes of pipes all workers may hold together; 0 means that every byte is copied.
     pub pipe_budget: usize,
+    /// Sessions of all listeners at a time; no limit if `None`.
+    pub max_connections: Option<usize>,
     /// How long running sessions may go on after SIGTERM or SIGINT.
     pub drain: Duration,
     /// What moves the bytes.
@@ -90,6 +93,8 @@ pub struct Listener {
     pub fixed_ports: Option<(u16, u16)>,
     /// When a client's opening packet is answered.
     pub answer: Answer,
+    /// What is let in, and how much of it.
+    pub admission: Admission,
     /// What the leg that crosses the firewall may negotiate.
     pub mangled: Profile,
     /// What the other leg may negotiate.
@@ -232,6 +237,7 @@ fn process(keys: &Keys) -> Result<Process, ConfigError> {
             .parse("pipe-budget", |text| number(text, 0, 65536))?
             .unwrap_or(48_usize)
             << 20,
+        max_connections: limits::most_connections(keys)?,
         drain: keys
             .parse("drain", duration)?
             .unwrap_or(Duration::from_secs(30)),
@@ -278,6 +284,7 @@ fn listener(
     };
     let own_or_process = |key: &str| keys.given(key).or(process.given(key));
     let mode = mode(keys, &origin, checked)?;
+    let admission = Admission::read(keys, process, &mode)?;
     let answer = answer::when(keys, &mode)?;
     let (mangled, clean) = (profile("profile")?, profile("clean-profile")?);
     if !matches!(mode, Mode::Forward(_)) && keys.given("profile").is_none() {
@@ -327,6 +334,7 @@ fn listener(
         mode,
         fixed_ports,
         answer,
+        admission,
         mangled,
         clean,
         connect_timeout,
@@ -445,13 +453,6 @@ fn origin(keys: &Keys) -> Origin {
             key: key.split(':').next().unwrap_or_default().to_owned(),
         },
         _ => Origin::Flag("the command line".to_owned()),
-    }
-}
-
-impl Listener {
-    /// Whether opening packets are held until the server has answered.
-    pub fn holds(&self) -> bool {
-        self.answer == Answer::AfterConnect
     }
 }
 

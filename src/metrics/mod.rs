@@ -83,8 +83,28 @@ counters! {
     port_fallbacks,
     /// connections from proxies that were reset because no valid PROXY header came
     headers_refused,
+    /// connections reset because of the lists allow and deny
+    refused_by_lists,
+    /// connections reset because they led to the relay itself
+    refused_own,
+    /// connections reset because their source had too many at a time
+    refused_too_many,
+    /// connections reset because their source opened too many within a time
+    refused_too_fast,
+    /// lines of the log that were left out because there were too many of their kind
+    lines_left_out,
+    /// connections that waited to be accepted because there were as many as there may be
+    accept_waits,
     /// pauses of an accept loop because descriptors or memory ran out
     accept_pauses,
+    /// pauses before a dial for the same reason
+    dial_pauses,
+    /// times that descriptors of the process ran out (EMFILE), at accept, dial or pipe
+    short_of_descriptors,
+    /// times that open files of the system, or a user's pages for pipes, ran out (ENFILE)
+    short_of_files,
+    /// times that memory or buffers ran out (ENOMEM, ENOBUFS)
+    short_of_memory,
     /// opening packets held until the server answered
     held,
     /// of those: let through, because the server accepted

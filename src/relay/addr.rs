@@ -53,6 +53,29 @@ pub enum Destination {
     Fixed(Target),
 }
 
+impl Destination {
+    /// What is dialled, unless a name has to be looked up for that.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Original(address) | Self::Meant(address) => Some(address.0),
+            Self::Service { at, .. } => Some(*at),
+            Self::Fixed(_) => None,
+        }
+    }
+
+    /// Where the client meant to go, as far as that is known before a name is looked up; `local` is the
+    /// address of its leg here.
+    pub fn meant(&self, local: SocketAddr) -> Option<SocketAddr> {
+        match self {
+            Self::Original(address) | Self::Meant(address) => Some(address.0),
+            // Behind the loopback address is what the client has dialled.
+            Self::Service { at, .. } if at.ip().is_loopback() => Some(local),
+            Self::Service { at, .. } => Some(*at),
+            Self::Fixed(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {

@@ -24,6 +24,7 @@ impl Answer {
     pub fn to(error: &DialError) -> Self {
         let error = match error {
             DialError::Timeout { .. } => return Answer::HostUnreachable,
+            DialError::Refused { .. } => return Answer::Refused,
             DialError::Failed { error, .. } | DialError::Unknown { error, .. } => error,
         };
         let Some(code) = error.raw_os_error() else {

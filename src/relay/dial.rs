@@ -11,6 +11,9 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout_at};
 
 use super::addr::{ClientAddr, ClientPort, Destination};
+use super::admission::Gate;
+use super::refusal::Refusal;
+use super::shortage::Shortage;
 use crate::config::{Listener, Profile, Side, Target};
 use crate::sys::late_port::choose_port_at_connect;
 use crate::sys::window_clamp::set_window_clamp;
@@ -60,6 +63,16 @@ pub enum DialError {
         /// What the kernel said.
         error: io::Error,
     },
+    /// It must not be dialled.
+    #[error("{server} is not dialled for {client}: {refusal}")]
+    Refused {
+        /// Where to.
+        server: Destination,
+        /// On whose behalf.
+        client: ClientAddr,
+        /// Why.
+        refusal: Refusal,
+    },
     /// The target's name leads nowhere.
     #[error("looking up {server} for {client}: {error}")]
     Unknown {
@@ -82,7 +95,18 @@ impl Dialled {
     }
 }
 
-/// Dials a destination; `side` is where the server lies.
+impl DialError {
+    /// What this host has run out of, if that is why.
+    pub fn shortage(&self) -> Option<Shortage> {
+        match self {
+            Self::Failed { error, .. } | Self::Unknown { error, .. } => Shortage::of_io(error),
+            Self::Timeout { .. } | Self::Refused { .. } => None,
+        }
+    }
+}
+
+/// Dials a destination that the client was admitted to; `side` is where the server lies. The gate judges what
+/// a name leads to, and that nothing leads back here.
 ///
 /// # Errors
 /// [`DialError`] says which server was dialled for whom.
@@ -91,10 +115,19 @@ pub async fn dial(
     destination: &Destination,
     side: Side,
     settings: &Listener,
+    gate: &Gate,
 ) -> Result<Dialled, DialError> {
     let within = settings.connect_timeout;
     let deadline = Instant::now() + within;
     let server = || destination.clone();
+    let refused = |refusal| DialError::Refused {
+        server: server(),
+        client,
+        refusal,
+    };
+    if let Some(known) = destination.address() {
+        gate.leads_elsewhere(known).map_err(refused)?;
+    }
     let profile = settings.profile(side);
     let result = match destination {
         Destination::Original(original) => {
@@ -118,7 +151,7 @@ pub async fn dial(
             timeout_at(deadline, at_once(own, meant.0, settings, profile)).await
         }
         Destination::Fixed(target) => {
-            let addresses = match timeout_at(deadline, look_up(target)).await {
+            let found = match timeout_at(deadline, look_up(target)).await {
                 Ok(found) => found.map_err(|error| DialError::Unknown {
                     server: server(),
                     client,
@@ -132,6 +165,7 @@ pub async fn dial(
                     });
                 }
             };
+            let addresses = permitted(found, client, gate).map_err(refused)?;
             let from = settings.dials_from_client().then_some(client);
             let trying = first_of(&addresses, from, deadline, settings, profile);
             timeout_at(deadline, trying).await
@@ -204,6 +238,27 @@ async fn look_up(target: &Target) -> io::Result<Vec<SocketAddr>> {
         ));
     }
     Ok(found)
+}
+
+/// Those that this client may be passed on to.
+///
+/// # Errors
+/// Why it may not, if there is none.
+fn permitted(
+    mut addresses: Vec<SocketAddr>,
+    client: ClientAddr,
+    gate: &Gate,
+) -> Result<Vec<SocketAddr>, Refusal> {
+    let mut refusal = None;
+    addresses.retain(|server| {
+        let judged = gate.judge(client, *server);
+        let judged = judged.and_then(|()| gate.leads_elsewhere(*server));
+        judged.map_err(|why| refusal = Some(why)).is_ok()
+    });
+    match refusal {
+        Some(refusal) if addresses.is_empty() => Err(refusal),
+        _ => Ok(addresses),
+    }
 }
 
 /// Tries one address after the other, from this host or from the client's address; each gets its share of

@@ -5,10 +5,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
@@ -16,13 +16,16 @@ use tokio::io::unix::AsyncFd;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
-use super::addr::{ClientAddr, Destination, OriginalDst};
+use super::addr::Destination;
+use super::admission::{Admitted, Gates};
 use super::answer::Answer;
-use super::dial::{self, DialError, Dialled, SourcePort};
-use super::held::{Arrival, Flow, Settled, Syn, Table};
+use super::dial::{self, DialError, Dialled};
+use super::held::{Arrival, Flow, Settled, Syn};
+use super::listen::Served;
+use super::refusal::Refused;
+use super::waiting::{Held, Packet, Upstream};
 use crate::config::{Hold, Listener, Mode, Process, Side};
 use crate::metrics::Recorder;
-use crate::packet::Offer;
 use crate::sys::neighbours::Neighbours;
 use crate::sys::packet_queue::{PacketQueue, Queued, Verdict};
 use crate::sys::watch::{watch_neighbours, watch_queue};
@@ -35,7 +38,7 @@ pub struct Queue {
     /// The bits that lead a packet to the relay.
     mark: u32,
     /// Those that hold.
-    listeners: Vec<Arc<Listener>>,
+    listeners: Vec<Served>,
 }
 
 /// The packet queue cannot be had.
@@ -49,22 +52,6 @@ pub struct QueueError {
     error: io::Error,
 }
 
-/// Connections to servers that wait for their clients.
-#[derive(Debug)]
-pub struct Held(Mutex<Table<Packet, Upstream>>);
-
-/// A connection to a server, made before its client was answered.
-#[derive(Debug)]
-pub struct Upstream {
-    stream: std::net::TcpStream,
-    server: SocketAddr,
-    port: SourcePort,
-    /// How long the dial took.
-    pub connect_time: Duration,
-    /// What the client's SYN offered, as it came from the wire.
-    pub asked: Offer,
-}
-
 /// What can be said to the thread.
 #[derive(Debug)]
 pub enum Order {
@@ -76,13 +63,6 @@ pub enum Order {
     Stop,
 }
 
-/// A packet that waits in the kernel.
-#[derive(Debug, Clone, Copy)]
-struct Packet {
-    id: u32,
-    mark: u32,
-}
-
 /// What the thread works with.
 struct Holder {
     queue: AsyncFd<PacketQueue>,
@@ -91,7 +71,7 @@ struct Holder {
     lost: broadcast::Sender<IpAddr>,
     hold: Hold,
     mark: u32,
-    listeners: Vec<Arc<Listener>>,
+    listeners: Vec<Served>,
     held: Arc<Held>,
     recorder: RefCell<Recorder>,
     closed: Cell<bool>,
@@ -99,9 +79,6 @@ struct Holder {
     closing: Notify,
 }
 
-/// How long a server waits for a client that was let through: the client repeats its SYN, and the kernel
-/// its answer, several times within this.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Packets that the kernel keeps beyond those that are held, until they are read.
 const UNREAD: u32 = 1024;
 /// Neighbours that may be lost before the dials have heard of it.
@@ -116,9 +93,19 @@ impl Queue {
     ///
     /// # Errors
     /// Without CAP_NET_ADMIN, or if another program has the queue.
-    pub fn open(process: &Process, listeners: &[Listener]) -> Result<Option<Self>, QueueError> {
-        let holding = listeners.iter().filter(|listener| listener.holds());
-        let listeners: Vec<_> = holding.cloned().map(Arc::new).collect();
+    pub fn open(
+        process: &Process,
+        listeners: &[Listener],
+        gates: &Gates,
+    ) -> Result<Option<Self>, QueueError> {
+        let holding = listeners.iter().zip(gates.iter());
+        let listeners: Vec<_> = holding
+            .filter(|(listener, _)| listener.holds())
+            .map(|(listener, gate)| Served {
+                settings: Arc::new(listener.clone()),
+                gate: gate.clone(),
+            })
+            .collect();
         if listeners.is_empty() {
             return Ok(None);
         }
@@ -137,10 +124,14 @@ impl Queue {
         }))
     }
 
+    /// How many flows are held at a time.
+    pub fn most(&self) -> usize {
+        self.hold.most
+    }
+
     /// Where the servers will wait.
     pub fn held(&self) -> Arc<Held> {
-        let table = Table::new(self.hold.most, PATIENCE);
-        Arc::new(Held(Mutex::new(table)))
+        Arc::new(Held::new(self.hold.most))
     }
 
     /// Reads it until it is told to stop; the body of a thread.
@@ -177,23 +168,6 @@ impl Queue {
     }
 }
 
-// === impl Held ===
-
-impl Held {
-    /// The connection that was made for a client that is accepted now, if there is one.
-    pub fn claim(&self, client: ClientAddr, server: OriginalDst) -> Option<Upstream> {
-        self.table().claim(&Flow {
-            client: ClientAddr(plain(client.0)),
-            server: OriginalDst(plain(server.0)),
-        })
-    }
-
-    fn table(&self) -> MutexGuard<'_, Table<Packet, Upstream>> {
-        // A thread that panics ends the process.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// Each flow that is held has a descriptor; most of those that there are belong to sessions.
 fn within_descriptors(most: usize) -> usize {
     let Some(limit) = getrlimit(Resource::Nofile).current else {
@@ -207,27 +181,6 @@ fn within_descriptors(most: usize) -> usize {
         );
     }
     most.min(share)
-}
-
-/// An address as a packet has it.
-fn plain(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip(), address.port())
-}
-
-// === impl Upstream ===
-
-impl Upstream {
-    /// Registers it with the runtime of the calling worker.
-    ///
-    /// # Errors
-    /// If the kernel's epoll does not take it.
-    pub fn into_dialled(self) -> io::Result<Dialled> {
-        Ok(Dialled {
-            leg: tokio::net::TcpStream::from_std(self.stream)?,
-            server: self.server,
-            port: self.port,
-        })
-    }
 }
 
 // === impl Holder ===
@@ -283,10 +236,11 @@ impl Holder {
             return self.let_pass_by(packet);
         }
         let meant = Syn::parse(&queued.bytes).and_then(|syn| {
-            let (listener, side) = self.meant(&syn.flow, queued.interface)?;
-            Some((syn, listener.clone(), side))
+            let (served, side) = self.meant(&syn.flow, queued.interface)?;
+            // It would wait to be accepted, and its server for it.
+            (!served.gate.is_full()).then(|| (syn, served.clone(), side))
         });
-        let Some((syn, listener, side)) = meant else {
+        let Some((syn, served, side)) = meant else {
             return self.fall_back(packet);
         };
         let arrival = self.held.table().arrived(&syn, packet);
@@ -294,8 +248,25 @@ impl Holder {
         let counters = &mut recorder.counters;
         match arrival {
             Arrival::Dial => {
-                counters.held += 1;
-                tokio::task::spawn_local(self.clone().dial(syn, listener, side));
+                let Flow { client, server } = syn.flow;
+                match served.gate.admit(client, Some(server.0), Instant::now()) {
+                    Ok(admitted) => {
+                        counters.held += 1;
+                        let dialling = self.clone().dial(syn, served, admitted, side);
+                        tokio::task::spawn_local(dialling);
+                    }
+                    Err(refusal) => {
+                        let refused = Refused {
+                            listener: &served.settings.name,
+                            client,
+                            via: None,
+                            server: Some(server.0),
+                        };
+                        refusal.tell(refused, served.gate.refusals(), counters);
+                        drop(recorder);
+                        self.turn_away(syn.flow);
+                    }
+                }
             }
             Arrival::Repeated(packet) | Arrival::Renewed(packet) => {
                 counters.held_repeats += 1;
@@ -313,10 +284,10 @@ impl Holder {
     }
 
     /// Which listener a flow is for, and from which side it was opened.
-    fn meant(&self, flow: &Flow, interface: u32) -> Option<(&Arc<Listener>, Side)> {
+    fn meant(&self, flow: &Flow, interface: u32) -> Option<(&Served, Side)> {
         let came_by = self.queue.get_ref().interface(interface).ok()?;
-        self.listeners.iter().find_map(|listener| {
-            let Mode::Gateway(intercept) = &listener.mode else {
+        self.listeners.iter().find_map(|served| {
+            let Mode::Gateway(intercept) = &served.settings.mode else {
                 return None;
             };
             let side = if intercept.mangled_side.as_str() == came_by {
@@ -326,15 +297,24 @@ impl Holder {
             };
             intercept
                 .wants(flow.client.0.ip(), flow.server.0)
-                .then_some((listener, side))
+                .then_some((served, side))
         })
     }
 
-    async fn dial(self: Rc<Self>, syn: Syn, listener: Arc<Listener>, side: Side) {
+    /// A client that is not let in is told at once; nobody is dialled.
+    fn turn_away(&self, flow: Flow) {
+        let settled = self.held.table().dialled(flow, None, Instant::now());
+        if let Settled::Failed(packet) = settled {
+            self.answer(packet, self.hold.mark.refused());
+        }
+    }
+
+    async fn dial(self: Rc<Self>, syn: Syn, served: Served, admitted: Admitted, side: Side) {
         let began = Instant::now();
+        let Served { settings, gate } = served;
         let Flow { client, server } = syn.flow;
         let destination = Destination::Original(server);
-        let dialling = dial::dial(client, &destination, side.other(), &listener);
+        let dialling = dial::dial(client, &destination, side.other(), &settings, &gate);
         let dialled = tokio::select! {
             dialled = dialling => dialled,
             () = is_lost(self.lost.subscribe(), server.0.ip()) => Err(DialError::Failed {
@@ -354,11 +334,17 @@ impl Holder {
                     port,
                     connect_time: now - began,
                     asked: syn.asked,
+                    admitted,
                 };
                 (Some(upstream), None)
             }
             Ok(Err(error)) => (None, Some((Answer::AtOnce, error.to_string()))),
-            Err(error) => (None, Some((Answer::to(&error), error.to_string()))),
+            Err(error) => {
+                if let Some(shortage) = error.shortage() {
+                    shortage.count(&mut self.recorder.borrow_mut().counters);
+                }
+                (None, Some((Answer::to(&error), error.to_string())))
+            }
         };
         let settled = self.held.table().dialled(syn.flow, upstream, now);
         match (settled, failure) {

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -13,7 +14,9 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::admission::{Gate, Gates, Seat};
 use super::dial;
+use super::shortage::Shortage;
 use super::worker::{Order, REST, Worker};
 use crate::config::{Forward, Listener, MangledLeg, Mode, Side};
 use crate::sys::watch::watch_socket;
@@ -24,6 +27,7 @@ pub struct Listeners {
     per_worker: Vec<Vec<Bound>>,
     /// In the order of the settings.
     ways_in: Vec<WayIn>,
+    gates: Gates,
 }
 
 /// Where the connections of one [`Listener`] arrive.
@@ -41,19 +45,28 @@ pub enum WayIn {
     Listening(SocketAddr),
 }
 
+/// A listener, and what it lets in.
+#[derive(Debug, Clone)]
+pub struct Served {
+    /// What is to be done with what comes.
+    pub settings: Arc<Listener>,
+    /// Whether it is let in.
+    pub gate: Arc<Gate>,
+}
+
 /// A listening socket, whose it is, and on which side its connections were opened.
 #[derive(Debug)]
 pub struct Bound {
     socket: Socket,
     side: Side,
-    settings: Arc<Listener>,
+    served: Served,
 }
 
 /// A [`Bound`] that is registered with a worker's runtime.
 pub struct Registered {
     socket: AsyncFd<Socket>,
     side: Side,
-    settings: Arc<Listener>,
+    served: Served,
 }
 
 /// A connection that was accepted and not yet served.
@@ -65,6 +78,10 @@ pub struct Accepted {
     pub side: Side,
     /// What is to be done with it.
     pub settings: Arc<Listener>,
+    /// Whether it is let in.
+    pub gate: Arc<Gate>,
+    /// The place it takes.
+    pub seat: Seat,
     /// When.
     pub at: Instant,
 }
@@ -93,26 +110,49 @@ impl Listeners {
         let mut bound = Self {
             per_worker: (0..workers).map(|_| vec![]).collect(),
             ways_in: vec![],
+            gates: Gates::default(),
         };
         for settings in listeners {
-            let settings = Arc::new(settings.clone());
+            let served = Served {
+                gate: bound.gates.add(settings),
+                settings: Arc::new(settings.clone()),
+            };
             let way_in = match &settings.mode {
                 Mode::Gateway(_) => WayIn::Intercepted {
-                    mangled: bound.bind_loopback(&settings, Side::Mangled)?,
-                    clean: bound.bind_loopback(&settings, Side::Clean)?,
+                    mangled: bound.bind_loopback(&served, Side::Mangled)?,
+                    clean: bound.bind_loopback(&served, Side::Clean)?,
                 },
-                Mode::ServerSidecar(_) => bound.bind_sidecar(&settings, Side::Mangled)?,
-                Mode::ClientSidecar(_) => bound.bind_sidecar(&settings, Side::Clean)?,
-                Mode::Forward(forward) => bound.bind_known(&settings, forward)?,
+                Mode::ServerSidecar(_) => bound.bind_sidecar(&served, Side::Mangled)?,
+                Mode::ClientSidecar(_) => bound.bind_sidecar(&served, Side::Clean)?,
+                Mode::Forward(forward) => bound.bind_known(&served, forward)?,
             };
             bound.ways_in.push(way_in);
         }
+        bound.gates.doors_are(bound.doors());
         Ok(bound)
+    }
+
+    /// Every address at which the process itself listens.
+    fn doors(&self) -> Vec<SocketAddr> {
+        let doors_of = |way_in: &WayIn| match *way_in {
+            WayIn::Listening(address) => vec![address],
+            WayIn::Intercepted { mangled, clean } => [mangled, clean]
+                .into_iter()
+                .flat_map(|port| {
+                    [
+                        (Ipv4Addr::LOCALHOST, port).into(),
+                        (Ipv6Addr::LOCALHOST, port).into(),
+                    ]
+                })
+                .collect(),
+        };
+        self.ways_in.iter().flat_map(doors_of).collect()
     }
 
     /// Binds sockets of both families, transparent ones for TPROXY, to a loopback port, the kernel's choice if
     /// none is fixed. A host without IPv6 is served without it.
-    fn bind_loopback(&mut self, settings: &Arc<Listener>, side: Side) -> Result<u16, BindError> {
+    fn bind_loopback(&mut self, served: &Served, side: Side) -> Result<u16, BindError> {
+        let settings = &served.settings;
         let mut port = match (settings.fixed_ports, side) {
             (Some((mangled, _)), Side::Mangled) => mangled,
             (Some((_, clean)), Side::Clean) => clean,
@@ -124,7 +164,7 @@ impl Listeners {
                 Mode::ClientSidecar(_) => Ok(()),
                 _ => dial::make_transparent(socket, address),
             };
-            let bind = |address| Bound::bind(address, settings, side, prepare);
+            let bind = |address| Bound::bind(address, served, side, prepare);
             let v4 = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
             port = v4.address()?.port();
             listeners.push(v4);
@@ -140,8 +180,8 @@ impl Listeners {
     }
 
     /// A sidecar's connections come from one side alone.
-    fn bind_sidecar(&mut self, settings: &Arc<Listener>, side: Side) -> Result<WayIn, BindError> {
-        let port = self.bind_loopback(settings, side)?;
+    fn bind_sidecar(&mut self, served: &Served, side: Side) -> Result<WayIn, BindError> {
+        let port = self.bind_loopback(served, side)?;
         Ok(WayIn::Intercepted {
             mangled: port,
             clean: port,
@@ -149,20 +189,16 @@ impl Listeners {
     }
 
     /// Binds to the address that clients know.
-    fn bind_known(
-        &mut self,
-        settings: &Arc<Listener>,
-        forward: &Forward,
-    ) -> Result<WayIn, BindError> {
+    fn bind_known(&mut self, served: &Served, forward: &Forward) -> Result<WayIn, BindError> {
         let side = match forward.mangled {
             MangledLeg::Downstream => Side::Mangled,
             MangledLeg::Upstream => Side::Clean,
         };
         // Sockets that share a port would share it with another process of this user, too.
         let alone = |socket: &Socket, _| socket.set_reuse_port(false);
-        let mut address = Bound::bind(forward.listen, settings, side, alone)?.address()?;
+        let mut address = Bound::bind(forward.listen, served, side, alone)?.address()?;
         for listeners in &mut self.per_worker {
-            let socket = Bound::bind(address, settings, side, |_, _| Ok(()))?;
+            let socket = Bound::bind(address, served, side, |_, _| Ok(()))?;
             address = socket.address()?;
             listeners.push(socket);
         }
@@ -172,6 +208,11 @@ impl Listeners {
     /// Where connections arrive, listener by listener.
     pub fn ways_in(&self) -> &[WayIn] {
         &self.ways_in
+    }
+
+    /// What each listener lets in.
+    pub fn gates(&self) -> &Gates {
+        &self.gates
     }
 
     /// How many workers there are listeners for.
@@ -191,10 +232,11 @@ impl Bound {
     /// Listens at an address; `prepare` has the last word on the socket's options.
     fn bind(
         address: SocketAddr,
-        settings: &Arc<Listener>,
+        served: &Served,
         side: Side,
         prepare: impl Fn(&Socket, SocketAddr) -> io::Result<()>,
     ) -> Result<Self, BindError> {
+        let settings = &served.settings;
         let bound = || -> io::Result<Socket> {
             let socket = Socket::new(
                 Domain::for_address(address),
@@ -223,7 +265,7 @@ impl Bound {
             Ok(socket) => Ok(Self {
                 socket,
                 side,
-                settings: settings.clone(),
+                served: served.clone(),
             }),
             Err(error) => Err(BindError {
                 address,
@@ -247,7 +289,7 @@ impl Bound {
 
     /// Whether clients know its address: no rule leads them here, and none keeps them away.
     pub fn is_known(&self) -> bool {
-        matches!(self.settings.mode, Mode::Forward(_))
+        matches!(self.served.settings.mode, Mode::Forward(_))
     }
 
     /// Registers it with the runtime of the calling worker.
@@ -255,7 +297,7 @@ impl Bound {
         Ok(Registered {
             socket: watch_socket(self.socket)?,
             side: self.side,
-            settings: self.settings,
+            served: self.served,
         })
     }
 }
@@ -285,13 +327,15 @@ pub async fn accept_loop(
     peers: Vec<mpsc::UnboundedSender<Order>>,
 ) {
     loop {
-        match listener.accept().await {
-            Ok(socket) => {
+        match listener.accept(&worker).await {
+            Ok((socket, seat)) => {
                 worker.resources.borrow_mut().recorder.counters.accepted += 1;
                 let accepted = Accepted {
                     socket,
                     side: listener.side,
-                    settings: listener.settings.clone(),
+                    settings: listener.served.settings.clone(),
+                    gate: listener.served.gate.clone(),
+                    seat,
                     at: Instant::now(),
                 };
                 let chosen = worker.place();
@@ -309,13 +353,7 @@ pub async fn accept_loop(
                 tracing::debug!(%error, "a connection was gone before it was accepted");
             }
             Err(error) => {
-                worker
-                    .resources
-                    .borrow_mut()
-                    .recorder
-                    .counters
-                    .accept_pauses += 1;
-                tracing::warn!(%error, pause_ms = REST.as_millis() as u64, "cannot accept, resting");
+                listener.cannot_accept(&worker, error);
                 tokio::time::sleep(REST).await;
             }
         }
@@ -343,14 +381,63 @@ fn concerns_one_connection(error: Errno) -> bool {
 // === impl Registered ===
 
 impl Registered {
-    async fn accept(&self) -> Result<OwnedFd, Errno> {
+    /// Accepts one connection, once there is one and a seat for it. Until then it waits in the kernel.
+    async fn accept(&self, worker: &Worker) -> Result<(OwnedFd, Seat), Errno> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         loop {
             let mut ready = self.socket.readable().await.map_err(|_| Errno::BADF)?;
+            let seat = match self.served.gate.try_seat() {
+                Some(seat) => seat,
+                // Nobody waits because of what was there before.
+                None if !self.is_visited()? => {
+                    ready.clear_ready();
+                    continue;
+                }
+                None => {
+                    self.is_full(worker);
+                    self.served.gate.seat().await
+                }
+            };
             match accept_with(self.socket.get_ref(), flags) {
                 Err(Errno::AGAIN) => ready.clear_ready(),
-                other => return other,
+                Ok(socket) => return Ok((socket, seat)),
+                Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Whether a connection waits to be accepted.
+    fn is_visited(&self) -> Result<bool, Errno> {
+        let mut looked_at = [PollFd::new(self.socket.get_ref(), PollFlags::IN)];
+        let at_once = Timespec::default();
+        poll(&mut looked_at, Some(&at_once)).map(|ready| ready > 0)
+    }
+
+    fn is_full(&self, worker: &Worker) {
+        let counters = &mut worker.resources.borrow_mut().recorder.counters;
+        counters.accept_waits += 1;
+        match self.served.gate.troubles().next(std::time::Instant::now()) {
+            Some(left_out) => tracing::warn!(
+                listener = self.served.settings.name,
+                left_out,
+                "max-connections is reached: connections wait to be accepted"
+            ),
+            None => counters.lines_left_out += 1,
+        }
+    }
+
+    fn cannot_accept(&self, worker: &Worker, error: Errno) {
+        let counters = &mut worker.resources.borrow_mut().recorder.counters;
+        counters.accept_pauses += 1;
+        if let Some(shortage) = Shortage::of(error) {
+            shortage.count(counters);
+        }
+        match self.served.gate.troubles().next(std::time::Instant::now()) {
+            Some(left_out) => {
+                let pause_ms = REST.as_millis() as u64;
+                tracing::warn!(%error, pause_ms, left_out, "cannot accept, resting");
+            }
+            None => counters.lines_left_out += 1,
         }
     }
 }

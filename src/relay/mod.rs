@@ -7,8 +7,11 @@
 //! | `worker` | one thread, one current-thread runtime: its sessions, its buffer, its pipes |
 //! | `listen` | the sockets that connections arrive at, and the accept loop |
 //! | `introduction` | who the client is, where a proxy says it |
+//! | `admission`, `refusal` | who is let in: what is judged before the dial, and how a refusal is told |
+//! | `seats`, `sources` | how many there may be; what each source has: a bounded table, pure |
+//! | `shortage` | what this host has run out of |
 //! | `dial` | the other leg: to the original destination as the client, or to a fixed target |
-//! | `held`, `holder` | opening packets that wait until the server has answered: the table, and the thread |
+//! | `held`, `holder` | opening packets that wait until the server has answered: the table, and the thread; `waiting`: what came about |
 //! | `answer` | what their clients are told if the server was not to be had |
 //! | `session` | one pair of legs, from accept to the line in the log (`told`) |
 //! | `sidecar` | where a sidecar dials: the service behind it, or where a program of this host meant to go |
@@ -23,6 +26,7 @@
 //! | `pipes` | the bounded pool of pipes |
 
 mod addr;
+mod admission;
 mod answer;
 mod dial;
 mod farewell;
@@ -37,17 +41,23 @@ mod legs;
 mod listen;
 // Public for the micro-benchmarks.
 pub mod pipes;
+mod refusal;
+mod seats;
 mod server;
 mod session;
 mod sessions;
+mod shortage;
 mod sidecar;
+mod sources;
 mod stall;
 mod told;
+mod waiting;
 mod watchdog;
 mod witness;
 mod worker;
 
 pub use addr::{ClientAddr, Destination, OriginalDst};
+pub use admission::{Gate, Gates};
 pub use holder::{Queue, QueueError};
 pub use listen::{BindError, Listeners, WayIn};
 pub use server::{Outcome, Server};

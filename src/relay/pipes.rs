@@ -13,7 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with};
+
+use super::shortage::{Shortage, Shortages};
+use super::worker::REST;
 
 /// What every worker's pipes may come to together.
 #[derive(Debug)]
@@ -37,6 +41,10 @@ pub struct PipePool {
     pub refused: u64,
     /// Pipes whose bytes were copied out because others needed them.
     pub evicted: u64,
+    /// What the kernel had run out of when a pipe was wanted.
+    pub shortages: Shortages,
+    /// Until then it is not asked for one.
+    rests_until: Option<Instant>,
 }
 
 /// Stands for a parked pipe; later tickets were parked later.
@@ -115,8 +123,11 @@ impl PipeBudget {
 // === impl Pipe ===
 
 impl Pipe {
-    fn open(budget: &Arc<PipeBudget>) -> Option<Self> {
-        let share = budget.reserve()?;
+    /// A new one; nothing if there is no budget for it, or none that is worth having.
+    fn open(budget: &Arc<PipeBudget>) -> Result<Option<Self>, Errno> {
+        let Some(share) = budget.reserve() else {
+            return Ok(None);
+        };
         let opened =
             pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).and_then(|(read, write)| {
                 // Above the user's soft limit the kernel refuses to enlarge: the pipe stays as it is.
@@ -132,17 +143,17 @@ impl Pipe {
                 budget.release(share.saturating_sub(capacity));
                 let budget = budget.clone();
                 let capacity = capacity.min(share);
-                Some(Self {
+                Ok(Some(Self {
                     read,
                     write,
                     capacity,
                     filled: 0,
                     budget,
-                })
+                }))
             }
-            _ => {
+            other => {
                 budget.release(share);
-                None
+                other.map(|_| None)
             }
         }
     }
@@ -197,6 +208,8 @@ impl PipePool {
             next_ticket: 0,
             refused: 0,
             evicted: 0,
+            shortages: Shortages::default(),
+            rests_until: None,
         }
     }
 
@@ -205,12 +218,32 @@ impl PipePool {
         let pipe = self
             .free
             .pop()
-            .or_else(|| Pipe::open(&self.budget))
+            .or_else(|| self.open())
             .or_else(|| self.evict());
         if pipe.is_none() {
             self.refused += 1;
         }
         pipe
+    }
+
+    /// A new pipe, if one can be had. A kernel that had none is not asked again for a while.
+    fn open(&mut self) -> Option<Pipe> {
+        if self.rests_until.is_some_and(|until| Instant::now() < until) {
+            return None;
+        }
+        match Pipe::open(&self.budget) {
+            Ok(pipe) => {
+                self.rests_until = None;
+                pipe
+            }
+            Err(error) => {
+                if let Some(shortage) = Shortage::of(error) {
+                    self.shortages.add(shortage);
+                }
+                self.rests_until = Some(Instant::now() + REST);
+                None
+            }
+        }
     }
 
     /// Takes an empty pipe back. One that still holds bytes is closed.

@@ -7,11 +7,14 @@ use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, getrlimit};
 use tokio::sync::{mpsc, oneshot};
 
+use super::admission::Gates;
 use super::holder::{self, Queue};
 use super::listen::Listeners;
 use super::pipes::PipeBudget;
+use super::seats;
 use super::witness::{Opening, Openings, Witness};
 use super::worker::{self, Abort, Loads, Order, Start};
 use crate::config::Process;
@@ -30,6 +33,7 @@ pub struct Server {
     /// What each worker is shown of its legs.
     shown: Vec<mpsc::Sender<Seen>>,
     openings: Arc<Openings>,
+    gates: Gates,
 }
 
 /// How a drain ended.
@@ -49,6 +53,14 @@ const HANDSHAKES_WITHIN: Duration = Duration::from_millis(200);
 /// Aborting a session takes one wake-up; a worker that needs longer than this is stuck.
 const ABORT_WITHIN: Duration = Duration::from_secs(5);
 
+/// Descriptors that come after the start and are no session's: of runtimes, programs that are run, names that
+/// are looked up.
+const SPARE: usize = 32;
+
+fn open_descriptors() -> io::Result<usize> {
+    Ok(std::fs::read_dir("/proc/self/fd")?.count())
+}
+
 impl Server {
     /// Starts one thread for each worker that there are listeners for, and one for the queue, if there is
     /// one.
@@ -65,6 +77,13 @@ impl Server {
         let loads = Loads::new(workers);
         let abort = Arc::new(Abort::default());
         let openings = Arc::new(Openings::default());
+        let gates = listeners.gates().clone();
+        let held_most = queue.as_ref().map_or(0, Queue::most);
+        if let Some(limit) = getrlimit(Resource::Nofile).current {
+            let others = open_descriptors()? + SPARE + held_most;
+            gates.ceiling_is(seats::fitting(limit, others, settings.engine));
+        }
+        gates.limit(settings.max_connections);
         let (ready, came_up) = std::sync::mpsc::channel();
         let (orders, inboxes): (Vec<_>, Vec<_>) =
             (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
@@ -117,12 +136,18 @@ impl Server {
             abort,
             shown,
             openings,
+            gates,
         };
         if came_up.into_iter().take(expected).count() < expected {
             server.stop()?;
             return Err(io::Error::other("a worker did not come up"));
         }
         Ok(server)
+    }
+
+    /// What each listener lets in: it can be replaced while the relay runs.
+    pub fn gates(&self) -> &Gates {
+        &self.gates
     }
 
     /// Sessions that run now.

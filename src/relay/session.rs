@@ -3,32 +3,53 @@
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::addr::{ClientAddr, Destination, OriginalDst};
+use super::admission::{Admitted, Gate};
 use super::dial::{self, DialError, Dialled, SourcePort};
 use super::foreign;
 use super::halves::Halves;
-use super::holder::Upstream;
 use super::introduction::{self, Introduced, NotIntroduced};
 use super::legs::{Close, Legs, Party, Passed};
 use super::listen::Accepted;
+use super::refusal::{Refusal, Refused};
 use super::sessions::Session;
 use super::sidecar;
 use super::told::{Told, tell};
+use super::waiting::Upstream;
 use super::witness::Known;
-use super::worker::Worker;
-use crate::config::{Engine, Listener, Mode};
+use super::worker::{REST, Worker};
+use crate::config::{Engine, Listener, Mode, Side};
 use crate::sys::tcp_info::tcp_info;
 
 /// Serves one connection from accept to its end.
 pub async fn run(worker: Rc<Worker>, accepted: Accepted) {
     let _counted = worker.counted();
-    if let Err(error) = serve(&worker, accepted).await {
-        tracing::warn!(target: "unmangle::session", %error, "session failed");
+    let (settings, gate) = (accepted.settings.clone(), accepted.gate.clone());
+    match serve(&worker, accepted).await {
+        Ok(()) => {}
+        Err(SessionError::Refused {
+            client,
+            via,
+            server,
+            refusal,
+        }) => {
+            let refused = Refused {
+                listener: &settings.name,
+                client,
+                via,
+                server,
+            };
+            let counters = &mut worker.resources.borrow_mut().recorder.counters;
+            refusal.tell(refused, gate.refusals(), counters);
+        }
+        Err(error) => {
+            tracing::warn!(target: "unmangle::session", %error, "session failed");
+        }
     }
 }
 
@@ -49,10 +70,12 @@ enum SessionError {
     },
     #[error("{peer} was reset before it was known who the client is: the drain deadline")]
     Unknown { peer: SocketAddr },
-    #[error("{client} asked for the relay's own listener {server}: refused")]
-    Own {
+    #[error("{client} was refused: {refusal}")]
+    Refused {
         client: ClientAddr,
-        server: OriginalDst,
+        via: Option<SocketAddr>,
+        server: Option<SocketAddr>,
+        refusal: Refusal,
     },
     #[error("{client} was reset while {destination} was being dialled: the drain deadline")]
     Aborted {
@@ -71,6 +94,8 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
         socket,
         side,
         settings,
+        gate,
+        seat,
         at: began,
     } = accepted;
     let downstream = TcpStream::from_std(std::net::TcpStream::from(socket))?;
@@ -86,16 +111,29 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
         counters.headers_refused += 1;
     })?;
     let Introduced { client, via, .. } = introduced;
-    let destination = destination(&downstream, OriginalDst(local), client, &settings)?;
+    let refuse = |server, refusal| SessionError::Refused {
+        client,
+        via,
+        server,
+        refusal,
+    };
+    // Dropping the leg resets a client that is refused: it lingers for zero seconds.
+    let destination = destination(&downstream, OriginalDst(local), &settings)
+        .ok_or_else(|| refuse(Some(local), Refusal::Own(local)))?;
     let waiting = waiting(worker, client, &destination);
     let asked = waiting.as_ref().map(|upstream| upstream.asked);
-    let (dialled, connect_time) = match waiting {
+    let (dialled, connect_time, admitted): (_, _, Admitted) = match waiting {
         Some(upstream) => {
             let connect_time = upstream.connect_time;
-            (Ok(upstream.into_dialled()?), connect_time)
+            let (dialled, admitted) = upstream.into_dialled()?;
+            (Ok(dialled), connect_time, admitted)
         }
         None => {
-            let dialling = dial::dial(client, &destination, side.other(), &settings);
+            let meant = destination.meant(local);
+            let admitted = gate
+                .admit(client, meant, Instant::now())
+                .map_err(|refusal| refuse(meant, refusal))?;
+            let dialling = dial(worker, client, &destination, side.other(), &settings, &gate);
             let dialled = tokio::select! {
                 biased;
                 dialled = dialling => dialled,
@@ -106,7 +144,7 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
                     return Err(SessionError::Aborted { client, destination });
                 }
             };
-            (dialled, began.elapsed())
+            (dialled, began.elapsed(), admitted)
         }
     };
     let Dialled {
@@ -115,6 +153,9 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
         port,
     } = match dialled {
         Ok(dialled) => dialled,
+        Err(DialError::Refused { refusal, .. }) => {
+            return Err(refuse(destination.address(), refusal));
+        }
         Err(error) => {
             // Dropping the downstream leg resets the client at once: it lingers for zero seconds.
             worker
@@ -190,6 +231,8 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
     let lifetime = session.began.elapsed();
     // Closes its legs: nobody else has them for longer than a look.
     drop(session);
+    // Whoever reads that it has ended may count on its place.
+    drop((admitted, seat));
     let shown = shown.or_else(|| worker.openings.take(client, local));
     let offer = asked.or(shown.map(|opening| opening.offer));
     settle(worker, &close, &passed, lifetime);
@@ -217,27 +260,50 @@ fn waiting(worker: &Worker, client: ClientAddr, destination: &Destination) -> Op
     }
 }
 
-/// Where this client is to be passed on to.
+/// Where this client is to be passed on to; nothing if it asked for the relay's own listener.
 fn destination(
     downstream: &TcpStream,
     server: OriginalDst,
-    client: ClientAddr,
     settings: &Listener,
-) -> Result<Destination, SessionError> {
+) -> Option<Destination> {
     match &settings.mode {
-        Mode::Forward(forward) => Ok(Destination::Fixed(forward.to.clone())),
-        Mode::Gateway(_) => {
-            if server.0.ip().is_loopback() {
-                return Err(SessionError::Own { client, server });
+        Mode::Forward(forward) => Some(Destination::Fixed(forward.to.clone())),
+        Mode::Gateway(_) if server.0.ip().is_loopback() => None,
+        Mode::Gateway(_) => Some(Destination::Original(server)),
+        Mode::ServerSidecar(settings) => sidecar::service(settings, server),
+        Mode::ClientSidecar(_) => sidecar::meant(downstream),
+    }
+}
+
+/// Dials; if this host has run out of something, again and again until the time for it is over.
+async fn dial(
+    worker: &Worker,
+    client: ClientAddr,
+    destination: &Destination,
+    side: Side,
+    settings: &Listener,
+    gate: &Gate,
+) -> Result<Dialled, DialError> {
+    let began = Instant::now();
+    loop {
+        let dialled = dial::dial(client, destination, side, settings, gate).await;
+        let Err(error) = &dialled else { return dialled };
+        let Some(shortage) = error.shortage() else {
+            return dialled;
+        };
+        {
+            let counters = &mut worker.resources.borrow_mut().recorder.counters;
+            shortage.count(counters);
+            counters.dial_pauses += 1;
+            match gate.troubles().next(Instant::now()) {
+                Some(left_out) => tracing::warn!(%error, left_out, "cannot dial, resting"),
+                None => counters.lines_left_out += 1,
             }
-            Ok(Destination::Original(server))
         }
-        Mode::ServerSidecar(settings) => {
-            sidecar::service(settings, server).ok_or(SessionError::Own { client, server })
+        if began.elapsed() >= settings.connect_timeout {
+            return dialled;
         }
-        Mode::ClientSidecar(_) => {
-            sidecar::meant(downstream).ok_or(SessionError::Own { client, server })
-        }
+        tokio::time::sleep(REST).await;
     }
 }
 

@@ -10,11 +10,11 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::holder::Held;
 use super::listen::{self, Accepted, Bound};
 use super::pipes::{PipeBudget, PipePool};
 use super::session;
 use super::sessions::Sessions;
+use super::waiting::Held;
 use super::watchdog;
 use super::witness::{Known, Openings};
 use crate::config::Engine;
@@ -231,6 +231,7 @@ impl Worker {
         let mut recorder = resources.recorder.clone();
         recorder.counters.pipes_refused = resources.pipes.refused;
         recorder.counters.pipes_evicted = resources.pipes.evicted;
+        resources.pipes.shortages.count(&mut recorder.counters);
         recorder
     }
 }

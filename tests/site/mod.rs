@@ -10,6 +10,7 @@ pub mod bench;
 pub mod bulk;
 pub mod faults;
 pub mod faulty;
+pub mod here;
 pub mod relay;
 pub mod rules;
 pub mod tap;
@@ -25,6 +26,8 @@ use rustix::thread::LinkNameSpaceType;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use unmangle::lab::{self, Family, Host, Joined, Lab, OpenedFrom, Role};
 
+#[allow(unused_imports)]
+pub use here::Here;
 pub use relay::Relay;
 pub use ways::Way;
 #[allow(unused_imports)]

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -78,6 +80,26 @@ impl Relay {
         let log = lab.directory().join(format!("relay-{number:08x}.log"));
         let process = Process::start("relay", command.args(more), &log).unwrap();
         Self { process }
+    }
+
+    /// Starts one on this host, which needs no privilege for what it is told, and waits until it relays. Its log is
+    /// in `directory`.
+    pub fn start_here(directory: &Path, starter: &[&str], more: &[&str]) -> Self {
+        let line = [starter, &[UNMANGLE, "run"]].concat();
+        let mut command = Command::new(line[0]);
+        command.args(&line[1..]);
+        command.args(["--workers", "2", "--log-format", "json"]);
+        let log = directory.join("relay.log");
+        let mut process = Process::start("relay", command.args(more), &log).unwrap();
+        process.ready("\"relaying\"", PATIENCE).unwrap();
+        Self { process }
+    }
+
+    /// Where it listens: the first of its ways in.
+    pub fn listens_at(&self) -> SocketAddr {
+        let way = self.events("relaying")[0]["way"].clone();
+        let address = way.as_str().unwrap().split(' ').next().unwrap();
+        address.parse().unwrap()
     }
 
     /// Starts a sidecar for port 22 on an end host, and waits until it relays.
