@@ -12,6 +12,7 @@ mod listener;
 mod logging;
 mod normalise;
 mod output;
+mod privileges;
 mod rules;
 mod run;
 mod settings;

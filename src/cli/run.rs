@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Usage, descriptors, effective, listener, logging, output, settings};
+use super::{Usage, descriptors, effective, listener, logging, output, privileges, settings};
 use crate::config::{HostTuning, Intercept, Keys, Listener, Mode, RulesMode, Settings, Strip};
 use crate::relay::{Listeners, Outcome, Queue, Server, WayIn, Witness};
 use crate::rules::survey::{self, Forward};
@@ -137,6 +137,15 @@ struct ProcessFlags {
     /// `info,unmangle::session=warn` [default: info]
     #[arg(long, value_name = "FILTER", env = "UNMANGLE_LOG")]
     log: Option<String>,
+
+    /// Append the log to this file instead of stderr; it is opened anew on SIGHUP.
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<String>,
+
+    /// Started by root: become this user, and keep only the capabilities that the settings need
+    /// [default: root, without the others]
+    #[arg(long, value_name = "USER[:GROUP]")]
+    run_as: Option<String>,
 }
 
 const EXAMPLES: &str = "\
@@ -179,6 +188,8 @@ impl ProcessFlags {
             ("pipe-budget", &self.pipe_budget),
             ("log-format", &self.log_format),
             ("log", &self.log),
+            ("log-file", &self.log_file),
+            ("run-as", &self.run_as),
         ] {
             keys.set_flag(key, value);
         }
@@ -193,6 +204,7 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
         output::print(effective::Effective(&settings))?;
         return Ok(ExitCode::SUCCESS);
     }
+    let needs = privileges::step_down(&settings)?;
     logging::start(&settings.process.log)?;
     end_with_a_panic();
     let workers = match settings.process.workers {
@@ -207,6 +219,8 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
         Listeners::bind(&settings.listeners, workers).map_err(|error| Usage(error.to_string()))?;
     let queue = Queue::open(&settings.process, &settings.listeners)
         .map_err(|error| Usage(error.to_string()))?;
+    let legacy = looked.as_ref().is_some_and(|looked| looked.legacy);
+    privileges::settle(needs.with_legacy(legacy), &settings.process)?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
@@ -242,6 +256,15 @@ fn look_first(settings: &Settings) -> Result<Option<Looked>, Usage> {
         Some(_) => queue_rule::probe().map_err(|error| Usage(error.to_string()))?,
         None => Queueing::Nft,
     };
+    let legacy = queueing == Queueing::Iptables
+        && queue_rule::is_legacy().map_err(|error| Usage(error.to_string()))?;
+    if legacy && !privileges::is_root() {
+        return Err(Usage(
+            "--answer after-connect: only iptables-legacy can put packets into the queue here, and only as \
+             root: install iptables-nft, or give --run-as root"
+                .to_owned(),
+        ));
+    }
     let plan = plan.queued_by(queueing);
     let warnings = preflight::check(&plan).map_err(|error| Usage(error.to_string()))?;
     let forward = if settings.process.override_forward {
@@ -253,13 +276,19 @@ fn look_first(settings: &Settings) -> Result<Option<Looked>, Usage> {
     for warning in warnings.into_iter().chain(doubts) {
         tracing::warn!("{warning}");
     }
-    Ok(Some(Looked { lock, queueing }))
+    Ok(Some(Looked {
+        lock,
+        queueing,
+        legacy,
+    }))
 }
 
 /// What was found, and what keeps it so.
 struct Looked {
     lock: Lock,
     queueing: Queueing,
+    /// Whether iptables is the old one.
+    legacy: bool,
 }
 
 async fn relay(
@@ -285,7 +314,7 @@ async fn relay(
         .map(|each| each.strip)
         .collect();
     let mut rules = match (plan, settings.process.rules, looked) {
-        (Some(plan), RulesMode::Own, Some(Looked { lock, queueing })) => {
+        (Some(plan), RulesMode::Own, Some(Looked { lock, queueing, .. })) => {
             let plan = plan.queued_by(queueing);
             InPlace::own(plan, settings.process.fail, lock).await?
         }

@@ -13,6 +13,7 @@ pub mod keys;
 pub mod mark;
 mod own_profile;
 pub mod profile;
+pub mod run_as;
 pub mod settings;
 pub mod sidecar;
 
@@ -27,6 +28,7 @@ pub use intercept::{Intercept, InterceptError, Interface, Networks, Ports};
 pub use keys::{ConfigError, Keys, Origin};
 pub use mark::{DEFAULT_DIAL_MARK, DEFAULT_MARK, Mark};
 pub use profile::{Keepalive, Profile, Strip, UnknownProfile};
+pub use run_as::RunAs;
 pub use settings::{Listener, Log, Mode, Numbers, Process, Settings};
 pub use sidecar::{ClientSidecar, ServerSidecar, Whose};
 

@@ -1,6 +1,7 @@
 //! From what was given to checked settings. Pure: no file is read here, no socket is opened.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::answer::{self, Hold};
@@ -13,6 +14,7 @@ use super::keys::{ConfigError, Given, Keys, Origin};
 use super::mark::{DEFAULT_DIAL_MARK, DEFAULT_MARK, Mark};
 use super::own_profile;
 use super::profile::{Keepalive, Profile};
+use super::run_as::RunAs;
 use super::sidecar::{self, ClientSidecar, ServerSidecar};
 
 /// Everything that is settled before anything runs.
@@ -51,6 +53,8 @@ pub struct Process {
     pub hold: Hold,
     /// How and what is logged.
     pub log: Log,
+    /// Whom it becomes where root has started it.
+    pub run_as: Option<RunAs>,
 }
 
 /// How and what is logged.
@@ -60,6 +64,8 @@ pub struct Log {
     pub format: LogFormat,
     /// A level, or a filter as `tracing-subscriber` reads it.
     pub filter: String,
+    /// Where it goes; to stderr if `None`.
+    pub file: Option<PathBuf>,
 }
 
 /// The numbers that the rules use; they can be changed where they collide with another program's.
@@ -254,7 +260,9 @@ fn process(keys: &Keys) -> Result<Process, ConfigError> {
             filter: keys
                 .given("log")
                 .map_or_else(|| "info".to_owned(), Given::text),
+            file: keys.parse("log-file", path)?,
         },
+        run_as: keys.parse("run-as", str::parse)?,
     })
 }
 
@@ -484,6 +492,14 @@ pub(super) fn whole_seconds(text: &str) -> Result<Duration, String> {
             ))
         }
     })
+}
+
+/// Reads a file's name.
+fn path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() || text.contains('\0') {
+        return Err(format!("{text:?} is not a file's name"));
+    }
+    Ok(PathBuf::from(text))
 }
 
 /// Reads `true` or `false`.
