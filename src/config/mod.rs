@@ -10,6 +10,7 @@ pub mod forward;
 pub mod identity;
 pub mod intercept;
 pub mod keys;
+pub mod log;
 pub mod mark;
 mod own_profile;
 pub mod profile;
@@ -26,10 +27,11 @@ pub use forward::{Forward, MangledLeg, Target};
 pub use identity::{AcceptProxy, Identity};
 pub use intercept::{Intercept, InterceptError, Interface, Networks, Ports};
 pub use keys::{ConfigError, Keys, Origin};
+pub use log::Log;
 pub use mark::{DEFAULT_DIAL_MARK, DEFAULT_MARK, Mark};
 pub use profile::{Keepalive, Profile, Strip, UnknownProfile};
 pub use run_as::RunAs;
-pub use settings::{Listener, Log, Mode, Numbers, Process, Settings};
+pub use settings::{Listener, Mode, Numbers, Process, Settings};
 pub use sidecar::{ClientSidecar, ServerSidecar, Whose};
 
 /// On which side of the relay a leg lies.

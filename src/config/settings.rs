@@ -1,16 +1,16 @@
 //! From what was given to checked settings. Pure: no file is read here, no socket is opened.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::answer::{self, Hold};
-use super::choice::{Answer, Deployment, Engine, Fail, HostTuning, LogFormat, RulesMode, Track};
+use super::choice::{Answer, Deployment, Engine, Fail, HostTuning, RulesMode, Track};
 use super::file::Contents;
 use super::forward::{Forward, MangledLeg, Target};
 use super::identity::{self, Identity};
 use super::intercept::{Intercept, Networks};
-use super::keys::{ConfigError, Given, Keys, Origin};
+use super::keys::{ConfigError, Keys, Origin};
+use super::log::Log;
 use super::mark::{DEFAULT_DIAL_MARK, DEFAULT_MARK, Mark};
 use super::own_profile;
 use super::profile::{Keepalive, Profile};
@@ -55,17 +55,6 @@ pub struct Process {
     pub log: Log,
     /// Whom it becomes where root has started it.
     pub run_as: Option<RunAs>,
-}
-
-/// How and what is logged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
-    /// For people or for machines.
-    pub format: LogFormat,
-    /// A level, or a filter as `tracing-subscriber` reads it.
-    pub filter: String,
-    /// Where it goes; to stderr if `None`.
-    pub file: Option<PathBuf>,
 }
 
 /// The numbers that the rules use; they can be changed where they collide with another program's.
@@ -255,13 +244,7 @@ fn process(keys: &Keys) -> Result<Process, ConfigError> {
             zones,
         },
         hold: Hold::read(keys, mark)?,
-        log: Log {
-            format: keys.parse("log-format", str::parse)?.unwrap_or_default(),
-            filter: keys
-                .given("log")
-                .map_or_else(|| "info".to_owned(), Given::text),
-            file: keys.parse("log-file", path)?,
-        },
+        log: Log::read(keys)?,
         run_as: keys.parse("run-as", str::parse)?,
     })
 }
@@ -492,14 +475,6 @@ pub(super) fn whole_seconds(text: &str) -> Result<Duration, String> {
             ))
         }
     })
-}
-
-/// Reads a file's name.
-fn path(text: &str) -> Result<PathBuf, String> {
-    if text.is_empty() || text.contains('\0') {
-        return Err(format!("{text:?} is not a file's name"));
-    }
-    Ok(PathBuf::from(text))
 }
 
 /// Reads `true` or `false`.

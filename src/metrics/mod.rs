@@ -85,6 +85,10 @@ counters! {
     headers_refused,
     /// pauses of an accept loop because descriptors or memory ran out
     accept_pauses,
+    /// times that changed settings were taken on (SIGHUP)
+    reloads,
+    /// times that they were refused, and the old ones stayed
+    reloads_refused,
     /// opening packets held until the server answered
     held,
     /// of those: let through, because the server accepted

@@ -20,6 +20,7 @@ use super::addr::{ClientAddr, Destination, OriginalDst};
 use super::answer::Answer;
 use super::dial::{self, DialError, Dialled, SourcePort};
 use super::held::{Arrival, Flow, Settled, Syn, Table};
+use super::reload::Current;
 use crate::config::{Hold, Listener, Mode, Process, Side};
 use crate::metrics::Recorder;
 use crate::packet::Offer;
@@ -35,7 +36,7 @@ pub struct Queue {
     /// The bits that lead a packet to the relay.
     mark: u32,
     /// Those that hold.
-    listeners: Vec<Arc<Listener>>,
+    listeners: Vec<Current>,
 }
 
 /// The packet queue cannot be had.
@@ -91,7 +92,7 @@ struct Holder {
     lost: broadcast::Sender<IpAddr>,
     hold: Hold,
     mark: u32,
-    listeners: Vec<Arc<Listener>>,
+    listeners: Vec<Current>,
     held: Arc<Held>,
     recorder: RefCell<Recorder>,
     closed: Cell<bool>,
@@ -118,7 +119,7 @@ impl Queue {
     /// Without CAP_NET_ADMIN, or if another program has the queue.
     pub fn open(process: &Process, listeners: &[Listener]) -> Result<Option<Self>, QueueError> {
         let holding = listeners.iter().filter(|listener| listener.holds());
-        let listeners: Vec<_> = holding.cloned().map(Arc::new).collect();
+        let listeners: Vec<_> = holding.cloned().map(Current::new).collect();
         if listeners.is_empty() {
             return Ok(None);
         }
@@ -141,6 +142,11 @@ impl Queue {
     pub fn held(&self) -> Arc<Held> {
         let table = Table::new(self.hold.most, PATIENCE);
         Arc::new(Held(Mutex::new(table)))
+    }
+
+    /// What it goes by, listener by listener.
+    pub fn settings(&self) -> Vec<Current> {
+        self.listeners.clone()
     }
 
     /// Reads it until it is told to stop; the body of a thread.
@@ -284,7 +290,7 @@ impl Holder {
         }
         let meant = Syn::parse(&queued.bytes).and_then(|syn| {
             let (listener, side) = self.meant(&syn.flow, queued.interface)?;
-            Some((syn, listener.clone(), side))
+            Some((syn, listener, side))
         });
         let Some((syn, listener, side)) = meant else {
             return self.fall_back(packet);
@@ -313,9 +319,10 @@ impl Holder {
     }
 
     /// Which listener a flow is for, and from which side it was opened.
-    fn meant(&self, flow: &Flow, interface: u32) -> Option<(&Arc<Listener>, Side)> {
+    fn meant(&self, flow: &Flow, interface: u32) -> Option<(Arc<Listener>, Side)> {
         let came_by = self.queue.get_ref().interface(interface).ok()?;
         self.listeners.iter().find_map(|listener| {
+            let listener = listener.now();
             let Mode::Gateway(intercept) = &listener.mode else {
                 return None;
             };
@@ -324,9 +331,8 @@ impl Holder {
             } else {
                 Side::Clean
             };
-            intercept
-                .wants(flow.client.0.ip(), flow.server.0)
-                .then_some((listener, side))
+            let wanted = intercept.wants(flow.client.0.ip(), flow.server.0);
+            wanted.then_some((listener, side))
         })
     }
 

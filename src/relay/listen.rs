@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::dial;
+use super::reload::{Current, Standing};
 use super::worker::{Order, REST, Worker};
 use crate::config::{Forward, Listener, MangledLeg, Mode, Side};
 use crate::sys::watch::watch_socket;
@@ -46,14 +47,14 @@ pub enum WayIn {
 pub struct Bound {
     socket: Socket,
     side: Side,
-    settings: Arc<Listener>,
+    settings: Current,
 }
 
 /// A [`Bound`] that is registered with a worker's runtime.
 pub struct Registered {
     socket: AsyncFd<Socket>,
     side: Side,
-    settings: Arc<Listener>,
+    settings: Current,
 }
 
 /// A connection that was accepted and not yet served.
@@ -95,8 +96,9 @@ impl Listeners {
             ways_in: vec![],
         };
         for settings in listeners {
-            let settings = Arc::new(settings.clone());
-            let way_in = match &settings.mode {
+            let mode = &settings.mode;
+            let settings = Current::new(settings.clone());
+            let way_in = match mode {
                 Mode::Gateway(_) => WayIn::Intercepted {
                     mangled: bound.bind_loopback(&settings, Side::Mangled)?,
                     clean: bound.bind_loopback(&settings, Side::Clean)?,
@@ -113,7 +115,8 @@ impl Listeners {
     /// Binds sockets of both families, transparent ones for TPROXY, to a loopback port, the kernel's choice if none is
     /// fixed. A host
     /// without IPv6 is served without it.
-    fn bind_loopback(&mut self, settings: &Arc<Listener>, side: Side) -> Result<u16, BindError> {
+    fn bind_loopback(&mut self, current: &Current, side: Side) -> Result<u16, BindError> {
+        let settings = current.now();
         let mut port = match (settings.fixed_ports, side) {
             (Some((mangled, _)), Side::Mangled) => mangled,
             (Some((_, clean)), Side::Clean) => clean,
@@ -125,7 +128,7 @@ impl Listeners {
                 Mode::ClientSidecar(_) => Ok(()),
                 _ => dial::make_transparent(socket, address),
             };
-            let bind = |address| Bound::bind(address, settings, side, prepare);
+            let bind = |address| Bound::bind(address, current, side, prepare);
             let v4 = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
             port = v4.address()?.port();
             listeners.push(v4);
@@ -141,7 +144,7 @@ impl Listeners {
     }
 
     /// A sidecar's connections come from one side alone.
-    fn bind_sidecar(&mut self, settings: &Arc<Listener>, side: Side) -> Result<WayIn, BindError> {
+    fn bind_sidecar(&mut self, settings: &Current, side: Side) -> Result<WayIn, BindError> {
         let port = self.bind_loopback(settings, side)?;
         Ok(WayIn::Intercepted {
             mangled: port,
@@ -150,11 +153,7 @@ impl Listeners {
     }
 
     /// Binds to the address that clients know.
-    fn bind_known(
-        &mut self,
-        settings: &Arc<Listener>,
-        forward: &Forward,
-    ) -> Result<WayIn, BindError> {
+    fn bind_known(&mut self, settings: &Current, forward: &Forward) -> Result<WayIn, BindError> {
         let side = match forward.mangled {
             MangledLeg::Downstream => Side::Mangled,
             MangledLeg::Upstream => Side::Clean,
@@ -180,6 +179,17 @@ impl Listeners {
         self.per_worker.len()
     }
 
+    /// What has to change when the settings do.
+    ///
+    /// # Errors
+    /// If descriptors have run out.
+    pub fn standing(&self) -> io::Result<Vec<Standing>> {
+        let bound = self.per_worker.iter().flatten();
+        bound
+            .map(|bound| Standing::new(&bound.socket, bound.side, &bound.settings))
+            .collect()
+    }
+
     /// The listeners, worker by worker.
     pub fn into_workers(self) -> impl Iterator<Item = Vec<Bound>> {
         self.per_worker.into_iter()
@@ -192,10 +202,11 @@ impl Bound {
     /// Listens at an address; `prepare` has the last word on the socket's options.
     fn bind(
         address: SocketAddr,
-        settings: &Arc<Listener>,
+        current: &Current,
         side: Side,
         prepare: impl Fn(&Socket, SocketAddr) -> io::Result<()>,
     ) -> Result<Self, BindError> {
+        let settings = &current.now();
         let bound = || -> io::Result<Socket> {
             let socket = Socket::new(
                 Domain::for_address(address),
@@ -224,7 +235,7 @@ impl Bound {
             Ok(socket) => Ok(Self {
                 socket,
                 side,
-                settings: settings.clone(),
+                settings: current.clone(),
             }),
             Err(error) => Err(BindError {
                 address,
@@ -248,7 +259,7 @@ impl Bound {
 
     /// Whether clients know its address: no rule leads them here, and none keeps them away.
     pub fn is_known(&self) -> bool {
-        matches!(self.settings.mode, Mode::Forward(_))
+        matches!(self.settings.now().mode, Mode::Forward(_))
     }
 
     /// Registers it with the runtime of the calling worker.
@@ -292,7 +303,7 @@ pub async fn accept_loop(
                 let accepted = Accepted {
                     socket,
                     side: listener.side,
-                    settings: listener.settings.clone(),
+                    settings: listener.settings.now(),
                     at: Instant::now(),
                 };
                 let chosen = worker.place();

@@ -19,6 +19,7 @@
 //! | `witness` | what the rules show of packets: clients' offers, the DSCP |
 //! | `leg` | what a direction needs of a socket |
 //! | `pipes` | the bounded pool of pipes |
+//! | `reload` | settings that change while it runs |
 
 mod addr;
 mod answer;
@@ -35,6 +36,7 @@ mod legs;
 mod listen;
 // Public for the micro-benchmarks.
 pub mod pipes;
+mod reload;
 mod server;
 mod session;
 mod sidecar;

@@ -12,9 +12,10 @@ use tokio::sync::{mpsc, oneshot};
 use super::holder::{self, Queue};
 use super::listen::Listeners;
 use super::pipes::PipeBudget;
+use super::reload::{Current, Reloadable};
 use super::witness::{Offers, Witness};
 use super::worker::{self, Abort, Loads, Order, Start};
-use crate::config::Process;
+use crate::config::{Listener, Process};
 use crate::metrics::Recorder;
 use crate::packet::nflog::Seen;
 
@@ -28,6 +29,7 @@ pub struct Server {
     loads: Arc<Loads>,
     abort: Arc<Abort>,
     offers: Arc<Offers>,
+    reloadable: Reloadable,
 }
 
 /// How a drain ended.
@@ -65,6 +67,8 @@ impl Server {
         let (orders, inboxes): (Vec<_>, Vec<_>) =
             (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
         let held = queue.as_ref().map(Queue::held);
+        let holding: Vec<Current> = queue.iter().flat_map(Queue::settings).collect();
+        let reloadable = Reloadable::new(listeners.standing()?, holding);
         let mut threads: Vec<_> = listeners
             .into_workers()
             .zip(inboxes)
@@ -109,6 +113,7 @@ impl Server {
             loads,
             abort,
             offers,
+            reloadable,
         };
         if came_up.into_iter().take(expected).count() < expected {
             server.stop()?;
@@ -143,6 +148,23 @@ impl Server {
             }
         }
         total
+    }
+
+    /// Sees whether the kernel takes these settings; changes nothing.
+    ///
+    /// # Errors
+    /// What it says of the first that it does not take.
+    pub fn check(&self, listeners: &[Listener]) -> io::Result<()> {
+        self.reloadable.check(listeners)
+    }
+
+    /// Has sessions that begin from now on go by these settings, whose names and ways in are the same. Those
+    /// that run keep theirs.
+    ///
+    /// # Errors
+    /// If the kernel does not take what it took in [`Server::check`].
+    pub fn reload(&self, listeners: &[Listener]) -> io::Result<()> {
+        self.reloadable.adopt(listeners)
     }
 
     /// Passes on what the rules show, until it can no longer be read.
@@ -193,6 +215,7 @@ impl Server {
     /// Takes no client that comes of itself any more, and waits until no session is left, at most for
     /// `deadline`; then resets those that are.
     pub async fn drain(&self, deadline: Duration) -> Outcome {
+        self.reloadable.close();
         for worker in &self.orders {
             // One that is gone listens no more.
             let _ = worker.send(Order::Close);
