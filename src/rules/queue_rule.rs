@@ -153,6 +153,14 @@ fn own(shown: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// Whether iptables is the old one, which wants CAP_NET_RAW, and root for its lock file.
+///
+/// # Errors
+/// If it cannot be asked.
+pub fn is_legacy() -> Result<bool, ToolError> {
+    Ok(tool::run("iptables", &["-V"])?.contains("legacy"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,12 +192,4 @@ mod tests {
             &empty.replace("\t}\n", "\t\tip daddr 172.17.0.2 drop\n\t}\n")
         ));
     }
-}
-
-/// Whether iptables is the old one, which wants CAP_NET_RAW, and root for its lock file.
-///
-/// # Errors
-/// If it cannot be asked.
-pub fn is_legacy() -> Result<bool, ToolError> {
-    Ok(tool::run("iptables", &["-V"])?.contains("legacy"))
 }
