@@ -51,7 +51,7 @@ fn checked(parts: &[&str], flags: &[&str]) -> String {
 fn a_key_that_there_is_not_is_answered_with_those_there_are() {
     assert_eq!(
         refusal(&["drian = \"1m\"\n", GATEWAY], &[]),
-        "unmangle.toml:1: drian: there is no such key; there are: workers, pipe-budget, drain, connect-timeout, close-timeout, keepalive, idle-timeout, stall-after, stall-action, max-connections, max-per-source, rate-per-source, source-prefix, engine, fail, rules, track, host-tuning, override-forward, mark, dial-mark, table, priority, zones, held-max, queue, answer-mark, log, log-format, and the tables listener, profile"
+        "unmangle.toml:1: drian: there is no such key; there are: workers, pipe-budget, drain, connect-timeout, close-timeout, keepalive, idle-timeout, stall-after, stall-action, max-connections, max-per-source, rate-per-source, source-prefix, engine, fail, rules, track, host-tuning, override-forward, mark, dial-mark, table, priority, zones, held-max, queue, answer-mark, log, log-format, log-file, run-as, and the tables listener, profile"
     );
     assert_eq!(
         refusal(&[GATEWAY, "port = 22\n"], &[]),
@@ -910,4 +910,41 @@ fn what_a_source_may_have_is_the_processes_unless_the_listener_says_otherwise() 
         assert!(listener.contains(line), "{line:?} is not in: {printed}");
     }
     assert!(!listener.contains("\nmax-connections"), "{printed}");
+}
+
+#[test]
+fn whom_to_run_as_is_a_user_and_perhaps_a_group() {
+    for wrong in ["", ":", "unmangle:", ":daemon", "a:b:c", "two words"] {
+        assert_eq!(
+            refusal(&[&format!("run-as = {wrong:?}\n"), GATEWAY], &[]),
+            format!(
+                "unmangle.toml:1: run-as: {wrong:?} is neither USER nor USER:GROUP; give names or numbers, such as \
+                 unmangle or nobody:nogroup"
+            )
+        );
+    }
+    for right in ["unmangle", "54301:54302"] {
+        let told = checked(&[&format!("run-as = {right:?}\n"), GATEWAY], &[]);
+        assert!(told.contains(&format!("run-as = {right:?}\n")), "{told}");
+    }
+    let told = checked(&[GATEWAY], &["--run-as", "unmangle"]);
+    assert_eq!(checked(&[&told], &[]), told);
+}
+
+#[test]
+fn a_log_file_that_cannot_be_written_is_named() {
+    assert_eq!(
+        refusal(&["log-file = \"\"\n", GATEWAY], &[]),
+        "unmangle.toml:1: log-file: \"\" is not a file's name"
+    );
+    assert_eq!(
+        refusal(&[FORWARD], &["--log-file", "no/such/directory/relay.log"]),
+        "--log-file no/such/directory/relay.log: No such file or directory (os error 2)"
+    );
+    let told = checked(&[FORWARD], &["--log-file", "relay \"1\".log"]);
+    assert!(
+        told.contains("log-file = \"relay \\\"1\\\".log\"\n"),
+        "{told}"
+    );
+    assert_eq!(checked(&[&told], &[]), told);
 }

@@ -47,6 +47,12 @@ impl fmt::Display for Effective<'_> {
         writeln!(f, "answer-mark = {:#010x}", hold.mark.all())?;
         writeln!(f, "log = {}", Quoted(&process.log.filter))?;
         writeln!(f, "log-format = \"{}\"", process.log.format)?;
+        if let Some(file) = &process.log.file {
+            writeln!(f, "log-file = {:?}", file.display().to_string())?;
+        }
+        if let Some(run_as) = &process.run_as {
+            writeln!(f, "run-as = \"{run_as}\"")?;
+        }
         for listener in &self.0.listeners {
             writeln!(f)?;
             write_listener(f, listener)?;

@@ -147,6 +147,7 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
     logging::start(&Log {
         format: LogFormat::Human,
         filter: args.log.clone(),
+        file: None,
     })?;
     let result = match args.command {
         Command::Run(args) => run(args),

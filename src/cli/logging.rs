@@ -1,28 +1,60 @@
-//! The log on stderr: for people or as JSON, in colour only on a terminal and never with NO_COLOR.
+//! The log, for people or as JSON: on stderr, in colour only on a terminal and never with NO_COLOR; or in a
+//! file, which can be opened anew after somebody has moved it away.
 
-use std::io::IsTerminal;
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use super::Usage;
 use crate::config::{Log, LogFormat};
 
+/// Where the log goes.
+#[derive(Debug, Clone)]
+pub struct Logging(Option<Arc<LogFile>>);
+
+/// A file that lines are appended to, one write each.
+#[derive(Debug)]
+struct LogFile {
+    path: PathBuf,
+    file: Mutex<File>,
+}
+
+/// The file as it is now.
+struct Appending(Arc<LogFile>);
+
 /// Starts logging.
 ///
 /// # Errors
-/// [`Usage`] if the filter cannot be read.
-pub fn start(log: &Log) -> Result<(), Usage> {
+/// [`Usage`] if the filter cannot be read, or the file not be written.
+pub fn start(log: &Log) -> Result<Logging, Usage> {
     let filter = EnvFilter::try_new(&log.filter).map_err(|error| {
         Usage(format!(
             "--log {:?}: {error}; try info or debug",
             log.filter
         ))
     })?;
-    let colour = std::io::stderr().is_terminal()
+    let (logging, writer) = match &log.file {
+        Some(path) => {
+            let file = LogFile::open(path)
+                .map_err(|error| Usage(format!("--log-file {}: {error}", path.display())))?;
+            let file = Arc::new(file);
+            let appending = file.clone();
+            let writer = BoxMakeWriter::new(move || Appending(appending.clone()));
+            (Logging(Some(file)), writer)
+        }
+        None => (Logging(None), BoxMakeWriter::new(io::stderr)),
+    };
+    let colour = log.file.is_none()
+        && io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(writer);
     match log.format {
         LogFormat::Human => subscriber.with_ansi(colour).init(),
         LogFormat::Json => subscriber
@@ -31,5 +63,56 @@ pub fn start(log: &Log) -> Result<(), Usage> {
             .with_current_span(false)
             .init(),
     }
-    Ok(())
+    Ok(logging)
+}
+
+// === impl Logging ===
+
+impl Logging {
+    /// Opens the file anew, if the log goes to one. If it cannot be opened the log goes on where it went, and
+    /// says so.
+    pub fn reopen(&self) {
+        let Some(log) = &self.0 else {
+            return;
+        };
+        match LogFile::append(&log.path) {
+            Ok(file) => {
+                *log.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
+                tracing::info!(file = %log.path.display(), "the log was opened anew");
+            }
+            Err(error) => {
+                tracing::error!(file = %log.path.display(), %error, "the log cannot be opened anew");
+            }
+        }
+    }
+}
+
+// === impl LogFile ===
+
+impl LogFile {
+    fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            file: Mutex::new(Self::append(path)?),
+        })
+    }
+
+    /// Who may read it are its owner and the group: it names clients and servers.
+    fn append(path: &Path) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.append(true).create(true).mode(0o640).open(path)
+    }
+}
+
+// === impl Appending ===
+
+impl Write for Appending {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut file = self.0.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

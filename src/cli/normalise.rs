@@ -64,6 +64,7 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
     logging::start(&Log {
         format: args.log_format,
         filter: args.log.clone(),
+        file: None,
     })?;
     let (plan, profile) = args.parse()?;
     let lock = Lock::normaliser().map_err(|error| Usage(error.to_string()))?;

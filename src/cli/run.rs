@@ -9,12 +9,16 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Usage, descriptors, effective, limits, listener, logging, output, settings};
+use super::logging::Logging;
+use super::look::{self, Looked};
+use super::reload::Running;
+use super::{
+    Usage, descriptors, effective, limits, listener, logging, output, privileges, settings,
+};
 use crate::config::{HostTuning, Intercept, Keys, Listener, Mode, RulesMode, Settings, Strip};
 use crate::relay::{Listeners, Outcome, Queue, Server, WayIn, Witness};
-use crate::rules::survey::{self, Forward};
 use crate::rules::tuning::{self, Tuned};
-use crate::rules::{InPlace, Lock, Plan, Queueing, Shown, preflight, queue_rule};
+use crate::rules::{InPlace, Plan, Shown};
 
 /// Relay connections, and normalise the leg that crosses the firewall.
 ///
@@ -153,6 +157,15 @@ struct ProcessFlags {
     /// `info,unmangle::session=warn` [default: info]
     #[arg(long, value_name = "FILTER", env = "UNMANGLE_LOG")]
     log: Option<String>,
+
+    /// Append the log to this file instead of stderr; it is opened anew on SIGHUP.
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<String>,
+
+    /// Started by root: become this user, and keep only the capabilities that the settings need
+    /// [default: root, without the others]
+    #[arg(long, value_name = "USER[:GROUP]")]
+    run_as: Option<String>,
 }
 
 const EXAMPLES: &str = "\
@@ -167,6 +180,8 @@ Examples:
 
 Signals:
   SIGTERM, SIGINT   take no new connection, let running ones end (--drain), exit 0; twice: at once
+  SIGHUP            open --log-file anew, read --config again: profiles and times change for new sessions,
+                    running ones are not touched; what is wrong, or needs a restart, is refused as a whole
   SIGUSR1           print latency percentiles and counters on stdout";
 
 impl ProcessFlags {
@@ -199,6 +214,8 @@ impl ProcessFlags {
             ("pipe-budget", &self.pipe_budget),
             ("log-format", &self.log_format),
             ("log", &self.log),
+            ("log-file", &self.log_file),
+            ("run-as", &self.run_as),
         ] {
             keys.set_flag(key, value);
         }
@@ -206,14 +223,22 @@ impl ProcessFlags {
     }
 }
 
+impl Args {
+    /// File and flags, as they are now.
+    fn read(&self) -> Result<Settings, Usage> {
+        settings::read(self.config.as_deref(), self.process.keys(), &self.listener)
+    }
+}
+
 /// Runs the relay until it is told to end.
 pub fn main(args: Args) -> anyhow::Result<ExitCode> {
-    let settings = settings::read(args.config.as_deref(), args.process.keys(), &args.listener)?;
+    let settings = args.read()?;
     if args.check {
         output::print(effective::Effective(&settings))?;
         return Ok(ExitCode::SUCCESS);
     }
-    logging::start(&settings.process.log)?;
+    let needs = privileges::step_down(&settings)?;
+    let logging = logging::start(&settings.process.log)?;
     end_with_a_panic();
     let workers = match settings.process.workers {
         Some(workers) => workers,
@@ -221,16 +246,18 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
             .context("counting the cores")?
             .get(),
     };
-    let looked = look_first(&settings)?;
+    let looked = look::first(&settings)?;
     descriptors::raise_limit();
     let listeners =
         Listeners::bind(&settings.listeners, workers).map_err(|error| Usage(error.to_string()))?;
-    let queue = Queue::open(&settings.process, &settings.listeners, listeners.gates())
+    let queue = Queue::open(&settings.process, listeners.served())
         .map_err(|error| Usage(error.to_string()))?;
+    let legacy = looked.as_ref().is_some_and(|looked| looked.legacy);
+    privileges::settle(needs.with_legacy(legacy), &settings.process)?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
-        .block_on(relay(&settings, listeners, queue, looked))
+        .block_on(relay(&args, &logging, settings, listeners, queue, looked))
 }
 
 /// A session that has panicked must not close its legs as if all was said: the whole relay ends, which
@@ -243,47 +270,10 @@ fn end_with_a_panic() {
     }));
 }
 
-/// Whether this host can do it and its other rules leave room for it, before anything is changed. What
-/// somebody else has put in place is theirs to judge. The lock comes first: nobody else changes it meanwhile.
-fn look_first(settings: &Settings) -> Result<Option<Looked>, Usage> {
-    let somewhere = WayIn::Intercepted {
-        mangled: 1,
-        clean: 2,
-    };
-    let ways_in = vec![somewhere; settings.listeners.len()];
-    let Some(plan) = settings::plan(settings, &ways_in) else {
-        return Ok(None);
-    };
-    if settings.process.rules != RulesMode::Own {
-        return Ok(None);
-    }
-    let lock = Lock::relay().map_err(|error| Usage(error.to_string()))?;
-    let queueing = match plan.hold {
-        Some(_) => queue_rule::probe().map_err(|error| Usage(error.to_string()))?,
-        None => Queueing::Nft,
-    };
-    let plan = plan.queued_by(queueing);
-    let warnings = preflight::check(&plan).map_err(|error| Usage(error.to_string()))?;
-    let forward = if settings.process.override_forward {
-        Forward::Override
-    } else {
-        Forward::Respect
-    };
-    let doubts = survey::survey(&plan, forward).map_err(|error| Usage(error.to_string()))?;
-    for warning in warnings.into_iter().chain(doubts) {
-        tracing::warn!("{warning}");
-    }
-    Ok(Some(Looked { lock, queueing }))
-}
-
-/// What was found, and what keeps it so.
-struct Looked {
-    lock: Lock,
-    queueing: Queueing,
-}
-
 async fn relay(
-    settings: &Settings,
+    args: &Args,
+    logging: &Logging,
+    settings: Settings,
     listeners: Listeners,
     queue: Option<Queue>,
     looked: Option<Looked>,
@@ -291,10 +281,11 @@ async fn relay(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut tell = signal(SignalKind::user_defined1())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
     let ways_in = listeners.ways_in().to_vec();
     let server =
         Server::start(&settings.process, listeners, queue).context("starting the workers")?;
-    let mut plan = settings::plan(settings, &ways_in);
+    let mut plan = settings::plan(&settings, &ways_in);
     let mut witness = match &mut plan {
         Some(plan) if settings.process.rules == RulesMode::Own => witness(plan),
         _ => None,
@@ -304,8 +295,8 @@ async fn relay(
         .flat_map(|plan| &plan.interceptions)
         .map(|each| each.strip)
         .collect();
-    let mut rules = match (plan, settings.process.rules, looked) {
-        (Some(plan), RulesMode::Own, Some(Looked { lock, queueing })) => {
+    let rules = match (plan, settings.process.rules, looked) {
+        (Some(plan), RulesMode::Own, Some(Looked { lock, queueing, .. })) => {
             let plan = plan.queued_by(queueing);
             InPlace::own(plan, settings.process.fail, lock).await?
         }
@@ -337,12 +328,18 @@ async fn relay(
             "relaying"
         );
     }
+    let mut running = Running::new(server, rules, settings, ways_in);
     loop {
+        let Running { server, rules, .. } = &mut running;
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = tell.recv() => print(&server).await,
-            never = watch(&server, &mut witness) => match never {},
+            _ = tell.recv() => print(&running).await,
+            _ = hang_up.recv() => {
+                logging.reopen();
+                running.reload(args.read()).await;
+            }
+            never = watch(server, &mut witness) => match never {},
             never = rules.keep() => match never {},
             () = server.failed() => {
                 tracing::error!("a worker has ended: the relay ends, too");
@@ -350,7 +347,8 @@ async fn relay(
             }
         }
     }
-    let within = settings.process.drain;
+    let within = running.settings.process.drain;
+    let Running { server, rules, .. } = &mut running;
     tracing::info!(sessions = server.sessions(), ?within, "draining");
     let orderly = async {
         if let Err(error) = rules.drain().await {
@@ -358,22 +356,29 @@ async fn relay(
         }
         tokio::select! {
             outcome = server.drain(within) => outcome,
-            never = watch(&server, &mut witness) => match never {},
+            never = watch(server, &mut witness) => match never {},
             never = rules.keep() => match never {},
         }
     };
+    let reopen = async {
+        while hang_up.recv().await.is_some() {
+            logging.reopen();
+        }
+        std::future::pending::<Infallible>().await
+    };
     let outcome = tokio::select! {
         outcome = orderly => outcome,
+        never = reopen => match never {},
         _ = terminate.recv() => server.drain(Duration::ZERO).await,
         _ = interrupt.recv() => server.drain(Duration::ZERO).await,
     };
     told(outcome);
-    rules.remove().await;
+    running.remove_rules().await;
     if let Some(tuned) = tuned {
         tuned.restore();
     }
-    print(&server).await;
-    server.stop().context("a worker failed")?;
+    print(&running).await;
+    running.server.stop().context("a worker failed")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -480,8 +485,8 @@ fn told(outcome: Outcome) {
 }
 
 /// Latency percentiles and counters, on stdout.
-async fn print(server: &Server) {
-    let recorded = server.recorded().await;
+async fn print(running: &Running) {
+    let recorded = running.recorded().await;
     let mut out = std::io::stdout().lock();
     // A closed stdout must not end the relay.
     let _ = writeln!(out, "{recorded}").and_then(|()| out.flush());

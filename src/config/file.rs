@@ -66,6 +66,8 @@ pub const PROCESS: &[&str] = &[
     "answer-mark",
     "log",
     "log-format",
+    "log-file",
+    "run-as",
 ];
 /// Keys of a `[[listener]]`.
 pub const LISTENER: &[&str] = &[

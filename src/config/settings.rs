@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::answer::{self, Hold};
-use super::choice::{Answer, Deployment, Engine, Fail, HostTuning, LogFormat, RulesMode, Track};
+use super::choice::{Answer, Deployment, Engine, Fail, HostTuning, RulesMode, Track};
 use super::file::Contents;
 use super::forward::{Forward, MangledLeg, Target};
 use super::identity::{self, Identity};
 use super::intercept::{Intercept, Networks};
-use super::keys::{ConfigError, Given, Keys, Origin};
+use super::keys::{ConfigError, Keys, Origin};
 use super::limits::{self, Admission};
+use super::log::Log;
 use super::mark::{DEFAULT_DIAL_MARK, DEFAULT_MARK, Mark};
 use super::own_profile;
 use super::profile::{Keepalive, Profile};
+use super::run_as::RunAs;
 use super::sidecar::{self, ClientSidecar, ServerSidecar};
 use super::watch::Watch;
 
@@ -55,15 +57,8 @@ pub struct Process {
     pub hold: Hold,
     /// How and what is logged.
     pub log: Log,
-}
-
-/// How and what is logged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
-    /// For people or for machines.
-    pub format: LogFormat,
-    /// A level, or a filter as `tracing-subscriber` reads it.
-    pub filter: String,
+    /// Whom it becomes where root has started it.
+    pub run_as: Option<RunAs>,
 }
 
 /// The numbers that the rules use; they can be changed where they collide with another program's.
@@ -261,12 +256,8 @@ fn process(keys: &Keys) -> Result<Process, ConfigError> {
             zones,
         },
         hold: Hold::read(keys)?,
-        log: Log {
-            format: keys.parse("log-format", str::parse)?.unwrap_or_default(),
-            filter: keys
-                .given("log")
-                .map_or_else(|| "info".to_owned(), Given::text),
-        },
+        log: Log::read(keys)?,
+        run_as: keys.parse("run-as", str::parse)?,
     })
 }
 

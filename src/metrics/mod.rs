@@ -105,6 +105,10 @@ counters! {
     short_of_files,
     /// times that memory or buffers ran out (ENOMEM, ENOBUFS)
     short_of_memory,
+    /// times that changed settings were taken on (SIGHUP)
+    reloads,
+    /// times that they were refused, and the old ones stayed
+    reloads_refused,
     /// opening packets held until the server answered
     held,
     /// of those: let through, because the server accepted

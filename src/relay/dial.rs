@@ -377,6 +377,36 @@ pub fn set_options(socket: &Socket, settings: &Listener, profile: &Profile) -> i
     Ok(())
 }
 
+/// What a window clamp that was never set comes to (tcp_select_initial_window in net/ipv4/tcp_output.c): on a
+/// socket that listens it cannot be unset.
+const NO_CLAMP: u32 = 65_535 << 14;
+
+/// Sets the same on a socket that listens with the options of another profile, and takes back what that one has
+/// set and this one leaves alone; `usual` is the host's congestion control.
+pub fn change_options(
+    socket: &Socket,
+    settings: &Listener,
+    profile: &Profile,
+    usual: &str,
+) -> io::Result<()> {
+    if profile.mss.is_none() {
+        socket.set_tcp_mss(0)?;
+    }
+    if profile.window_clamp.is_none() {
+        set_window_clamp(socket, NO_CLAMP)?;
+    }
+    if profile.congestion_control.is_none() {
+        socket.set_tcp_congestion(usual.as_bytes())?;
+    }
+    if profile.user_timeout.is_none() {
+        socket.set_tcp_user_timeout(None)?;
+    }
+    if profile.notsent_lowat.is_none() {
+        socket.set_tcp_notsent_lowat(0)?;
+    }
+    set_options(socket, settings, profile)
+}
+
 fn no_congestion_control(profile: &str, name: &str, error: io::Error) -> io::Error {
     let why = match error.kind() {
         io::ErrorKind::NotFound => "the kernel does not know it",

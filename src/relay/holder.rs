@@ -17,14 +17,14 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
 use super::addr::Destination;
-use super::admission::{Admitted, Gates};
+use super::admission::Admitted;
 use super::answer::Answer;
 use super::dial::{self, DialError, Dialled};
 use super::held::{Arrival, Flow, Settled, Syn};
 use super::listen::Served;
 use super::refusal::Refused;
 use super::waiting::{Held, Packet, Upstream};
-use crate::config::{Hold, Listener, Mode, Process, Side};
+use crate::config::{Hold, Mode, Process, Side};
 use crate::metrics::Recorder;
 use crate::sys::neighbours::Neighbours;
 use crate::sys::packet_queue::{PacketQueue, Queued, Verdict};
@@ -93,19 +93,9 @@ impl Queue {
     ///
     /// # Errors
     /// Without CAP_NET_ADMIN, or if another program has the queue.
-    pub fn open(
-        process: &Process,
-        listeners: &[Listener],
-        gates: &Gates,
-    ) -> Result<Option<Self>, QueueError> {
-        let holding = listeners.iter().zip(gates.iter());
-        let listeners: Vec<_> = holding
-            .filter(|(listener, _)| listener.holds())
-            .map(|(listener, gate)| Served {
-                settings: Arc::new(listener.clone()),
-                gate: gate.clone(),
-            })
-            .collect();
+    pub fn open(process: &Process, served: &[Served]) -> Result<Option<Self>, QueueError> {
+        let holding = served.iter().filter(|served| served.settings.now().holds());
+        let listeners: Vec<_> = holding.cloned().collect();
         if listeners.is_empty() {
             return Ok(None);
         }
@@ -257,7 +247,7 @@ impl Holder {
                     }
                     Err(refusal) => {
                         let refused = Refused {
-                            listener: &served.settings.name,
+                            listener: &served.settings.now().name,
                             client,
                             via: None,
                             server: Some(server.0),
@@ -287,7 +277,8 @@ impl Holder {
     fn meant(&self, flow: &Flow, interface: u32) -> Option<(&Served, Side)> {
         let came_by = self.queue.get_ref().interface(interface).ok()?;
         self.listeners.iter().find_map(|served| {
-            let Mode::Gateway(intercept) = &served.settings.mode else {
+            let settings = served.settings.now();
+            let Mode::Gateway(intercept) = &settings.mode else {
                 return None;
             };
             let side = if intercept.mangled_side.as_str() == came_by {
@@ -311,7 +302,7 @@ impl Holder {
 
     async fn dial(self: Rc<Self>, syn: Syn, served: Served, admitted: Admitted, side: Side) {
         let began = Instant::now();
-        let Served { settings, gate } = served;
+        let (settings, gate) = (served.settings.now(), served.gate);
         let Flow { client, server } = syn.flow;
         let destination = Destination::Original(server);
         let dialling = dial::dial(client, &destination, side.other(), &settings, &gate);

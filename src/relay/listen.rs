@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::admission::{Gate, Gates, Seat};
 use super::dial;
+use super::reload::{Current, Standing};
 use super::shortage::Shortage;
 use super::worker::{Order, REST, Worker};
 use crate::config::{Forward, Listener, MangledLeg, Mode, Side};
@@ -27,6 +28,7 @@ pub struct Listeners {
     per_worker: Vec<Vec<Bound>>,
     /// In the order of the settings.
     ways_in: Vec<WayIn>,
+    served: Vec<Served>,
     gates: Gates,
 }
 
@@ -49,7 +51,7 @@ pub enum WayIn {
 #[derive(Debug, Clone)]
 pub struct Served {
     /// What is to be done with what comes.
-    pub settings: Arc<Listener>,
+    pub settings: Current,
     /// Whether it is let in.
     pub gate: Arc<Gate>,
 }
@@ -110,13 +112,15 @@ impl Listeners {
         let mut bound = Self {
             per_worker: (0..workers).map(|_| vec![]).collect(),
             ways_in: vec![],
+            served: vec![],
             gates: Gates::default(),
         };
         for settings in listeners {
             let served = Served {
                 gate: bound.gates.add(settings),
-                settings: Arc::new(settings.clone()),
+                settings: Current::new(settings.clone()),
             };
+            bound.served.push(served.clone());
             let way_in = match &settings.mode {
                 Mode::Gateway(_) => WayIn::Intercepted {
                     mangled: bound.bind_loopback(&served, Side::Mangled)?,
@@ -152,7 +156,7 @@ impl Listeners {
     /// Binds sockets of both families, transparent ones for TPROXY, to a loopback port, the kernel's choice if
     /// none is fixed. A host without IPv6 is served without it.
     fn bind_loopback(&mut self, served: &Served, side: Side) -> Result<u16, BindError> {
-        let settings = &served.settings;
+        let settings = served.settings.now();
         let mut port = match (settings.fixed_ports, side) {
             (Some((mangled, _)), Side::Mangled) => mangled,
             (Some((_, clean)), Side::Clean) => clean,
@@ -210,7 +214,12 @@ impl Listeners {
         &self.ways_in
     }
 
-    /// What each listener lets in.
+    /// What each listener goes by, in the order of the settings.
+    pub fn served(&self) -> &[Served] {
+        &self.served
+    }
+
+    /// What all of them let in.
     pub fn gates(&self) -> &Gates {
         &self.gates
     }
@@ -218,6 +227,17 @@ impl Listeners {
     /// How many workers there are listeners for.
     pub fn workers(&self) -> usize {
         self.per_worker.len()
+    }
+
+    /// What has to change when the settings do.
+    ///
+    /// # Errors
+    /// If descriptors have run out.
+    pub fn standing(&self) -> io::Result<Vec<Standing>> {
+        let bound = self.per_worker.iter().flatten();
+        bound
+            .map(|bound| Standing::new(&bound.socket, bound.side, &bound.served.settings))
+            .collect()
     }
 
     /// The listeners, worker by worker.
@@ -236,7 +256,7 @@ impl Bound {
         side: Side,
         prepare: impl Fn(&Socket, SocketAddr) -> io::Result<()>,
     ) -> Result<Self, BindError> {
-        let settings = &served.settings;
+        let settings = &served.settings.now();
         let bound = || -> io::Result<Socket> {
             let socket = Socket::new(
                 Domain::for_address(address),
@@ -289,7 +309,7 @@ impl Bound {
 
     /// Whether clients know its address: no rule leads them here, and none keeps them away.
     pub fn is_known(&self) -> bool {
-        matches!(self.served.settings.mode, Mode::Forward(_))
+        matches!(self.served.settings.now().mode, Mode::Forward(_))
     }
 
     /// Registers it with the runtime of the calling worker.
@@ -333,7 +353,7 @@ pub async fn accept_loop(
                 let accepted = Accepted {
                     socket,
                     side: listener.side,
-                    settings: listener.served.settings.clone(),
+                    settings: listener.served.settings.now(),
                     gate: listener.served.gate.clone(),
                     seat,
                     at: Instant::now(),
@@ -418,7 +438,7 @@ impl Registered {
         counters.accept_waits += 1;
         match self.served.gate.troubles().next(std::time::Instant::now()) {
             Some(left_out) => tracing::warn!(
-                listener = self.served.settings.name,
+                listener = self.served.settings.now().name,
                 left_out,
                 "max-connections is reached: connections wait to be accepted"
             ),

@@ -24,6 +24,7 @@
 //! | `watchdog`, `stall` | looks at them once in a while: which are idle, which are stuck, and where |
 //! | `leg` | what a direction needs of a socket |
 //! | `pipes` | the bounded pool of pipes |
+//! | `reload` | settings that change while it runs |
 
 mod addr;
 mod admission;
@@ -42,6 +43,7 @@ mod listen;
 // Public for the micro-benchmarks.
 pub mod pipes;
 mod refusal;
+mod reload;
 mod seats;
 mod server;
 mod session;

@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::{mpsc, oneshot};
 
-use super::admission::Gates;
 use super::holder::{self, Queue};
 use super::listen::Listeners;
 use super::pipes::PipeBudget;
+use super::reload::Reloadable;
 use super::seats;
 use super::witness::{Opening, Openings, Witness};
 use super::worker::{self, Abort, Loads, Order, Start};
-use crate::config::Process;
+use crate::config::{Listener, Process, Settings};
 use crate::metrics::Recorder;
 use crate::packet::nflog::Seen;
 
@@ -33,7 +33,7 @@ pub struct Server {
     /// What each worker is shown of its legs.
     shown: Vec<mpsc::Sender<Seen>>,
     openings: Arc<Openings>,
-    gates: Gates,
+    reloadable: Reloadable,
 }
 
 /// How a drain ended.
@@ -89,6 +89,7 @@ impl Server {
             (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
         let (shown, to_see): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(SHOWN)).unzip();
         let held = queue.as_ref().map(Queue::held);
+        let reloadable = Reloadable::of(&listeners)?;
         let mut threads: Vec<_> = listeners
             .into_workers()
             .zip(inboxes)
@@ -136,18 +137,13 @@ impl Server {
             abort,
             shown,
             openings,
-            gates,
+            reloadable,
         };
         if came_up.into_iter().take(expected).count() < expected {
             server.stop()?;
             return Err(io::Error::other("a worker did not come up"));
         }
         Ok(server)
-    }
-
-    /// What each listener lets in: it can be replaced while the relay runs.
-    pub fn gates(&self) -> &Gates {
-        &self.gates
     }
 
     /// Sessions that run now.
@@ -176,6 +172,23 @@ impl Server {
             }
         }
         total
+    }
+
+    /// Sees whether the kernel takes these settings; changes nothing.
+    ///
+    /// # Errors
+    /// What it says of the first that it does not take.
+    pub fn check(&self, listeners: &[Listener]) -> io::Result<()> {
+        self.reloadable.check(listeners)
+    }
+
+    /// Has sessions that begin from now on go by these settings, whose names and ways in are the same. Those
+    /// that run keep theirs.
+    ///
+    /// # Errors
+    /// If the kernel does not take what it took in [`Server::check`].
+    pub fn reload(&self, settings: &Settings) -> io::Result<()> {
+        self.reloadable.adopt(settings)
     }
 
     /// Passes on what the rules show, until it can no longer be read.
@@ -226,6 +239,7 @@ impl Server {
     /// Takes no client that comes of itself any more, and waits until no session is left, at most for
     /// `deadline`; then resets those that are.
     pub async fn drain(&self, deadline: Duration) -> Outcome {
+        self.reloadable.close();
         for worker in &self.orders {
             // One that is gone listens no more.
             let _ = worker.send(Order::Close);

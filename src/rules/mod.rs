@@ -33,6 +33,7 @@ mod owner;
 pub mod plan;
 pub mod preflight;
 pub mod queue_rule;
+mod replace;
 pub mod routes;
 mod select;
 mod service;

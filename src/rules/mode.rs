@@ -67,6 +67,22 @@ impl InPlace {
         drained
     }
 
+    /// What is in place, if it is ours.
+    pub fn plan(&self) -> Option<&Plan> {
+        self.0.as_ref().map(|ours| ours.owned.plan())
+    }
+
+    /// Changes the rules, and nothing that leads to them, in one transaction: no packet meets half of them.
+    ///
+    /// # Errors
+    /// As for [`Owned::replace`]: the rules are what they were, or about to be.
+    pub async fn replace(&mut self, plan: Plan) -> Result<(), OwnError> {
+        match &mut self.0 {
+            Some(Ours { owned, .. }) => owned.replace(plan).await,
+            None => Ok(()),
+        }
+    }
+
     /// Puts back whatever is lost, for as long as it is waited for; it may be given up at any time and
     /// begun anew. Sessions wait for what is lost: ending the relay would reset them.
     pub async fn keep(&mut self) -> Infallible {

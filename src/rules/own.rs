@@ -18,6 +18,7 @@ use super::lock::Lock;
 use super::nft::{self, Ownership};
 use super::owner::{self, Owner};
 use super::plan::Plan;
+use super::replace;
 use super::routes::{self, FAMILIES};
 use super::stand_in;
 use super::tool::{self, ToolError};
@@ -89,6 +90,8 @@ pub struct Owned {
     /// Whether they could be looked at the last time.
     seen: bool,
     draining: bool,
+    /// How often the table was changed.
+    changes: u64,
     /// Let go last, when nothing is left.
     _lock: Lock,
 }
@@ -178,6 +181,7 @@ impl Owned {
             look,
             seen: true,
             draining: false,
+            changes: 0,
             _lock: lock,
         };
         let applied = async {
@@ -194,6 +198,35 @@ impl Owned {
                 Err(error)
             }
         }
+    }
+
+    /// What is in place.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Changes what the table does, in one transaction. Its sets keep what is in them, so running sessions keep their
+    /// rules. Marks, routes and what holds packets must be those of the plan before.
+    ///
+    /// # Errors
+    /// If the kernel would not take the table, nothing was changed. If `nft` does not do it, the table counts as
+    /// lost, and [`Owned::restore`] puts the old one in place.
+    pub async fn replace(&mut self, plan: Plan) -> Result<(), OwnError> {
+        let text = nft::table(&plan, Ownership::Process);
+        let apart = replace::under_another_name(&nft::table(&plan, Ownership::Nobody));
+        tool::feed("nft", &["--check", "-f", "-"], &apart)
+            .map_err(|error| OwnError::Refused(error.to_string()))?;
+        let signs = [self.changes, self.changes + 1].map(|number| format!("settings_{number}"));
+        self.changes += 1;
+        let [_, sign] = &signs;
+        let shows = |table: &str| table.contains(sign.as_str());
+        let listing = self
+            .owner
+            .change(&replace::transaction(&text, &signs), shows)
+            .await?;
+        owner::verify(nft::TABLE, &text, &listing)?;
+        self.plan = plan;
+        Ok(())
     }
 
     /// Takes no new connection from now on; the packets of running sessions keep their rules.

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::nft;
 use super::own::OwnError;
 use super::tool::{self, ToolError};
+use crate::sys::privileges::lending;
 
 /// The `nft -i` that owns a table.
 #[derive(Debug)]
@@ -29,18 +30,21 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 impl Owner {
     /// Starts one that owns nothing yet.
     pub fn start(table: &'static str) -> Result<Self, OwnError> {
-        let mut child = Command::new("nft")
-            .arg("-i")
-            // It keeps a history of what it is told, in a file there, which cannot be.
-            .env("HOME", "/dev/null")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            // Ctrl-C on a terminal is for the relay, which still needs the table while it drains.
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| ToolError::Start("nft", error, tool::package("nft")))?;
+        let started = lending(|| {
+            Command::new("nft")
+                .arg("-i")
+                // It keeps a history of what it is told, in a file there, which cannot be.
+                .env("HOME", "/dev/null")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .stderr(Stdio::piped())
+                // Ctrl-C on a terminal is for the relay, which still needs the table while it drains.
+                .process_group(0)
+                .kill_on_drop(true)
+                .spawn()
+        });
+        let mut child =
+            started.map_err(|error| ToolError::Start("nft", error, tool::package("nft")))?;
         let stdin = child.stdin.take().expect("stdin is piped");
         Ok(Self {
             table,

@@ -167,6 +167,14 @@ fn own(shown: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// Whether iptables is the old one, which wants CAP_NET_RAW, and root for its lock file.
+///
+/// # Errors
+/// If it cannot be asked.
+pub fn is_legacy() -> Result<bool, ToolError> {
+    Ok(tool::run("iptables", &["-V"])?.contains("legacy"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
+
+use crate::sys::privileges::lending;
 
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -35,19 +37,30 @@ pub fn package(program: &str) -> &'static str {
 
 /// Runs a command to its end and returns what it printed.
 pub fn run(program: &'static str, args: &[&str]) -> Result<String, ToolError> {
-    let output = command(program, args)
-        .stdin(Stdio::null())
-        .output()
+    let child = lending(|| {
+        command(program, args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+    });
+    let output = child
+        .and_then(Child::wait_with_output)
         .map_err(|error| ToolError::Start(program, error, package(program)))?;
     printed(program, args, &output)
 }
 
 /// The same, while others go on; a command that does not end is killed.
 pub async fn ask(program: &'static str, args: &[&str]) -> Result<String, ToolError> {
-    let output = tokio::process::Command::from(command(program, args))
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
+    let child = lending(|| {
+        tokio::process::Command::from(command(program, args))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+    });
+    let output = async { child?.wait_with_output().await };
     match tokio::time::timeout(WITHIN, output).await {
         Ok(Ok(output)) => printed(program, args, &output),
         Ok(Err(error)) => Err(ToolError::Start(program, error, package(program))),
@@ -62,12 +75,14 @@ pub async fn ask(program: &'static str, args: &[&str]) -> Result<String, ToolErr
 /// Runs a command that reads `input`, and returns its error text if it refuses.
 pub fn feed(program: &'static str, args: &[&str], input: &str) -> Result<(), ToolError> {
     use std::io::Write;
-    let mut child = command(program, args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| ToolError::Start(program, error, package(program)))?;
+    let child = lending(|| {
+        command(program, args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+    });
+    let mut child = child.map_err(|error| ToolError::Start(program, error, package(program)))?;
     // A command that stops reading has refused: its exit status tells.
     let _ = child
         .stdin
@@ -107,6 +122,8 @@ pub fn if_there(listed: Result<String, ToolError>) -> Result<Option<String>, Too
     }
 }
 
+/// To be spawned while CAP_NET_ADMIN is lent: nothing of what the relay may do is theirs by itself.
+///
 /// In a process group of its own: Ctrl-C on a terminal is for the relay, which still needs its tools.
 fn command(program: &'static str, args: &[&str]) -> Command {
     let mut command = Command::new(program);

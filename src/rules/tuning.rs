@@ -11,7 +11,10 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::Strip;
+use rustix::fs::{Gid, Mode, OFlags, Uid, fchown, open};
+use rustix::io::Errno;
+
+use crate::config::{HostTuning, Strip};
 
 /// One setting, and the value it should have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +125,30 @@ pub fn apply(settings: &[Setting]) -> Result<Tuned, TuningError> {
     Ok(Tuned { file, refused })
 }
 
+/// Gives the directory of former values to the user that a relay is about to become; makes it if it will be
+/// needed.
+///
+/// # Errors
+/// If it cannot be made or given away.
+pub fn hand_over(how: HostTuning, uid: u32, gid: u32) -> Result<(), TuningError> {
+    let failed = |error: io::Error| TuningError {
+        path: DIRECTORY.into(),
+        error,
+    };
+    if how == HostTuning::Apply {
+        fs::create_dir_all(DIRECTORY).map_err(failed)?;
+    }
+    // A link that somebody has put there is not followed.
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+    let directory = match open(DIRECTORY, flags, Mode::empty()) {
+        Ok(directory) => directory,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(failed(error.into())),
+    };
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    fchown(&directory, Some(uid), Some(gid)).map_err(|error| failed(error.into()))
+}
+
 /// Restores what a killed relay has changed in this network namespace; returns one line for each.
 pub fn restore_left_over() -> Vec<String> {
     restore(&state_file())
@@ -191,7 +218,14 @@ fn keep(file: &Path, changes: &[Former]) -> io::Result<()> {
         writeln!(text, "{name} {former} {applied}").expect("a String takes every write");
     }
     let unfinished = file.with_extension("new");
-    fs::write(&unfinished, text)?;
+    // The directory may be an unprivileged relay's, and whoever writes here may be root: no link is followed.
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut new = fs::OpenOptions::new();
+    let mut new = new.write(true).create_new(true).open(&unfinished)?;
+    io::Write::write_all(&mut new, text.as_bytes())?;
     fs::rename(&unfinished, file)
 }
 

@@ -4,6 +4,7 @@ pub mod child;
 pub mod late_port;
 pub mod neighbours;
 pub mod packet_queue;
+pub mod privileges;
 pub mod signal;
 pub mod tcp_info;
 pub mod tun;

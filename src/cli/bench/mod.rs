@@ -40,6 +40,7 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
     super::logging::start(&crate::config::Log {
         format: crate::config::LogFormat::Human,
         filter: args.log,
+        file: None,
     })?;
     match args.command {
         Command::Serve(args) => serve::main(args),
