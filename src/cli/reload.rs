@@ -221,11 +221,12 @@ impl Running {
             self.rules.replace(plan).await?;
         }
         if let Err(error) = self.server.reload(&settings) {
-            // What it has taken before it takes again.
-            self.server.reload(&self.settings)?;
+            // What it has taken before it takes again. The rules must not wait for that.
+            let back = self.server.reload(&self.settings);
             if let Some(before) = before {
                 self.rules.replace(before).await?;
             }
+            back?;
             return Err(error.into());
         }
         self.settings = settings;
@@ -250,10 +251,13 @@ impl Running {
         }
         // What was found out at the start stays so.
         let found = self.rules.plan();
-        Ok(after.zip(found).map(|(plan, found)| Plan {
-            hold: found.hold,
-            shown: found.shown,
-            ..plan
+        Ok(after.zip(found).map(|(plan, found)| {
+            let plan = Plan {
+                hold: found.hold,
+                shown: found.shown,
+                ..plan
+            };
+            plan.as_patient_as(found)
         }))
     }
 

@@ -180,8 +180,8 @@ Examples:
 
 Signals:
   SIGTERM, SIGINT   take no new connection, let running ones end (--drain), exit 0; twice: at once
-  SIGHUP            open --log-file anew, read --config again: profiles and times change for new sessions,
-                    running ones are not touched; what is wrong, or needs a restart, is refused as a whole
+  SIGHUP            open --log-file anew, read --config again: profiles, times, lists and limits change for
+                    new sessions, running ones are not touched; what is wrong, or needs a restart, is refused as a whole
   SIGUSR1           print latency percentiles and counters on stdout";
 
 impl ProcessFlags {

@@ -28,7 +28,10 @@ impl FromStr for RunAs {
             None => (text, None),
         };
         let is_name = |name: &str| {
+            // To the kernel that number means that nothing is to change.
+            let nobody = name.parse() == Ok(u32::MAX);
             !name.is_empty()
+                && !nobody
                 && !name.contains(|c: char| c == ':' || c.is_control() || c.is_whitespace())
         };
         if is_name(user) && group.is_none_or(is_name) {
@@ -55,6 +58,13 @@ impl fmt::Display for RunAs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_that_would_change_nothing_is_no_user_and_no_group() {
+        for wrong in ["4294967295", "nobody:4294967295", "04294967295:0"] {
+            assert!(wrong.parse::<RunAs>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_user_may_be_given_with_a_group_and_without() {

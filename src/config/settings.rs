@@ -464,12 +464,16 @@ pub(super) fn number<T: TryFrom<u64>>(text: &str, least: u64, most: u64) -> Resu
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(time) if time.is_zero() => Err("the time must be above zero".to_owned()),
+        // So that it can be added to any other.
+        Ok(time) if time > LONGEST => Err(format!("{text:?} is longer than a hundred years")),
         Ok(time) => Ok(time),
         Err(_) => Err(format!(
             "{text:?} is not a time; give one such as 500ms, 30s or 2m"
         )),
     }
 }
+
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// TCP keepalive knows whole seconds only, and 15 bits of them.
 pub(super) fn whole_seconds(text: &str) -> Result<Duration, String> {

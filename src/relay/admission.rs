@@ -16,6 +16,7 @@ use arc_swap::ArcSwap;
 use super::addr::ClientAddr;
 use super::refusal::{Lines, Refusal};
 use super::seats::Seats;
+use super::shortage::Shortage;
 use super::sources::Table;
 use crate::config::{Admission, Listener, Source};
 
@@ -254,7 +255,11 @@ fn is_local(server: SocketAddr) -> bool {
         probe.connect(server)?;
         probe.local_addr()
     });
-    from.is_ok_and(|from| from.ip() == server.ip())
+    match from {
+        Ok(from) => from.ip() == server.ip(),
+        // What cannot be known now is not ruled out.
+        Err(error) => Shortage::of_io(&error).is_some(),
+    }
 }
 
 impl Drop for Seat {

@@ -116,9 +116,10 @@ pub async fn dial(
     side: Side,
     settings: &Listener,
     gate: &Gate,
+    began: Instant,
 ) -> Result<Dialled, DialError> {
     let within = settings.connect_timeout;
-    let deadline = Instant::now() + within;
+    let deadline = began + within;
     let server = || destination.clone();
     let refused = |refusal| DialError::Refused {
         server: server(),

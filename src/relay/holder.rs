@@ -305,7 +305,14 @@ impl Holder {
         let (settings, gate) = (served.settings.now(), served.gate);
         let Flow { client, server } = syn.flow;
         let destination = Destination::Original(server);
-        let dialling = dial::dial(client, &destination, side.other(), &settings, &gate);
+        let dialling = dial::dial(
+            client,
+            &destination,
+            side.other(),
+            &settings,
+            &gate,
+            began.into(),
+        );
         let dialled = tokio::select! {
             dialled = dialling => dialled,
             () = is_lost(self.lost.subscribe(), server.0.ip()) => Err(DialError::Failed {
@@ -331,8 +338,12 @@ impl Holder {
             }
             Ok(Err(error)) => (None, Some((Answer::AtOnce, error.to_string()))),
             Err(error) => {
+                let counters = &mut self.recorder.borrow_mut().counters;
                 if let Some(shortage) = error.shortage() {
-                    shortage.count(&mut self.recorder.borrow_mut().counters);
+                    shortage.count(counters);
+                }
+                if let DialError::Refused { refusal, .. } = &error {
+                    refusal.count(counters);
                 }
                 (None, Some((Answer::to(&error), error.to_string())))
             }
@@ -345,7 +356,13 @@ impl Holder {
             }
             (Settled::Failed(packet), Some((answer, error))) => {
                 let answer_name = answer.name();
-                tracing::warn!(target: "unmangle::session", error, answer = answer_name, "session failed");
+                // Nobody has verified who sent the packet, and anybody can send many.
+                match gate.troubles().next(now) {
+                    Some(left_out) => tracing::warn!(
+                        target: "unmangle::session", error, answer = answer_name, left_out, "session failed"
+                    ),
+                    None => self.recorder.borrow_mut().counters.lines_left_out += 1,
+                }
                 self.refuse(packet, answer);
             }
             (Settled::Failed(packet), None) => self.fall_back(packet),

@@ -56,6 +56,8 @@ const ABORT_WITHIN: Duration = Duration::from_secs(5);
 /// Descriptors that come after the start and are no session's: of runtimes, programs that are run, names that
 /// are looked up.
 const SPARE: usize = 32;
+/// What a worker opens for itself beyond the first few: its runtime, pipes that are kept.
+const A_WORKER: usize = 4;
 
 fn open_descriptors() -> io::Result<usize> {
     Ok(std::fs::read_dir("/proc/self/fd")?.count())
@@ -78,9 +80,10 @@ impl Server {
         let abort = Arc::new(Abort::default());
         let openings = Arc::new(Openings::default());
         let gates = listeners.gates().clone();
+        let reloadable = Reloadable::of(&listeners)?;
         let held_most = queue.as_ref().map_or(0, Queue::most);
         if let Some(limit) = getrlimit(Resource::Nofile).current {
-            let others = open_descriptors()? + SPARE + held_most;
+            let others = open_descriptors()? + workers * A_WORKER + SPARE + held_most;
             gates.ceiling_is(seats::fitting(limit, others, settings.engine));
         }
         gates.limit(settings.max_connections);
@@ -89,7 +92,6 @@ impl Server {
             (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
         let (shown, to_see): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(SHOWN)).unzip();
         let held = queue.as_ref().map(Queue::held);
-        let reloadable = Reloadable::of(&listeners)?;
         let mut threads: Vec<_> = listeners
             .into_workers()
             .zip(inboxes)

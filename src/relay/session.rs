@@ -284,9 +284,9 @@ async fn dial(
     settings: &Listener,
     gate: &Gate,
 ) -> Result<Dialled, DialError> {
-    let began = Instant::now();
+    let began = tokio::time::Instant::now();
     loop {
-        let dialled = dial::dial(client, destination, side, settings, gate).await;
+        let dialled = dial::dial(client, destination, side, settings, gate, began).await;
         let Err(error) = &dialled else { return dialled };
         let Some(shortage) = error.shortage() else {
             return dialled;

@@ -66,7 +66,8 @@ impl Table {
             return Err(Excess::Connections(has.connections));
         }
         if let Some(rate) = may.rate {
-            let owes_until = has.owes_until.max(now);
+            // What was owed at another rate is worth no more than all of this one.
+            let owes_until = has.owes_until.clamp(now, now + rate.within);
             if owes_until - now > rate.within.saturating_sub(rate.interval()) {
                 return Err(Excess::Rate(rate));
             }

@@ -220,11 +220,8 @@ impl Owned {
         self.changes += 1;
         let [_, sign] = &signs;
         let shows = |table: &str| table.contains(sign.as_str());
-        let listing = self
-            .owner
-            .change(&replace::transaction(&text, &signs), shows)
-            .await?;
-        owner::verify(nft::TABLE, &text, &listing)?;
+        let transaction = replace::transaction(&text, &signs);
+        self.owner.replace(&transaction, &text, shows).await?;
         self.plan = plan;
         Ok(())
     }

@@ -62,11 +62,7 @@ impl Owner {
         let ours = |table: &str| {
             table.contains("flags owner") && destinations(text).all(|to| table.contains(to))
         };
-        let listing = self.change(&nft::one_line(text), ours).await?;
-        self.whole = false;
-        verify(self.table, text, &listing)?;
-        self.whole = true;
-        Ok(())
+        self.replace(&nft::one_line(text), text, ours).await
     }
 
     /// Loads it anew after it was lost. What is left of the one before goes first.
@@ -75,6 +71,20 @@ impl Owner {
         self.kill().await;
         *self = Self::start(self.table)?;
         self.load(text).await
+    }
+
+    /// Has it carry out a line that makes the table anew, which is whole once every chain of the text was seen.
+    pub async fn replace(
+        &mut self,
+        line: &str,
+        text: &str,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<(), OwnError> {
+        let listing = self.change(line, wanted).await?;
+        self.whole = false;
+        verify(self.table, text, &listing)?;
+        self.whole = true;
+        Ok(())
     }
 
     /// Has it carry out one line, and waits until the kernel shows the table as it is wanted.

@@ -224,6 +224,21 @@ impl Plan {
             .any(|capture| *capture != Capture::Gateway)
     }
 
+    /// The same for connections that run, too: they are probed as seldom as when they began, and must not be
+    /// forgotten in between.
+    #[must_use]
+    pub fn as_patient_as(mut self, before: &Self) -> Self {
+        let services = self.interceptions.iter_mut().zip(&before.interceptions);
+        for (now, before) in services {
+            if let (Capture::Service { silence, .. }, Capture::Service { silence: was, .. }) =
+                (&mut now.capture, &before.capture)
+            {
+                *silence = (*silence).max(*was);
+            }
+        }
+        self
+    }
+
     /// The same, with what puts packets into the queue, if any are held.
     #[must_use]
     pub fn queued_by(mut self, by: Queueing) -> Self {

@@ -40,6 +40,9 @@ const WITHOUT_SACK: [Setting; 2] = [
 /// Where former values are kept, a file for each network namespace.
 const DIRECTORY: &str = "/run/unmangle";
 
+/// A link that somebody has put in the file's place is not followed.
+const NO_LINK: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
+
 /// Why the former values cannot be kept, without which nothing is changed.
 #[derive(Debug, thiserror::Error)]
 #[error("host tuning: the former values cannot be kept in {}: {error}", path.display())]
@@ -125,28 +128,29 @@ pub fn apply(settings: &[Setting]) -> Result<Tuned, TuningError> {
     Ok(Tuned { file, refused })
 }
 
-/// Gives the directory of former values to the user that a relay is about to become; makes it if it will be
-/// needed.
+/// Gives the file of former values to the user that a relay is about to become; makes it if it will be needed.
+/// The directory stays root's: relays of other users, in other network namespaces, have files in it, too.
 ///
 /// # Errors
 /// If it cannot be made or given away.
 pub fn hand_over(how: HostTuning, uid: u32, gid: u32) -> Result<(), TuningError> {
+    let path = state_file();
     let failed = |error: io::Error| TuningError {
-        path: DIRECTORY.into(),
+        path: path.clone(),
         error,
     };
+    let mut flags = NO_LINK | OFlags::WRONLY;
     if how == HostTuning::Apply {
         fs::create_dir_all(DIRECTORY).map_err(failed)?;
+        flags |= OFlags::CREATE;
     }
-    // A link that somebody has put there is not followed.
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
-    let directory = match open(DIRECTORY, flags, Mode::empty()) {
-        Ok(directory) => directory,
+    let file = match open(&path, flags, Mode::from_raw_mode(0o644)) {
+        Ok(file) => file,
         Err(Errno::NOENT) => return Ok(()),
         Err(error) => return Err(failed(error.into())),
     };
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    fchown(&directory, Some(uid), Some(gid)).map_err(|error| failed(error.into()))
+    fchown(&file, Some(uid), Some(gid)).map_err(|error| failed(error.into()))
 }
 
 /// Restores what a killed relay has changed in this network namespace; returns one line for each.
@@ -189,10 +193,20 @@ fn restore(file: &Path) -> Vec<String> {
             }
         }
     }
-    if let Err(error) = fs::remove_file(file) {
+    if let Err(error) = forget(file) {
         tracing::warn!(file = %file.display(), %error, "cannot be removed");
     }
     restored
+}
+
+/// Removes the file, or empties it where the directory is another's.
+fn forget(file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            write_whole(file, "").map(drop)
+        }
+        removed => removed,
+    }
 }
 
 fn complaint(name: &str, value: &str, error: &io::Error) -> String {
@@ -205,7 +219,7 @@ fn complaint(name: &str, value: &str, error: &io::Error) -> String {
     )
 }
 
-/// Writes all or nothing: it must be complete before the first setting is changed.
+/// It must be complete before the first setting is changed; of one that is not, nothing has to be restored.
 fn keep(file: &Path, changes: &[Former]) -> io::Result<()> {
     fs::create_dir_all(DIRECTORY)?;
     let mut text = String::new();
@@ -217,16 +231,16 @@ fn keep(file: &Path, changes: &[Former]) -> io::Result<()> {
     {
         writeln!(text, "{name} {former} {applied}").expect("a String takes every write");
     }
-    let unfinished = file.with_extension("new");
-    // The directory may be an unprivileged relay's, and whoever writes here may be root: no link is followed.
-    match fs::remove_file(&unfinished) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut new = fs::OpenOptions::new();
-    let mut new = new.write(true).create_new(true).open(&unfinished)?;
-    io::Write::write_all(&mut new, text.as_bytes())?;
-    fs::rename(&unfinished, file)
+    write_whole(file, &text)
+}
+
+/// The file may be an unprivileged relay's, and whoever writes it may be root: no link is followed.
+fn write_whole(file: &Path, text: &str) -> io::Result<()> {
+    let flags = NO_LINK | OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
+    let file = open(file, flags, Mode::from_raw_mode(0o644))?;
+    let mut file = fs::File::from(file);
+    io::Write::write_all(&mut file, text.as_bytes())?;
+    file.sync_all()
 }
 
 fn parse(text: &str) -> Vec<Former> {
