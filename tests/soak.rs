@@ -201,19 +201,11 @@ fn look_until(relay: &Relay, end: Instant) -> Vec<Look> {
             memory: relay.resident(),
             descriptors: open.count(),
         });
-        if looks.len().is_multiple_of(10) && heeds_hangups(relay) {
+        if looks.len().is_multiple_of(10) {
             relay.signal(Signal::HUP);
         }
     }
     looks
-}
-
-/// Whether it has a handler for SIGHUP; without one it would end.
-fn heeds_hangups(relay: &Relay) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", relay.id())).unwrap();
-    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-    let caught = u64::from_str_radix(caught.unwrap().trim(), 16).unwrap();
-    caught & 1 == 1
 }
 
 // === work ===
