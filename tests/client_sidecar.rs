@@ -123,6 +123,18 @@ fn whoever_connects_to_the_relays_own_port_by_hand_is_refused() {
 }
 
 #[test]
+fn a_user_whom_this_host_does_not_know_is_named_in_a_line() {
+    let Some(site) = Site::put_up() else { return };
+    let user = ["--user", "um-nobody"];
+    let relay = Relay::launch_sidecar(&site.lab, Role::Client, &[], MODE, &user);
+    let line = relay.refused();
+    assert!(
+        line.ends_with("there is no user \"um-nobody\" here"),
+        "{line}"
+    );
+}
+
+#[test]
 fn only_the_named_users_connections_are_taken_to_every_port() {
     let Some(site) = Site::put_up() else { return };
     let user = |name: &str| {

@@ -588,6 +588,14 @@ fn two_listeners_at_one_address_are_refused() {
         refusal(&[FORWARD, FORWARD], &[]),
         "unmangle.toml:5: listener 2: listener 2 collides with listener 1: both listen at the same address"
     );
+    let at = |address: &str| format!("[[listener]]\nlisten = \"{address}\"\nto = \"a:22\"\n");
+    let both = |one: &str, other: &str| [at(one), at(other)].concat();
+    assert!(
+        refusal(&[&both("0.0.0.0:2222", "127.0.0.1:2222")], &[])
+            .ends_with("both listen at the same address")
+    );
+    // Each family has sockets of its own.
+    checked(&[&both("0.0.0.0:2222", "[::]:2222")], &[]);
 }
 
 #[test]
@@ -944,10 +952,45 @@ fn a_log_file_that_cannot_be_written_is_named() {
         refusal(&[FORWARD], &["--log-file", "no/such/directory/relay.log"]),
         "--log-file no/such/directory/relay.log: No such file or directory (os error 2)"
     );
+    // Nothing that could block whoever opens it.
+    assert_eq!(
+        refusal(&[FORWARD], &["--log-file", "/dev/null"]),
+        "--log-file /dev/null: this is not a regular file"
+    );
     let told = checked(&[FORWARD], &["--log-file", "relay \"1\".log"]);
     assert!(
         told.contains("log-file = \"relay \\\"1\\\".log\"\n"),
         "{told}"
     );
     assert_eq!(checked(&[&told], &[]), told);
+}
+
+#[test]
+fn a_flag_wins_over_the_file_where_the_listener_says_otherwise_too() {
+    let listener = [
+        FORWARD,
+        "connect-timeout = \"7s\"\nidle-timeout = \"2h\"\nmax-per-source = 9\n",
+    ];
+    let flags = [
+        "--connect-timeout",
+        "9s",
+        "--idle-timeout",
+        "5m",
+        "--max-per-source",
+        "5",
+    ];
+    let printed = checked(&listener, &flags);
+    for line in [
+        "connect-timeout = \"9s\"\n",
+        "idle-timeout = \"5m\"\n",
+        "max-per-source = 5\n",
+    ] {
+        assert!(printed.contains(line), "{line:?} is not in: {printed}");
+    }
+    // In a file the listener's own counts.
+    let printed = checked(
+        &["connect-timeout = \"9s\"\n", listener[0], listener[1]],
+        &[],
+    );
+    assert!(printed.contains("connect-timeout = \"7s\"\n"), "{printed}");
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::fs::OFlags;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
@@ -100,7 +101,15 @@ impl LogFile {
     /// Who may read it are its owner and the group: it names clients and servers.
     fn append(path: &Path) -> io::Result<File> {
         let mut options = OpenOptions::new();
-        options.append(true).create(true).mode(0o640).open(path)
+        options.append(true).create(true).mode(0o640);
+        // Whoever opens a FIFO waits for its reader, and this thread has more to do.
+        options.custom_flags(OFlags::NONBLOCK.bits() as i32);
+        let file = options.open(path)?;
+        if file.metadata()?.is_file() {
+            Ok(file)
+        } else {
+            Err(io::Error::other("this is not a regular file"))
+        }
     }
 }
 

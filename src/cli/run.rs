@@ -363,6 +363,7 @@ async fn relay(
     let reopen = async {
         while hang_up.recv().await.is_some() {
             logging.reopen();
+            tracing::warn!("not reloaded: the relay is about to end");
         }
         std::future::pending::<Infallible>().await
     };

@@ -1,5 +1,7 @@
 //! Listeners that want the same thing.
 
+use std::net::SocketAddr;
+
 use super::choice::DialFrom;
 use super::settings::{Listener, Mode};
 
@@ -14,9 +16,7 @@ impl Listener {
                 }
                 (Mode::ServerSidecar(one), Mode::ServerSidecar(two)) => one.collides(two),
                 (Mode::ClientSidecar(one), Mode::ClientSidecar(two)) => one.collides(two),
-                (Mode::Forward(one), Mode::Forward(two)) => {
-                    one.listen == two.listen && one.listen.port() != 0
-                }
+                (Mode::Forward(one), Mode::Forward(two)) => share(one.listen, two.listen),
                 _ => false,
             }
     }
@@ -38,6 +38,14 @@ impl Listener {
             }
         }
     }
+}
+
+/// Whether a connection could come to both; each listens for its own family alone.
+fn share(one: SocketAddr, two: SocketAddr) -> bool {
+    let same_port = one.port() == two.port() && one.port() != 0;
+    let everywhere = one.ip().is_unspecified() || two.ip().is_unspecified();
+    let same_ip = one.ip() == two.ip() || (everywhere && one.is_ipv4() == two.is_ipv4());
+    same_port && same_ip
 }
 
 impl Mode {

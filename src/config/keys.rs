@@ -109,6 +109,13 @@ impl Keys {
         self.0.get(key)
     }
 
+    /// The value of a listener's key that the process may have, too: the listener's own, unless the other is a flag.
+    pub fn given_or<'a>(&'a self, key: &str, process: &'a Keys) -> Option<&'a Given> {
+        let is_flag = |given: &&Given| matches!(given.origin, Origin::Flag(_));
+        let (own, of_process) = (self.given(key), process.given(key));
+        of_process.filter(is_flag).or(own).or(of_process)
+    }
+
     /// Reads a value, if it was given.
     ///
     /// # Errors

@@ -69,7 +69,7 @@ impl Admission {
     /// # Errors
     /// The first value that is wrong, where it stood and what would be right.
     pub(super) fn read(keys: &Keys, process: &Keys, mode: &Mode) -> Result<Self, ConfigError> {
-        let own_or_process = |key: &str| keys.given(key).or(process.given(key));
+        let own_or_process = |key: &str| keys.given_or(key, process);
         let read = |given: Option<&Given>| given.map(|given| given.parse(most)).transpose();
         Ok(Self {
             access: Access::read(keys, mode)?,

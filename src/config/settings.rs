@@ -273,7 +273,7 @@ fn listener(
         keys.parse(key, |name| own_profile::find(name, profiles))
             .map(Option::unwrap_or_default)
     };
-    let own_or_process = |key: &str| keys.given(key).or(process.given(key));
+    let own_or_process = |key: &str| keys.given_or(key, process);
     let mode = mode(keys, &origin, checked)?;
     let admission = Admission::read(keys, process, &mode)?;
     let answer = answer::when(keys, &mode)?;

@@ -6,6 +6,7 @@ use std::path::Path;
 use rustix::thread::CapabilitySet;
 
 use crate::config::Interface;
+use crate::sys::privileges::{self, AccountError};
 
 use super::cgroup;
 use super::own::OwnError;
@@ -31,6 +32,9 @@ pub enum PreflightError {
         "there is no control group {0} of version 2 here: it must be there before the rules that name it"
     )]
     Cgroup(String),
+    /// No such user.
+    #[error(transparent)]
+    User(#[from] AccountError),
     /// The kernel is too old for owned rules.
     #[error(
         "Linux {0} cannot strip TCP options by nftables: 5.18 is needed; `unmangle rules --format iptables` prints rules for older kernels"
@@ -60,11 +64,16 @@ pub fn check(plan: &Plan) -> Result<Vec<String>, PreflightError> {
     host(&plan.mangled_sides())?;
     tool::run("ip", &["-V"])?;
     for interception in &plan.interceptions {
-        if let Capture::Own(whose) = &interception.capture
-            && let Some(group) = &whose.cgroup
+        let Capture::Own(whose) = &interception.capture else {
+            continue;
+        };
+        if let Some(group) = &whose.cgroup
             && !cgroup::exists(group)
         {
             return Err(PreflightError::Cgroup(group.path().to_owned()));
+        }
+        if let Some(user) = &whose.user {
+            privileges::user_exists(&user.to_string())?;
         }
     }
     super::own::check(plan)?;

@@ -102,6 +102,17 @@ impl Account {
     }
 }
 
+/// Sees that there is a user of this name; a number needs no name.
+///
+/// # Errors
+/// [`AccountError`] if there is none, or nobody can tell.
+pub fn user_exists(user: &str) -> Result<(), AccountError> {
+    if user.parse::<u32>().is_ok() || User::from_name(user).map_err(lookup)?.is_some() {
+        return Ok(());
+    }
+    Err(AccountError::User(user.to_owned()))
+}
+
 fn group_id(group: &str) -> Result<u32, AccountError> {
     if let Some(found) = Group::from_name(group).map_err(lookup)? {
         return Ok(found.gid.as_raw());
