@@ -8,6 +8,7 @@ mod site;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
+use std::net::TcpStream;
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
@@ -27,6 +28,16 @@ fn leave(here: &Here, free: usize) {
 /// Gives it as many as it had.
 fn leave_plenty(here: &Here) {
     limit(here, getrlimit(Resource::Nofile).maximum);
+}
+
+/// With plenty of descriptors a client that waits is served, and what it had said meanwhile arrives.
+fn expect_served(here: &Here, client: TcpStream) {
+    leave_plenty(here);
+    let mut server = site::accept(&here.server);
+    let mut received = [0; 8];
+    server.read_exact(&mut received).unwrap();
+    assert_eq!(&received, b"patience");
+    talk(&Pair { client, server });
 }
 
 fn limit(here: &Here, current: Option<u64>) {
@@ -50,12 +61,7 @@ fn a_client_that_cannot_be_accepted_waits_until_there_is_a_descriptor() {
     assert!(is_unvisited(&here.server));
     let rested = here.count("short_of_descriptors");
     assert!(rested > 0 && rested < 1000, "{rested} times");
-    leave_plenty(&here);
-    let mut server = site::accept(&here.server);
-    let mut received = [0; 8];
-    server.read_exact(&mut received).unwrap();
-    assert_eq!(&received, b"patience");
-    talk(&Pair { client, server });
+    expect_served(&here, client);
     talk(&running);
 }
 
@@ -69,12 +75,7 @@ fn a_client_whose_server_cannot_be_dialled_for_want_of_a_descriptor_waits_for_on
     until("dialling rests", PATIENCE, || here.count("dial_pauses") > 0);
     assert!(is_unvisited(&here.server));
     talk(&running);
-    leave_plenty(&here);
-    let mut server = site::accept(&here.server);
-    let mut received = [0; 8];
-    server.read_exact(&mut received).unwrap();
-    assert_eq!(&received, b"patience");
-    talk(&Pair { client, server });
+    expect_served(&here, client);
     assert_eq!(here.count("dial_failures"), 0);
 }
 

@@ -5,13 +5,14 @@
 mod site;
 
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use unmangle::sys::tcp_info::unacknowledged;
 
 use site::{
-    FAMILIES, OPENED, PATIENCE, Pair, Site, Way, carry, expect_end, pattern, read_to_end, until,
+    FAMILIES, OPENED, PATIENCE, Pair, Relay, Site, Way, carry, expect_end, pattern, read_to_end,
+    until,
 };
 
 site::in_every_way!(
@@ -203,13 +204,7 @@ fn a_client_that_never_reads_the_last_bytes_is_let_go_after_the_close_timeout(wa
         client.shutdown(Shutdown::Write).unwrap();
         expect_end(&server);
         drop(server);
-        let session = relay.ended_for(address);
-        assert_eq!(
-            (&session["closed_by"], &session["how"]),
-            (&"client".into(), &"timeout".into()),
-            "{session}"
-        );
-        site::until_reset(&client);
+        is_given_up(&relay, &client, address);
     }
     site.has_no_leg_left();
     relay.holds_no_more_than(before);
@@ -240,13 +235,18 @@ fn a_client_that_never_reads_does_not_cost_a_slow_server_its_last_bytes(way: Way
         received.extend_from_slice(&piece[..read]);
     }
     assert!(received == question);
+    is_given_up(&relay, &client, address);
+}
+
+/// The client of this address took nothing for too long, and both ends and the log are told.
+fn is_given_up(relay: &Relay, client: &TcpStream, address: SocketAddr) {
     let session = relay.ended_for(address);
     assert_eq!(
         (&session["closed_by"], &session["how"]),
         (&"client".into(), &"timeout".into()),
         "{session}"
     );
-    site::until_reset(&client);
+    site::until_reset(client);
 }
 
 /// Whether the relay's socket towards the server holds what it does not read.

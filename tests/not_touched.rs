@@ -34,7 +34,7 @@ const SHAPES: [Shape; 4] = [
 /// Kept running.
 enum Running {
     Relay(Relay),
-    Rules(#[allow(dead_code)] Process),
+    Rules { _process: Process },
 }
 
 fn start(site: &Site, shape: Shape, more: &[&str]) -> Running {
@@ -68,9 +68,9 @@ fn start(site: &Site, shape: Shape, more: &[&str]) -> Running {
             ]);
             command.args(more);
             let log = site.lab.directory().join("normalise.log");
-            let mut rules = Process::start("normalise", &mut command, &log).unwrap();
-            rules.ready("normalising", PATIENCE).unwrap();
-            Running::Rules(rules)
+            let mut process = Process::start("normalise", &mut command, &log).unwrap();
+            process.ready("normalising", PATIENCE).unwrap();
+            Running::Rules { _process: process }
         }
     }
 }

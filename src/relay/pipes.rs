@@ -163,6 +163,26 @@ impl Pipe {
         self.capacity
     }
 
+    /// Puts bytes into one that is empty, which takes them all.
+    #[cfg(test)]
+    pub fn pour(&mut self, bytes: &[u8]) -> io::Result<()> {
+        assert_eq!(self.filled, 0, "a pipe is refilled only when it is empty");
+        while self.filled < bytes.len() {
+            self.filled += rustix::io::write(&self.write, &bytes[self.filled..])?;
+        }
+        Ok(())
+    }
+
+    /// Takes so many bytes out, which are there.
+    #[cfg(test)]
+    pub fn draw(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        let moved = rustix::io::read(&self.read, &mut bytes)?;
+        assert_eq!(moved, length, "a pipe gives what was put into it");
+        self.filled -= moved;
+        Ok(bytes)
+    }
+
     /// The end bytes are taken from.
     pub fn read_end(&self) -> &OwnedFd {
         &self.read
@@ -314,10 +334,6 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
-    fn fill(pipe: &mut Pipe, bytes: &[u8]) {
-        pipe.filled += rustix::io::write(pipe.write_end(), bytes).unwrap();
-    }
-
     #[test]
     fn pipes_shrink_as_the_budget_is_used_up_and_then_are_refused() {
         let budget = PipeBudget::new(2 * MIB);
@@ -350,7 +366,7 @@ mod tests {
     fn a_pipe_that_still_holds_bytes_is_never_handed_to_another() {
         let mut pool = PipePool::new(PipeBudget::new(MIB));
         let mut pipe = pool.take().unwrap();
-        fill(&mut pipe, b"of a session that was reset");
+        pipe.pour(b"of a session that was reset").unwrap();
         pool.give_back(pipe);
         assert_eq!(pool.take().unwrap().filled, 0);
     }
@@ -359,7 +375,7 @@ mod tests {
     fn a_stalled_pipe_is_evicted_and_its_bytes_come_back_with_the_ticket() {
         let mut pool = PipePool::new(PipeBudget::new(SMALLEST));
         let mut pipe = pool.take().unwrap();
-        fill(&mut pipe, b"held up");
+        pipe.pour(b"held up").unwrap();
         let long_ago = Instant::now().checked_sub(STALLED_AFTER * 2).unwrap();
         let ticket = pool.park(pipe, long_ago);
         let other = pool.take().expect("the stalled pipe is emptied for us");
@@ -374,7 +390,7 @@ mod tests {
     fn a_pipe_that_was_parked_just_now_is_left_alone() {
         let mut pool = PipePool::new(PipeBudget::new(SMALLEST));
         let mut pipe = pool.take().unwrap();
-        fill(&mut pipe, b"busy");
+        pipe.pour(b"busy").unwrap();
         let ticket = pool.park(pipe, Instant::now());
         assert!(pool.take().is_none());
         assert!(matches!(pool.unpark(ticket), Unparked::Pipe(pipe) if pipe.filled == 4));

@@ -21,7 +21,7 @@ use super::select::{Opening, Selection, Selector, signed};
 use super::stand_in::{self, StandIn};
 use super::{cgroup, strip};
 use crate::config::sidecar::OwnAddresses;
-use crate::config::{ServiceLeg, Whose};
+use crate::config::{Mark, ServiceLeg, Whose};
 
 /// The whole table, ready for `nft -f`.
 pub(super) fn table(plan: &Plan, ownership: Ownership) -> String {
@@ -59,7 +59,7 @@ pub(super) fn table(plan: &Plan, ownership: Ownership) -> String {
     let opening = "tcp flags & (fin | syn | rst | ack) == syn";
     let mut take = String::new();
     if serves(plan) {
-        let marked = format!("meta mark set meta mark | {mark}");
+        let marked = marking(mark);
         rule(
             &mut take,
             &format!("iifname {sides} socket transparent 1 {marked}"),
@@ -193,7 +193,7 @@ impl Chains {
     ) {
         let side = &interception.intercept.mangled_side;
         let (mark, dial) = (plan.mark, plan.dial_mark);
-        let marked = format!("meta mark set meta mark | {mark}");
+        let marked = marking(mark);
         let arriving = Selection::from(&interception.intercept);
         let stand_in = stand_in::of(own);
         // Once an opening packet is taken, the rules see the stand-in for the service's address.
@@ -272,8 +272,7 @@ impl Chains {
         silence: Duration,
     ) {
         let side = interception.intercept.mangled_side.as_str();
-        let marked = format!("meta mark set meta mark | {}", plan.mark);
-        self.stand_in.add(side, own, silence, &marked);
+        self.stand_in.add(side, own, silence, &marking(plan.mark));
     }
 
     /// Turns what this host opens to the listener.
@@ -315,6 +314,11 @@ impl Chains {
             }
         }
     }
+}
+
+/// Adds the mark to whatever marks a packet has.
+fn marking(mark: Mark) -> String {
+    format!("meta mark set meta mark | {mark}")
 }
 
 /// Hands opening packets to the listener.

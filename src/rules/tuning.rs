@@ -202,9 +202,7 @@ fn restore(file: &Path) -> Vec<String> {
 /// Removes the file, or empties it where the directory is another's.
 fn forget(file: &Path) -> io::Result<()> {
     match fs::remove_file(file) {
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            write_whole(file, "").map(drop)
-        }
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => write_whole(file, ""),
         removed => removed,
     }
 }

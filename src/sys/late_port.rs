@@ -1,8 +1,9 @@
 //! `IP_BIND_ADDRESS_NO_PORT`: an address now, a port when it is known where to.
-#![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
+
+use super::socket_option::set_integer;
 
 /// Has a bind to port 0 leave the port to connect, of either family. A port that is chosen by bind is
 /// nobody else's, whomever they connect to; one that is chosen by connect can serve for many servers.
@@ -10,22 +11,7 @@ use std::os::fd::{AsFd, AsRawFd};
 /// # Errors
 /// Whatever `setsockopt` says.
 pub fn choose_port_at_connect(socket: impl AsFd) -> io::Result<()> {
-    let value: libc::c_int = 1;
-    // SAFETY: the kernel reads `size_of_val(&value)` bytes from a live integer of that size.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_BIND_ADDRESS_NO_PORT,
-            (&raw const value).cast(),
-            size_of_val(&value) as libc::socklen_t,
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    set_integer(socket, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1)
 }
 
 #[cfg(test)]

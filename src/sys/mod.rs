@@ -6,6 +6,7 @@ pub mod neighbours;
 pub mod packet_queue;
 pub mod privileges;
 pub mod signal;
+mod socket_option;
 pub mod tcp_info;
 pub mod tun;
 pub mod user_namespace;

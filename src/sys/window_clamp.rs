@@ -1,8 +1,9 @@
 //! `TCP_WINDOW_CLAMP`: how far the receive window may be opened.
-#![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
+
+use super::socket_option::set_integer;
 
 /// Holds the receive window of a socket at or below `bytes`. Before connect or listen, up to 65535
 /// also makes the socket announce a window scale of 0 (tcp_select_initial_window in
@@ -12,21 +13,7 @@ use std::os::fd::{AsFd, AsRawFd};
 /// Whatever `setsockopt` says.
 pub fn set_window_clamp(socket: impl AsFd, bytes: u32) -> io::Result<()> {
     let value = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
-    // SAFETY: the kernel reads `size_of_val(&value)` bytes from a live integer of that size.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_WINDOW_CLAMP,
-            (&raw const value).cast(),
-            size_of_val(&value) as libc::socklen_t,
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    set_integer(socket, libc::IPPROTO_TCP, libc::TCP_WINDOW_CLAMP, value)
 }
 
 #[cfg(test)]

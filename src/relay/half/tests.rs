@@ -145,24 +145,15 @@ impl Leg for Scripted {
         if self.is_urgent.get() {
             return Ok(None);
         }
-        assert_eq!(pipe.filled, 0, "a pipe is refilled only when it is empty");
         let bytes = self.give(pipe.capacity())?;
-        let mut done = 0;
-        while done < bytes.len() {
-            done += rustix::io::write(pipe.write_end(), &bytes[done..])?;
-        }
-        pipe.filled += done;
-        Ok(Some(done))
+        pipe.pour(&bytes)?;
+        Ok(Some(bytes.len()))
     }
 
     fn try_splice_out(&self, pipe: &mut Pipe) -> io::Result<usize> {
-        let mut bytes = vec![0; self.room(pipe.filled)?];
-        let moved = rustix::io::read(pipe.read_end(), &mut bytes)?;
-        self.received
-            .borrow_mut()
-            .extend_from_slice(&bytes[..moved]);
-        pipe.filled -= moved;
-        Ok(moved)
+        let bytes = pipe.draw(self.room(pipe.filled)?)?;
+        self.received.borrow_mut().extend_from_slice(&bytes);
+        Ok(bytes.len())
     }
 
     fn finish(&self) -> io::Result<()> {
