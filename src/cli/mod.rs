@@ -15,6 +15,7 @@ mod look;
 mod normalise;
 mod output;
 mod privileges;
+mod process;
 mod reload;
 mod rules;
 mod run;

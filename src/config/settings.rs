@@ -3,19 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::answer::{self, Hold};
-use super::choice::{Answer, Deployment, Engine, Fail, HostTuning, RulesMode, Track};
+use super::answer;
+use super::choice::{Answer, Deployment, Fail, RulesMode};
 use super::file::Contents;
 use super::forward::{Forward, MangledLeg, Target};
 use super::identity::{self, Identity};
 use super::intercept::{Intercept, Networks};
 use super::keys::{ConfigError, Keys, Origin};
-use super::limits::{self, Admission};
-use super::log::Log;
-use super::mark::{DEFAULT_DIAL_MARK, DEFAULT_MARK, Mark};
+use super::limits::Admission;
 use super::own_profile;
+use super::process::{Numbers, Process};
 use super::profile::{Keepalive, Profile};
-use super::run_as::RunAs;
 use super::sidecar::{self, ClientSidecar, ServerSidecar};
 use super::watch::Watch;
 
@@ -26,54 +24,6 @@ pub struct Settings {
     pub process: Process,
     /// At least one, each with a name of its own.
     pub listeners: Vec<Listener>,
-}
-
-/// What concerns the whole process.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Process {
-    /// How many worker threads share the sessions; one for each core if `None`.
-    pub workers: Option<usize>,
-    /// How many bytes of pipes all workers may hold together; 0 means that every byte is copied.
-    pub pipe_budget: usize,
-    /// Sessions of all listeners at a time; no limit if `None`.
-    pub max_connections: Option<usize>,
-    /// How long running sessions may go on after SIGTERM or SIGINT.
-    pub drain: Duration,
-    /// What moves the bytes.
-    pub engine: Engine,
-    /// What becomes of new connections when the relay is gone.
-    pub fail: Fail,
-    /// Who puts the rules in place.
-    pub rules: RulesMode,
-    /// How the two legs are kept apart in conntrack.
-    pub track: Track,
-    /// What becomes of the host's settings.
-    pub host_tuning: HostTuning,
-    /// Whether what FORWARD drops may be relayed all the same.
-    pub override_forward: bool,
-    /// The numbers that the rules use.
-    pub numbers: Numbers,
-    /// How opening packets are held, where [`Listener::answer`] wants that.
-    pub hold: Hold,
-    /// How and what is logged.
-    pub log: Log,
-    /// Whom it becomes where root has started it.
-    pub run_as: Option<RunAs>,
-}
-
-/// The numbers that the rules use; they can be changed where they collide with another program's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Numbers {
-    /// The bits that lead a packet to the relay.
-    pub mark: Mark,
-    /// The bits by which a sidecar's own dials are known.
-    pub dial_mark: Mark,
-    /// Routing table that makes every destination local, for marked packets.
-    pub table: u32,
-    /// Priority of the `ip rule` that leads there.
-    pub priority: u32,
-    /// Conntrack zones of the mangled and of the clean leg.
-    pub zones: (u16, u16),
 }
 
 /// One way in, and what is done with what comes.
@@ -120,20 +70,6 @@ pub enum Mode {
 /// The ports of the first listener where the rules are somebody else's.
 pub const DEFAULT_PORTS: (u16, u16) = (21_069, 21_070);
 
-impl Default for Numbers {
-    fn default() -> Self {
-        Self {
-            mark: DEFAULT_MARK,
-            dial_mark: DEFAULT_DIAL_MARK,
-            // "UM" in ASCII, as are the zones.
-            table: 0x554d,
-            // Before `local` (0) would be too early, after `main` (32766) too late.
-            priority: 21_069,
-            zones: (0x554d, 0x554e),
-        }
-    }
-}
-
 impl Settings {
     /// Checks what was given; `flags` are those of a listener on the command line, if any.
     ///
@@ -161,7 +97,7 @@ impl Settings {
                 }
             }
         }
-        let process = process(&given.process)?;
+        let process = Process::read(&given.process)?;
         let rules = process.rules;
         if process.fail == Fail::Closed && rules != RulesMode::Own {
             let fail = given.process.given("fail").expect("it is not the default");
@@ -207,58 +143,6 @@ impl Settings {
         }
         Ok(Self { process, listeners })
     }
-}
-
-fn process(keys: &Keys) -> Result<Process, ConfigError> {
-    let numbers = Numbers::default();
-    let zones = keys
-        .parse("zones", |text| {
-            let zones: Result<Vec<u16>, _> =
-                text.split(',').map(|zone| number(zone, 1, 65535)).collect();
-            match zones.as_deref() {
-                Ok(&[mangled, clean]) if mangled != clean => Ok((mangled, clean)),
-                _ => Err(format!(
-                    "{text:?} are no zones; give two different numbers from 1 to 65535"
-                )),
-            }
-        })?
-        .unwrap_or(numbers.zones);
-    let mark = keys
-        .parse("mark", |text| number(text, 1, u32::MAX.into()))?
-        .map_or(numbers.mark, Mark);
-    Ok(Process {
-        workers: keys.parse("workers", |text| number(text, 1, 1024))?,
-        pipe_budget: keys
-            .parse("pipe-budget", |text| number(text, 0, 65536))?
-            .unwrap_or(48_usize)
-            << 20,
-        max_connections: limits::most_connections(keys)?,
-        drain: keys
-            .parse("drain", duration)?
-            .unwrap_or(Duration::from_secs(30)),
-        engine: keys.parse("engine", str::parse)?.unwrap_or_default(),
-        fail: keys.parse("fail", str::parse)?.unwrap_or_default(),
-        rules: keys.parse("rules", str::parse)?.unwrap_or_default(),
-        track: keys.parse("track", str::parse)?.unwrap_or_default(),
-        host_tuning: keys.parse("host-tuning", str::parse)?.unwrap_or_default(),
-        override_forward: keys.parse("override-forward", truth)?.unwrap_or_default(),
-        numbers: Numbers {
-            mark,
-            dial_mark: keys
-                .parse("dial-mark", |text| number(text, 1, u32::MAX.into()))?
-                .map_or(numbers.dial_mark, Mark),
-            table: keys
-                .parse("table", |text| number(text, 256, u32::MAX.into()))?
-                .unwrap_or(numbers.table),
-            priority: keys
-                .parse("priority", |text| number(text, 1, 32765))?
-                .unwrap_or(numbers.priority),
-            zones,
-        },
-        hold: Hold::read(keys)?,
-        log: Log::read(keys)?,
-        run_as: keys.parse("run-as", str::parse)?,
-    })
 }
 
 fn listener(

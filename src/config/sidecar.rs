@@ -9,7 +9,8 @@ use super::identity;
 use super::intercept::{Intercept, Networks, Ports};
 use super::keys::{ConfigError, Keys, Origin};
 use super::mark::Mark;
-use super::settings::{Mode, Process};
+use super::process::Process;
+use super::settings::Mode;
 
 /// A relay in front of a service of this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
