@@ -1,9 +1,15 @@
 //! What the relay counts and times. Each worker has a [`Recorder`] of its own and writes without locks;
 //! they are merged when somebody asks.
 
+mod bounds;
+pub mod exposition;
+pub mod family;
+mod format;
 mod report;
 mod times;
 
+pub use bounds::Bounds;
+pub use family::{BaseUnit, Definition, Distribution, Family, Kind, Sample, Value};
 pub use times::{FineTimes, Micros, Nanos, Timed, Times, Unit, Unreadable, human};
 
 /// Which way bytes travel.
