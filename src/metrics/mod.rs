@@ -8,6 +8,7 @@ mod counters;
 pub mod exposition;
 pub mod family;
 mod format;
+pub mod interval_log;
 mod recorded;
 mod recorder;
 mod report;
