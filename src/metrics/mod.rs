@@ -5,6 +5,7 @@
 
 mod bounds;
 mod counters;
+pub mod document;
 pub mod exposition;
 pub mod family;
 mod format;
