@@ -51,6 +51,12 @@ impl fmt::Display for Effective<'_> {
         if let Some(file) = &process.log.file {
             writeln!(f, "log-file = {}", Quoted(&file.display().to_string()))?;
         }
+        if let Some(log) = &process.hdr_log {
+            writeln!(f, "hdr-log = {}", Quoted(&log.file.display().to_string()))?;
+            writeln!(f, "hdr-log-interval = \"{}\"", format_duration(log.every))?;
+            writeln!(f, "hdr-log-size = {}", log.most >> 20)?;
+            writeln!(f, "hdr-log-keep = {}", log.keep)?;
+        }
         if let Some(run_as) = &process.run_as {
             writeln!(f, "run-as = {}", Quoted(&run_as.to_string()))?;
         }

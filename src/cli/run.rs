@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::hdr_log::{HdrLog, Writing};
 use super::logging::Logging;
 use super::look::{self, Looked};
 use super::reload::Running;
@@ -57,7 +58,7 @@ Examples:
 
 Signals:
   SIGTERM, SIGINT   take no new connection, let running ones end (--drain), exit 0; twice: at once
-  SIGHUP            open --log-file anew, read --config again: profiles, times, lists and limits change for
+  SIGHUP            open --log-file anew, begin --hdr-log anew, read --config again: profiles, times, lists and limits change for
                     new sessions, running ones are not touched; what is wrong, or needs a restart, is refused as a whole
   SIGUSR1           print latency percentiles and counters on stdout";
 
@@ -77,6 +78,8 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
     }
     let needs = privileges::step_down(&settings)?;
     let logging = logging::start(&settings.process.log)?;
+    let hdr_log = settings.process.hdr_log.as_ref().map(HdrLog::open);
+    let hdr_log = hdr_log.transpose()?;
     end_with_a_panic();
     let workers = match settings.process.workers {
         Some(workers) => workers,
@@ -95,7 +98,9 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
-        .block_on(relay(&args, &logging, settings, listeners, queue, looked))
+        .block_on(relay(
+            &args, &logging, hdr_log, settings, listeners, queue, looked,
+        ))
 }
 
 /// A session that has panicked must not close its legs as if all was said: the whole relay ends, which
@@ -111,6 +116,7 @@ fn end_with_a_panic() {
 async fn relay(
     args: &Args,
     logging: &Logging,
+    hdr_log: Option<HdrLog>,
     settings: Settings,
     listeners: Listeners,
     queue: Option<Queue>,
@@ -167,6 +173,12 @@ async fn relay(
         );
     }
     let mut running = Running::new(server, rules, settings, ways_in);
+    let hdr_log = hdr_log.map(|log| log.start(running.server.handle().clone()));
+    let hdr_log = hdr_log.transpose().context("starting the histogram log")?;
+    let reopen_logs = || {
+        logging.reopen();
+        hdr_log.iter().for_each(Writing::renew);
+    };
     loop {
         let Running { server, rules, .. } = &mut running;
         tokio::select! {
@@ -174,7 +186,7 @@ async fn relay(
             _ = interrupt.recv() => break,
             _ = tell.recv() => print(&running).await,
             _ = hang_up.recv() => {
-                logging.reopen();
+                reopen_logs();
                 running.reload(args.read()).await;
             }
             never = watch(server, &mut witness) => match never {},
@@ -200,7 +212,7 @@ async fn relay(
     };
     let reopen = async {
         while hang_up.recv().await.is_some() {
-            logging.reopen();
+            reopen_logs();
             tracing::warn!("not reloaded: the relay is about to end");
         }
         std::future::pending::<Infallible>().await
@@ -217,6 +229,9 @@ async fn relay(
         tuned.restore();
     }
     print(&running).await;
+    if let Some(log) = hdr_log {
+        log.finish().await;
+    }
     running.server.stop().context("a worker failed")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -68,6 +68,10 @@ pub const PROCESS: &[&str] = &[
     "log-format",
     "log-file",
     "histograms",
+    "hdr-log",
+    "hdr-log-interval",
+    "hdr-log-size",
+    "hdr-log-keep",
     "run-as",
 ];
 /// Keys of a `[[listener]]`.

@@ -8,6 +8,7 @@ pub mod choice;
 mod collision;
 pub mod file;
 pub mod forward;
+pub mod hdr_log;
 pub mod identity;
 pub mod intercept;
 pub mod keys;
@@ -30,6 +31,7 @@ pub use choice::{
 };
 pub use file::Contents;
 pub use forward::{Forward, MangledLeg, Target};
+pub use hdr_log::HdrLog;
 pub use identity::{AcceptProxy, Identity};
 pub use intercept::{Intercept, InterceptError, Interface, Networks, Ports};
 pub use keys::{ConfigError, Keys, Origin};

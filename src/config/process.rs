@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::answer::Hold;
 use super::choice::{Engine, Fail, Histograms, HostTuning, RulesMode, Track};
+use super::hdr_log::HdrLog;
 use super::keys::{ConfigError, Keys};
 use super::limits;
 use super::log::Log;
@@ -42,6 +43,8 @@ pub struct Process {
     pub histograms: Histograms,
     /// How and what is logged.
     pub log: Log,
+    /// Where histograms are logged; nowhere if `None`.
+    pub hdr_log: Option<HdrLog>,
     /// Whom it becomes where root has started it.
     pub run_as: Option<RunAs>,
 }
@@ -131,6 +134,7 @@ impl Process {
             hold: Hold::read(keys)?,
             histograms: keys.parse("histograms", str::parse)?.unwrap_or_default(),
             log: Log::read(keys)?,
+            hdr_log: HdrLog::read(keys)?,
             run_as: keys.parse("run-as", str::parse)?,
         })
     }
