@@ -5,6 +5,7 @@ use crate::config::Keys;
 
 /// What concerns the whole process.
 #[derive(clap::Args)]
+#[group(id = "process")]
 pub struct Flags {
     /// Run although FORWARD (for a client sidecar: OUTPUT) would have dropped what is intercepted.
     #[arg(long)]
@@ -120,6 +121,11 @@ pub struct Flags {
     #[arg(long, value_name = "FILE")]
     log_file: Option<String>,
 
+    /// Where it tells how it does (metrics, status, sessions): the path of a Unix socket, mode 0660, or ADDRESS:PORT,
+    /// which whoever reaches it may read; repeat it for more; off: nowhere [default: /run/unmangle/PID.sock]
+    #[arg(long, value_name = "PATH|ADDR:PORT")]
+    admin: Vec<String>,
+
     /// Started by root: become this user, and keep only the capabilities that the settings need
     /// [default: root, without the others]
     #[arg(long, value_name = "USER[:GROUP]")]
@@ -133,6 +139,7 @@ impl Flags {
     pub fn keys(&self) -> Keys {
         let mut keys = Keys::default();
         self.limits.add_to(&mut keys);
+        keys.set_flag("admin", &self.admin);
         keys.set_flag("override-forward", self.override_forward.then_some(true));
         for (key, value) in [
             ("drain", &self.drain),

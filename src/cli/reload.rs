@@ -269,6 +269,11 @@ impl Running {
         recorded
     }
 
+    /// How often changed settings were taken on, and how often they were refused.
+    pub fn reloads(&self) -> (u64, u64) {
+        (self.reloads, self.refused)
+    }
+
     /// Takes the rules away.
     pub async fn remove_rules(&mut self) {
         std::mem::replace(&mut self.rules, InPlace::foreign())

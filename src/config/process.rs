@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::admin::Admin;
 use super::answer::Hold;
 use super::choice::{Engine, Fail, HostTuning, RulesMode, Track};
 use super::keys::{ConfigError, Keys};
@@ -40,6 +41,8 @@ pub struct Process {
     pub hold: Hold,
     /// How and what is logged.
     pub log: Log,
+    /// Where it answers those who ask how it does.
+    pub admin: Admin,
     /// Whom it becomes where root has started it.
     pub run_as: Option<RunAs>,
 }
@@ -128,6 +131,7 @@ impl Process {
             },
             hold: Hold::read(keys)?,
             log: Log::read(keys)?,
+            admin: Admin::read(keys)?,
             run_as: keys.parse("run-as", str::parse)?,
         })
     }
