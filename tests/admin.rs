@@ -7,7 +7,6 @@ mod site;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -129,7 +128,7 @@ fn a_query_that_is_wrong_is_answered_with_what_would_be_right() {
     for (query, message) in [
         (
             "limits=3",
-            "there is no parameter \"limits\"; there are: limit, listener, client, server, stuck",
+            "there is no parameter \"limits\"; there are: limit, order, listener, client, server, stuck, older_than",
         ),
         (
             "limit=10001",
@@ -275,8 +274,8 @@ fn a_relay_runs_without_a_socket_that_nobody_asked_for_and_says_so() {
     }
     let starter = [
         "setpriv",
-        "--reuid=54301",
-        "--regid=54302",
+        "--reuid=54399",
+        "--regid=54399",
         "--clear-groups",
         "env",
         "XDG_RUNTIME_DIR=/proc/nowhere",
@@ -297,14 +296,23 @@ fn the_socket_is_run_as_s_and_is_gone_after_an_orderly_end() {
         return;
     }
     let here = Here::with(&["--run-as", "54301:54302"]);
-    let socket = PathBuf::from(format!("/run/unmangle/{}.sock", here.relay.id()));
+    let socket = PathBuf::from(format!("/run/unmangle/54301/{}.sock", here.relay.id()));
     let found = fs::metadata(&socket).unwrap();
     assert_eq!((found.uid(), found.gid()), (54301, 54302));
     assert_eq!(mode(&socket), 0o660);
-    assert_eq!(mode(Path::new("/run/unmangle")), 0o755);
+    // Root's own directory stays root's.
+    for (directory, owner) in [("/run/unmangle", 0), ("/run/unmangle/54301", 54301)] {
+        assert_eq!(mode(Path::new(directory)), 0o755);
+        assert_eq!(fs::metadata(directory).unwrap().uid(), owner);
+    }
     assert_eq!(ask(unix(&socket), "GET /readyz", "").status, 200);
     here.relay.stop();
     assert!(!socket.exists());
+    assert_eq!(
+        refusal(&["--run-as", "54301:54302", "--admin", "/run/unmangle/x.sock"]),
+        "unmangle: --admin: /run/unmangle/x.sock: Permission denied (os error 13); whoever the relay runs as must \
+         own its directory"
+    );
 }
 
 // === drain ===

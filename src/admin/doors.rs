@@ -38,47 +38,75 @@ pub(super) enum Listening {
     Tcp(TcpListener),
 }
 
-/// Where sockets are that are named by their processes, if root has started them.
+/// Where sockets are that are named by their processes. It is root's; whom root becomes has a directory in it.
 const DIRECTORY: &str = "/run/unmangle";
 
-/// Where sockets may be that are named by their processes: root's, or else the user's own.
+/// Where a socket that is named by this process may be: the first that it may write.
+fn candidates() -> Vec<PathBuf> {
+    let root = PathBuf::from(DIRECTORY);
+    let own = own_directory(Account::current());
+    [Some(root), own, of_the_session()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// The directory of somebody whom root becomes.
+fn own_directory(account: Account) -> Option<PathBuf> {
+    let name = account.uid.to_string();
+    (!account.is_root()).then(|| Path::new(DIRECTORY).join(name))
+}
+
+/// That of a user who has logged in.
+fn of_the_session() -> Option<PathBuf> {
+    let runtime = PathBuf::from(std::env::var_os("XDG_RUNTIME_DIR")?);
+    runtime.is_absolute().then(|| runtime.join("unmangle"))
+}
+
+/// Where relays are looked for.
 pub fn directories() -> Vec<PathBuf> {
-    let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let own = own.filter(|path| path.is_absolute());
-    [
-        Some(PathBuf::from(DIRECTORY)),
-        own.map(|own| own.join("unmangle")),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    let roots = [Some(PathBuf::from(DIRECTORY)), of_the_session()];
+    roots.into_iter().flatten().collect()
 }
 
 /// The sockets that are named by processes, and at which somebody answers, or would answer somebody else.
 pub fn found() -> Vec<(u32, PathBuf)> {
-    let named = directories()
-        .into_iter()
-        .flat_map(|each| socket_file::by_process(&each));
+    let of_users = fs::read_dir(DIRECTORY).into_iter().flatten().flatten();
+    let of_users = of_users
+        .map(|entry| entry.path())
+        .filter(|path| is_number(path) && path.is_dir());
+    let all = directories().into_iter().chain(of_users);
+    let named = all.flat_map(|each| socket_file::by_process(&each));
     named
         .filter(|(_, path)| socket_file::answers(path).unwrap_or(true))
         .collect()
 }
 
-/// Makes the directory that whoever the relay becomes has its socket in; to be called as root. What cannot be done
-/// is told when the socket cannot be bound.
+fn is_number(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.parse::<u32>().is_ok())
+}
+
+/// Makes the directory that whoever root becomes has its socket in, for it could not remove the socket from root's;
+/// to be called as root. What cannot be done is told when the socket cannot be bound.
 pub fn prepare(settings: &Admin, heir: Account) {
+    let Some(own) = own_directory(heir) else {
+        return;
+    };
     let wants = match settings {
         Admin::ByProcess => true,
         Admin::Off => false,
-        Admin::At(all) => all.iter().any(|asked| is_in_directory(&asked.address)),
+        Admin::At(all) => all.iter().any(|asked| is_in(&own, &asked.address)),
     };
     if wants {
-        let _ = make(Path::new(DIRECTORY)).and_then(|()| hand_over(Path::new(DIRECTORY), heir));
+        let _ = make(Path::new(DIRECTORY))
+            .and_then(|()| make(&own))
+            .and_then(|()| hand_over(&own, heir));
     }
 }
 
-fn is_in_directory(address: &AdminAddress) -> bool {
-    matches!(address, AdminAddress::Unix(path) if path.parent() == Some(Path::new(DIRECTORY)))
+fn is_in(directory: &Path, address: &AdminAddress) -> bool {
+    matches!(address, AdminAddress::Unix(path) if path.parent() == Some(directory))
 }
 
 fn make(directory: &Path) -> io::Result<()> {
@@ -112,7 +140,13 @@ impl Doors {
         for asked in asked {
             let door = Door::bind(&asked.address).map_err(|error| {
                 let address = &asked.address;
-                asked.origin.error(format!("{address}: {error}"))
+                let hint = match (address, error.is_denied()) {
+                    (AdminAddress::Unix(_), true) => {
+                        "; whoever the relay runs as must own its directory"
+                    }
+                    _ => "",
+                };
+                asked.origin.error(format!("{address}: {error}{hint}"))
             })?;
             doors.push(door);
         }
@@ -126,7 +160,7 @@ impl Doors {
     fn by_process() -> Self {
         let name = format!("{}.sock", std::process::id());
         let mut why = Vec::new();
-        for directory in directories() {
+        for directory in candidates() {
             let address = AdminAddress::Unix(directory.join(&name));
             let door = make(&directory)
                 .map_err(SocketError::from)
@@ -158,7 +192,7 @@ impl Door {
     fn bind(address: &AdminAddress) -> Result<Self, SocketError> {
         match address {
             AdminAddress::Unix(path) => {
-                if is_in_directory(address) {
+                if is_in(Path::new(DIRECTORY), address) {
                     make(Path::new(DIRECTORY))?;
                 }
                 let (listener, file) = socket_file::bind(path)?;

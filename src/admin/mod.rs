@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `GET /metrics` | everything that is measured: Prometheus' text format 0.0.4, or OpenMetrics 1.0 for those who prefer it (`Accept`) |
 //! | `GET /api/status` | how the relay does, in JSON: [`Status`], `docs/api-status.schema.json` |
-//! | `GET /api/sessions` | the sessions that run, in JSON: [`Sessions`], `docs/api-sessions.schema.json`. Parameters: `limit` (100; at most 10,000), `listener` (its name), `client` and `server` (an address, with a port or a prefix), `stuck` (`true` or `false`). What is unknown or wrong: 400 |
+//! | `GET /api/sessions` | the sessions that run, in JSON: [`Sessions`], `docs/api-sessions.schema.json`. Parameters: `limit` (100; at most 10,000), `order` (`oldest`, `newest`, `bytes`, `rate`), `listener` (its name), `client` and `server` (an address), `stuck` (`true` or `false`), `older_than` (`90s`). What is unknown or wrong: 400 |
 //! | `GET /healthz` | 200 `ok`: the process answers |
 //! | `GET /readyz` | 200 `ready`: it listens, its rules were verified and are in place, it is not draining; otherwise 503 and the reason |
 //! | `POST /drain` | 202: what SIGTERM begins has begun. Over TCP: 403 |
@@ -18,10 +18,12 @@
 //! | `server`, `places` | the thread; how many may be connected, and who makes room |
 //! | `routes`, `query` | what is answered; which sessions are asked for |
 //! | `source`, `standing` | what has to be known for that; how the relay stands, and whether that is ready |
+//! | `process` | metrics of the process itself |
 //! | `status`, `sessions`, `told` | the answers in JSON, and how they are made |
 
 mod doors;
 mod places;
+mod process;
 mod query;
 mod routes;
 mod server;
@@ -33,10 +35,11 @@ mod status;
 mod told;
 
 pub use doors::{Doors, directories, found, prepare};
-pub use query::{Peer, Query, WrongQuery};
+pub use process::PROCESS;
+pub use query::WrongQuery;
 pub use server::Server;
-pub use sessions::{Flow, Leg, LegName, Session, Sessions, Stuck};
-pub use source::{About, Figures, Metrics, Relayed, Source, Told};
+pub use sessions::{Flow, Leg, LegName, Session, Sessions, Stuck, StuckSide, StuckWhy};
+pub use source::{About, Source};
 pub use standing::{NotReady, Phase, Rules, Standing};
 pub use status::{
     AddedLatency, Limits, ListenerTold, Pipes, RulesStanding, RulesTold, Status, schema,

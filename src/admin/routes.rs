@@ -13,9 +13,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
 
-use super::query::Query;
-use super::source::Source;
-use super::told;
+use super::query;
+use super::source::{Gatherer, Source};
+use super::{process, told};
+use crate::metrics::exposition::{Format, render};
+use crate::metrics::{Family, Recorded};
 
 /// By which kind of socket a request has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,14 +29,24 @@ pub(super) enum Kind {
 #[derive(Clone)]
 struct Desk {
     source: Arc<Source>,
+    gatherer: Gatherer,
     kind: Kind,
+}
+
+impl Desk {
+    /// What is recorded here, and what others measure.
+    async fn measured(&self) -> (Recorded, Vec<Family>) {
+        let recorded = self.gatherer.recorded().await;
+        (recorded, (self.source.others)())
+    }
 }
 
 /// One for each endpoint: its methods, its path, what it tells.
 const ENDPOINTS: &str = "\
 GET  /metrics       everything that is measured, for Prometheus
 GET  /api/status    how the relay does, in JSON
-GET  /api/sessions  who is connected to whom, in JSON: ?limit= &listener= &client= &server= &stuck=
+GET  /api/sessions  who is connected to whom, in JSON: ?limit= &order= &listener= &client=
+                    &server= &stuck= &older_than=
 GET  /healthz       whether the process answers
 GET  /readyz        whether new connections are relayed, and why not
 POST /drain         take no new connection, end with the last one: over a Unix socket only
@@ -46,7 +58,7 @@ const LARGEST_BODY: u64 = 4096;
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What answers the requests that come by sockets of this kind.
-pub(super) fn router(source: Arc<Source>, kind: Kind) -> Router {
+pub(super) fn router(source: Arc<Source>, gatherer: Gatherer, kind: Kind) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/api/status", get(status))
@@ -57,7 +69,11 @@ pub(super) fn router(source: Arc<Source>, kind: Kind) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .fallback(nothing_there)
         .layer(middleware::from_fn(guarded))
-        .with_state(Desk { source, kind })
+        .with_state(Desk {
+            source,
+            gatherer,
+            kind,
+        })
 }
 
 /// What holds for every request and every answer.
@@ -95,27 +111,45 @@ async fn metrics(State(desk): State<Desk>, headers: HeaderMap) -> Response {
         .iter()
         .filter_map(|value| value.to_str().ok())
         .collect();
-    let accept = (!accept.is_empty()).then(|| accept.join(","));
-    let metrics = desk.source.relayed.metrics(accept).await;
-    ([(CONTENT_TYPE, metrics.content_type)], metrics.text).into_response()
+    let format = Format::negotiate(Some(&accept.join(",")));
+    let (recorded, mut families) = desk.measured().await;
+    families.extend(recorded.families());
+    families.extend(process::families(
+        &desk.source.about,
+        &desk.source.standing.borrow(),
+    ));
+    let header = [(CONTENT_TYPE, format.content_type())];
+    (header, render(format, &families)).into_response()
 }
 
 async fn status(State(desk): State<Desk>) -> Response {
-    let figures = desk.source.relayed.figures().await;
-    let live = desk.source.relayed.live();
-    let standing = desk.source.standing.borrow().clone();
-    let now = Instant::now();
-    json(
-        StatusCode::OK,
-        &told::status(&desk.source.about, &standing, live, &figures, now),
-    )
+    let (recorded, others) = desk.measured().await;
+    let Source {
+        relay,
+        about,
+        standing,
+        ..
+    } = &*desk.source;
+    let (live, now) = (relay.live(), Instant::now());
+    let standing = standing.borrow().clone();
+    let status = told::status(about, &standing, live, &recorded, &others, now);
+    json(StatusCode::OK, &status)
 }
 
 async fn sessions(State(desk): State<Desk>, uri: Uri) -> Response {
-    match Query::read(uri.query().unwrap_or_default()) {
-        Ok(query) => json(StatusCode::OK, &desk.source.relayed.sessions(query).await),
-        Err(wrong) => error(uri.path(), StatusCode::BAD_REQUEST, &wrong.to_string()),
-    }
+    let mut query = match query::read(uri.query().unwrap_or_default()) {
+        Ok(query) => query,
+        Err(wrong) => return error(uri.path(), StatusCode::BAD_REQUEST, &wrong.to_string()),
+    };
+    let limit = query.limit;
+    query.limit += 1;
+    let relay = &desk.source.relay;
+    let found = relay.sessions(query).await;
+    let settings = desk.source.standing.borrow().settings.clone();
+    json(
+        StatusCode::OK,
+        &told::sessions(found, limit, relay.live(), &settings),
+    )
 }
 
 async fn ready(State(desk): State<Desk>) -> Response {

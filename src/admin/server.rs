@@ -20,7 +20,7 @@ use super::doors::{Door, Doors, Listening};
 use super::places::{Place, Places};
 use super::routes::{self, Kind};
 use super::socket_file::SocketFile;
-use super::source::Source;
+use super::source::{Gatherer, Source};
 use crate::config::AdminAddress;
 
 /// Answers until it is dropped; then its sockets are gone.
@@ -63,6 +63,7 @@ impl Server {
             .enable_io()
             .enable_time()
             .build()?;
+        let gatherer = Gatherer::new(source.relay.clone());
         let source = Arc::new(source);
         let (unix, tcp) = (Places::new(CONNECTIONS), Places::new(CONNECTIONS));
         let mut files = Vec::new();
@@ -78,12 +79,12 @@ impl Server {
             match listener {
                 Listening::Unix(listener) => {
                     let listener = UnixListener::from_std(listener)?;
-                    let router = routes::router(source.clone(), Kind::Unix);
+                    let router = routes::router(source.clone(), gatherer.clone(), Kind::Unix);
                     runtime.spawn(accept(Accepting::Unix(listener), router, unix.clone()));
                 }
                 Listening::Tcp(listener) => {
                     let listener = TcpListener::from_std(listener)?;
-                    let router = routes::router(source.clone(), Kind::Tcp);
+                    let router = routes::router(source.clone(), gatherer.clone(), Kind::Tcp);
                     runtime.spawn(accept(Accepting::Tcp(listener), router, tcp.clone()));
                 }
             }
@@ -93,7 +94,10 @@ impl Server {
         let thread = std::thread::Builder::new()
             .name("admin".to_owned())
             .spawn(move || {
-                let _ = runtime.block_on(stopped);
+                runtime.block_on(async {
+                    let _ = stopped.await;
+                    gatherer.settle().await;
+                });
             })?;
         Ok(Self {
             thread: Some(thread),

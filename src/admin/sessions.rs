@@ -3,15 +3,15 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Sessions that run, the oldest of each worker first.
+/// Sessions that run.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[schemars(title = "What unmangle answers to GET /api/sessions")]
 pub struct Sessions {
-    /// Sessions that run, whether or not the query means them.
+    /// Sessions that run, whether or not the query means them, and those that are still being dialled for.
     pub live: u64,
     /// Whether there are more that the query means than its limit let through.
     pub more: bool,
-    /// Those that the query means, at most as many as its limit.
+    /// Those that the query means, at most as many as its limit, in the order that it wants.
     pub sessions: Vec<Session>,
 }
 
@@ -22,10 +22,10 @@ pub struct Session {
     pub id: String,
     /// The name of the listener that it came by.
     pub listener: String,
-    /// How that one gets its connections.
+    /// How that one gets its connections: `gateway`, `server-sidecar`, `client-sidecar` or `forward`.
     pub mode: String,
     /// On which leg the firewall is.
-    pub mangled_leg: Option<LegName>,
+    pub mangled_leg: LegName,
     /// Who opened it.
     pub client: String,
     /// The proxy that said so; null if the client came itself.
@@ -34,20 +34,21 @@ pub struct Session {
     pub server: String,
     /// Seconds since it was accepted.
     pub age_seconds: f64,
-    /// What moves its bytes.
+    /// What moves its bytes: `splice`, `tokio-splice` or `copy`.
     pub engine: String,
-    /// Bytes from the client that the server's socket has taken.
+    /// What the server's socket has taken from the client.
     pub client_to_server: Flow,
-    /// Bytes from the server that the client's socket has taken.
+    /// What the client's socket has taken from the server.
     pub server_to_client: Flow,
     /// The leg to the client.
     pub downstream: Leg,
     /// The leg to the server.
     pub upstream: Leg,
-    /// What the client's SYN asked for, where the rules showed it: `mss 1460, wscale 7, sack, timestamps`.
+    /// What the client's SYN asked for before anything was stripped from it, such as
+    /// `mss 1460, wscale 7, sack, timestamps`; null where no rule showed it.
     pub client_offer: Option<String>,
-    /// Where it is stuck; null if it is not.
-    pub stuck: Option<Stuck>,
+    /// Where its directions are stuck; empty if none is.
+    pub stuck: Vec<Stuck>,
 }
 
 /// One of the two legs.
@@ -63,10 +64,10 @@ pub enum LegName {
 /// One direction.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Flow {
-    /// Bytes so far; null if its engine tells only at the end.
+    /// Bytes so far; null if the engine tells only at the end.
     pub bytes: Option<u64>,
-    /// Bytes a second, of late; null while nobody has measured it.
-    pub bytes_per_second: Option<f64>,
+    /// Bytes a second, of the last one to eleven seconds; null if the engine does not tell.
+    pub bytes_per_second: Option<u64>,
 }
 
 /// One leg, as its kernel tells it.
@@ -74,63 +75,51 @@ pub struct Flow {
 pub struct Leg {
     /// The profile that it goes by.
     pub profile: String,
-    /// What was agreed on: `mss 940, timestamps`.
-    pub agreed: Option<String>,
-    /// The round-trip time, smoothed.
+    /// What its two ends agreed on: `mss 940, timestamps`.
+    pub agreed: String,
+    /// The round-trip time, smoothed; null if none was measured.
     pub rtt_seconds: Option<f64>,
-    /// The shortest one.
+    /// The shortest that was measured lately.
     pub min_rtt_seconds: Option<f64>,
     /// Segments that were sent again.
-    pub retransmits: Option<u64>,
+    pub retransmits: u64,
 }
 
-/// A direction has something to deliver, and nothing moves.
+/// A direction that has something to deliver, and nothing moves.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Stuck {
-    /// At whom: `client` or `server`.
-    pub side: String,
-    /// Why: `window` (it answers and does not read), `unacked` (it, or the way to it, does not answer) or `pipe` (the
-    /// bytes wait in the relay).
-    pub why: String,
-    /// For how long.
+    /// Which: `client_to_server` or `server_to_client`.
+    pub direction: String,
+    /// At whom.
+    pub side: StuckSide,
+    /// Why.
+    pub why: StuckWhy,
+    /// Bytes that wait.
+    pub waiting_bytes: u64,
+    /// For how long nothing has moved.
     pub for_seconds: f64,
 }
 
-#[cfg(test)]
-impl Session {
-    /// One that is stuck; for tests of what is made of it.
-    pub fn stuck_at(side: &str, why: &str, for_seconds: f64) -> Self {
-        let leg = || Leg {
-            profile: "cisco-pix".to_owned(),
-            agreed: Some("mss 940, timestamps".to_owned()),
-            rtt_seconds: Some(0.012),
-            min_rtt_seconds: Some(0.011),
-            retransmits: Some(3),
-        };
-        let flow = Flow {
-            bytes: Some(123),
-            bytes_per_second: Some(1.5),
-        };
-        Self {
-            id: "0-17".to_owned(),
-            listener: "backups".to_owned(),
-            mode: "gateway".to_owned(),
-            mangled_leg: Some(LegName::Upstream),
-            client: "192.0.2.7:4000".to_owned(),
-            via: Some("192.0.2.9:5000".to_owned()),
-            server: "198.51.100.2:22".to_owned(),
-            age_seconds: 123.4,
-            engine: "splice".to_owned(),
-            client_to_server: flow,
-            server_to_client: flow,
-            downstream: leg(),
-            upstream: leg(),
-            client_offer: Some("mss 1460, wscale 7, sack, timestamps".to_owned()),
-            stuck: Some(Stuck {
-                side: side.to_owned(),
-                why: why.to_owned(),
-                for_seconds,
-            }),
-        }
-    }
+/// At whom a direction is stuck.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StuckSide {
+    /// At the client, or on the way to it.
+    Client,
+    /// At the server, or on the way to it.
+    Server,
+    /// In the relay.
+    Relay,
+}
+
+/// Why a direction is stuck.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StuckWhy {
+    /// The receiver answers and does not read.
+    Window,
+    /// The receiver, or the way to it, does not answer.
+    Unacknowledged,
+    /// The bytes wait in the relay, although the receiver has taken all before them.
+    Pipe,
 }

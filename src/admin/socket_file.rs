@@ -129,6 +129,15 @@ pub fn sweep(directory: &Path) {
     }
 }
 
+// === impl SocketError ===
+
+impl SocketError {
+    /// Whether this process may not do it.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::PermissionDenied)
+    }
+}
+
 // === impl SocketFile ===
 
 impl SocketFile {

@@ -1,24 +1,24 @@
 //! What the admin side needs to know: it comes in by these values and goes nowhere but out.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::time::{Instant, SystemTime};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 
-use super::query::Query;
-use super::sessions::Sessions;
 use super::standing::Standing;
-use super::status::AddedLatency;
+use crate::metrics::{Family, Recorded};
+use crate::relay::Handle;
 
 /// All of it.
 pub struct Source {
-    /// The relay, as far as it can be asked.
-    pub relayed: Box<dyn Relayed>,
+    /// The relay.
+    pub relay: Handle,
     /// What stays as it is.
     pub about: About,
     /// What its main thread says.
     pub standing: watch::Receiver<Standing>,
+    /// What others measure. It must not wait for anything.
+    pub others: Box<dyn Fn() -> Vec<Family> + Send + Sync>,
     /// What begins the drain.
     pub drain: mpsc::Sender<()>,
 }
@@ -36,39 +36,37 @@ pub struct About {
     pub ways: Vec<String>,
 }
 
-/// Something that is told later.
-pub type Told<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-/// A relay that can be asked.
-pub trait Relayed: Send + Sync + 'static {
-    /// Sessions that run.
-    fn live(&self) -> usize;
-    /// The sessions that a query means.
-    fn sessions(&self, query: Query) -> Told<Sessions>;
-    /// Figures for the status.
-    fn figures(&self) -> Told<Figures>;
-    /// Everything that is measured, in the format that this header Accept prefers.
-    fn metrics(&self, accept: Option<String>) -> Told<Metrics>;
-}
-
-/// Figures for the status; what is not known is `None`.
-#[derive(Debug, Clone, Default)]
-pub struct Figures {
-    /// Sessions of each listener.
-    pub sessions: Vec<u64>,
-    /// What the pipes that there are can hold.
-    pub pipe_bytes: Option<u64>,
-    /// What the relay adds.
-    pub added: Option<AddedLatency>,
-    /// What conntrack has called INVALID.
-    pub conntrack_invalid: Option<u64>,
-}
-
-/// Metrics as text.
+/// Gathers what the workers have recorded, to the end: what a worker has given and nobody has added would be lost.
 #[derive(Debug, Clone)]
-pub struct Metrics {
-    /// For the header Content-Type.
-    pub content_type: &'static str,
-    /// The text.
-    pub text: String,
+pub(super) struct Gatherer {
+    relay: Handle,
+    gathers: Arc<Mutex<()>>,
+}
+
+/// A worker that does not answer for so long must not hold up the end.
+const WITHIN: Duration = Duration::from_secs(1);
+
+// === impl Gatherer ===
+
+impl Gatherer {
+    pub fn new(relay: Handle) -> Self {
+        let gathers = Arc::default();
+        Self { relay, gathers }
+    }
+
+    /// Goes on to its end if whoever asked gives up.
+    pub async fn recorded(&self) -> Recorded {
+        let Self { relay, gathers } = self.clone();
+        let gathering = tokio::spawn(async move {
+            let _gathers = gathers.lock().await;
+            relay.recorded().await
+        });
+        // It fails when the runtime ends, and nobody is asked any more.
+        gathering.await.unwrap_or_default()
+    }
+
+    /// Waits until nothing is being gathered.
+    pub async fn settle(&self) {
+        let _ = tokio::time::timeout(WITHIN, self.gathers.lock()).await;
+    }
 }

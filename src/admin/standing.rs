@@ -17,10 +17,6 @@ pub struct Standing {
     pub settings: Arc<Settings>,
     /// The same as a file that says it, as `--check` prints it.
     pub text: Arc<str>,
-    /// How often settings were taken on while it ran.
-    pub reloads: u64,
-    /// How often that was refused.
-    pub reloads_refused: u64,
 }
 
 /// How far the relay is.
@@ -134,8 +130,6 @@ mod tests {
             rules,
             settings: Arc::new(settings),
             text: "".into(),
-            reloads: 0,
-            reloads_refused: 0,
         }
     }
 

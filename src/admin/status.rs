@@ -43,7 +43,7 @@ pub struct Status {
     pub pipes: Pipes,
     /// What the relay adds; null before the first byte has passed.
     pub added_latency: Option<AddedLatency>,
-    /// Packets that conntrack of this host has called INVALID since the relay began; null if it cannot be read.
+    /// Packets that conntrack of this host has called INVALID; null if nobody could read it.
     pub conntrack_invalid: Option<u64>,
     /// The settings in force, as a file that says the same: what `unmangle run --check` prints.
     pub settings: String,
@@ -97,7 +97,7 @@ pub struct ListenerTold {
     /// The profile of the other leg.
     pub clean_profile: String,
     /// Sessions that are being relayed.
-    pub sessions: Option<u64>,
+    pub sessions: u64,
     /// How many it may have, if that is limited.
     pub max_connections: Option<u64>,
 }
@@ -108,7 +108,11 @@ pub struct Pipes {
     /// What they may hold together.
     pub budget_bytes: u64,
     /// What those that there are can hold.
-    pub in_use_bytes: Option<u64>,
+    pub capacity_bytes: u64,
+    /// Pipes that hold bytes which wait for a receiver.
+    pub in_use: u64,
+    /// Pipes that are kept for the next who needs one.
+    pub free: u64,
 }
 
 /// From the worker's wake-up for bytes until the other socket has taken them, since the start, both directions.

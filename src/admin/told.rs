@@ -1,26 +1,34 @@
 //! How the relay stands, as the values that are told. Pure: the time is an argument.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use humantime::format_rfc3339_seconds;
 use rustix::process::{Resource, getrlimit};
 
-use super::source::{About, Figures};
+use super::sessions::{Flow, Leg, LegName, Session, Sessions, Stuck, StuckSide, StuckWhy};
+use super::source::About;
 use super::standing::{Phase, Rules, Standing};
-use super::status::{Limits, ListenerTold, Pipes, RulesStanding, RulesTold, Status};
-use crate::config::{Listener, Mode};
+use super::status::{AddedLatency, Limits, ListenerTold, Pipes, RulesStanding, RulesTold, Status};
+use crate::config::{Engine, Listener, Mode, Settings, Side};
+use crate::metrics::{Direction, Family, PerDirection, Recorded, Recorder, Value};
+use crate::relay::{LegView, Party, StuckView, View, Why};
+
+/// What is told as INVALID.
+const INVALID: &str = "unmangle_conntrack_invalid";
 
 /// The status.
 pub(super) fn status(
     about: &About,
     standing: &Standing,
     live: usize,
-    figures: &Figures,
+    recorded: &Recorded,
+    others: &[Family],
     now: Instant,
 ) -> Status {
     let settings = &standing.settings;
     let process = &settings.process;
     let ready = standing.ready(now);
+    let merged = recorded.merged();
     let listeners = settings.listeners.iter().enumerate();
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -39,34 +47,137 @@ pub(super) fn status(
             max_descriptors: getrlimit(Resource::Nofile).current,
         },
         listeners: listeners
-            .map(|(index, each)| listener(each, about.ways.get(index), figures, index))
+            .map(|(index, each)| {
+                let sessions = recorded.gauges.sessions.get(index).copied();
+                listener(each, about.ways.get(index), sessions.unwrap_or_default())
+            })
             .collect(),
-        reloads: standing.reloads,
-        reloads_refused: standing.reloads_refused,
+        reloads: merged.counters.reloads,
+        reloads_refused: merged.counters.reloads_refused,
         pipes: Pipes {
-            budget_bytes: process.pipe_budget as u64,
-            in_use_bytes: figures.pipe_bytes,
+            budget_bytes: recorded.gauges.pipe_budget,
+            capacity_bytes: recorded.gauges.pipe_bytes,
+            in_use: recorded.gauges.pipes_in_use,
+            free: recorded.gauges.pipes_free,
         },
-        added_latency: figures.added,
-        conntrack_invalid: figures.conntrack_invalid,
+        added_latency: added(&merged).filter(|_| recorded.histograms),
+        conntrack_invalid: invalid(others),
         settings: standing.text.to_string(),
     }
 }
 
-fn listener(
-    listener: &Listener,
-    way: Option<&String>,
-    figures: &Figures,
-    index: usize,
-) -> ListenerTold {
+fn listener(listener: &Listener, way: Option<&String>, sessions: u64) -> ListenerTold {
     ListenerTold {
         name: listener.name.clone(),
         mode: mode(&listener.mode).to_owned(),
         way: way.cloned().unwrap_or_default(),
         profile: listener.mangled.name.clone(),
         clean_profile: listener.clean.name.clone(),
-        sessions: figures.sessions.get(index).copied(),
+        sessions,
         max_connections: listener.admission.most.map(|most| most as u64),
+    }
+}
+
+/// Of both directions together.
+fn added(merged: &Recorder) -> Option<AddedLatency> {
+    let mut added = merged.added.client_to_server.clone();
+    added.add(&merged.added.server_to_client);
+    (added.count() > 0).then(|| AddedLatency {
+        p50_seconds: added.percentile(50.0).as_secs_f64(),
+        p99_seconds: added.percentile(99.0).as_secs_f64(),
+    })
+}
+
+fn invalid(others: &[Family]) -> Option<u64> {
+    let mut families = others.iter();
+    let family = families.find(|family| family.definition.name == INVALID)?;
+    let counts = family.samples.iter().map(|sample| match sample.value {
+        Value::Count(count) => count,
+        _ => 0,
+    });
+    Some(counts.sum())
+}
+
+/// Sessions that were found; one more than the limit says that there are more.
+pub(super) fn sessions(
+    mut found: Vec<View>,
+    limit: usize,
+    live: usize,
+    settings: &Settings,
+) -> Sessions {
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let sessions = found.into_iter().map(|view| session(view, settings));
+    Sessions {
+        live: live as u64,
+        more,
+        sessions: sessions.collect(),
+    }
+}
+
+fn session(view: View, settings: &Settings) -> Session {
+    let mut listeners = settings.listeners.iter();
+    let listener = listeners.find(|listener| listener.name == view.listener);
+    let flow = |direction| {
+        let counts = view.engine != Engine::TokioSplice;
+        let of = |both: &PerDirection<u64>| match direction {
+            Direction::ClientToServer => both.client_to_server,
+            Direction::ServerToClient => both.server_to_client,
+        };
+        Flow {
+            bytes: counts.then(|| of(&view.bytes)),
+            bytes_per_second: counts.then(|| of(&view.rate)),
+        }
+    };
+    Session {
+        id: format!("{}-{}", view.worker, view.number),
+        mode: listener.map_or_else(String::new, |each| mode(&each.mode).to_owned()),
+        mangled_leg: match view.side {
+            Side::Mangled => LegName::Downstream,
+            Side::Clean => LegName::Upstream,
+        },
+        client: view.client.to_string(),
+        via: view.via.map(|via| via.to_string()),
+        server: view.server.to_string(),
+        age_seconds: view.age.as_secs_f64(),
+        engine: view.engine.to_string(),
+        client_to_server: flow(Direction::ClientToServer),
+        server_to_client: flow(Direction::ServerToClient),
+        client_offer: view.client_offer.map(|offer| offer.to_string()),
+        stuck: view.stuck.iter().map(stuck).collect(),
+        downstream: leg(view.legs.downstream),
+        upstream: leg(view.legs.upstream),
+        listener: view.listener,
+    }
+}
+
+fn leg(view: LegView) -> Leg {
+    // Nothing takes no time at all: nobody has measured it.
+    let known = |time: &Duration| !time.is_zero();
+    Leg {
+        profile: view.profile,
+        agreed: view.agreed.to_string(),
+        rtt_seconds: Some(view.rtt).filter(known).map(|rtt| rtt.as_secs_f64()),
+        min_rtt_seconds: view.min_rtt.filter(known).map(|rtt| rtt.as_secs_f64()),
+        retransmits: view.retransmits.into(),
+    }
+}
+
+fn stuck(view: &StuckView) -> Stuck {
+    Stuck {
+        direction: view.direction.name().to_owned(),
+        side: match view.side {
+            Party::Client => StuckSide::Client,
+            Party::Server => StuckSide::Server,
+            Party::Relay => StuckSide::Relay,
+        },
+        why: match view.why {
+            Why::PeerWindowShut => StuckWhy::Window,
+            Why::Unacknowledged => StuckWhy::Unacknowledged,
+            Why::Pipe => StuckWhy::Pipe,
+        },
+        waiting_bytes: view.waiting,
+        for_seconds: view.still.as_secs_f64(),
     }
 }
 

@@ -44,7 +44,7 @@ pub struct Args {
     listener: listener::Flags,
 
     #[command(flatten)]
-    process: process::Flags,
+    process: process::ProcessFlags,
 }
 
 const EXAMPLES: &str = "\
@@ -142,8 +142,15 @@ async fn relay(
     let server =
         Server::start(&settings.process, listeners, queue).context("starting the workers")?;
     let standing = Publisher::new(&settings);
-    let mut asked = Asked::start(doors, &standing, beginning, workers, ways.clone())
-        .context("starting the thread that answers")?;
+    let mut asked = Asked::start(
+        doors,
+        server.handle().clone(),
+        &standing,
+        beginning,
+        workers,
+        ways.clone(),
+    )
+    .context("starting the thread that answers")?;
     let mut plan = settings::plan(&settings, &ways_in);
     let needs_rules = plan.is_some();
     let mut witness = match &mut plan {
@@ -357,7 +364,7 @@ fn told(outcome: Outcome) {
 
 /// Latency percentiles and counters, on stdout.
 async fn print(running: &Running) {
-    let recorded = running.recorded().await;
+    let recorded = running.recorded().await.merged();
     let mut out = std::io::stdout().lock();
     // A closed stdout must not end the relay.
     let _ = writeln!(out, "{recorded}").and_then(|()| out.flush());

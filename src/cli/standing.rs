@@ -7,11 +7,9 @@ use tokio::sync::{mpsc, watch};
 
 use super::effective::Effective;
 use super::reload::Running;
-use crate::admin::{
-    About, Doors, Figures, Metrics, Phase, Query, Relayed, Rules, Server, Sessions, Source,
-    Standing, Told,
-};
+use crate::admin::{About, Doors, Phase, Rules, Server, Source, Standing};
 use crate::config::Settings;
+use crate::relay::Handle;
 use crate::rules::Change;
 
 /// Says how the relay stands.
@@ -49,8 +47,6 @@ impl Publisher {
             rules: Rules::NotNeeded,
             text: text(settings),
             settings: Arc::new(settings.clone()),
-            reloads: 0,
-            reloads_refused: 0,
         }))
     }
 
@@ -72,12 +68,9 @@ impl Publisher {
 
     /// Its settings may be others now.
     pub fn reloaded(&self, running: &Running) {
-        let (reloads, refused) = running.reloads();
         self.0.send_modify(|standing| {
             standing.text = text(&running.settings);
             standing.settings = Arc::new(running.settings.clone());
-            standing.reloads = reloads;
-            standing.reloads_refused = refused;
         });
     }
 
@@ -101,6 +94,7 @@ impl Asked {
     /// If the system gives no thread.
     pub fn start(
         doors: Doors,
+        relay: Handle,
         publisher: &Publisher,
         beginning: Beginning,
         workers: usize,
@@ -108,7 +102,7 @@ impl Asked {
     ) -> std::io::Result<Self> {
         let (asks, drain) = mpsc::channel(1);
         let source = Source {
-            relayed: Box::new(StandIn),
+            relay,
             about: About {
                 started: beginning.0,
                 began: beginning.1,
@@ -116,6 +110,7 @@ impl Asked {
                 ways,
             },
             standing: publisher.0.subscribe(),
+            others: Box::new(Vec::new),
             drain: asks,
         };
         let server = Server::start(doors, source)?;
@@ -131,31 +126,5 @@ impl Asked {
             // Nobody can ask.
             std::future::pending().await
         }
-    }
-}
-
-/// Stands in for `relay::Handle`.
-struct StandIn;
-
-impl Relayed for StandIn {
-    fn live(&self) -> usize {
-        0
-    }
-
-    fn sessions(&self, _query: Query) -> Told<Sessions> {
-        Box::pin(async { Sessions::default() })
-    }
-
-    fn figures(&self) -> Told<Figures> {
-        Box::pin(async { Figures::default() })
-    }
-
-    fn metrics(&self, _accept: Option<String>) -> Told<Metrics> {
-        Box::pin(async {
-            Metrics {
-                content_type: "text/plain; version=0.0.4; charset=utf-8",
-                text: "# HELP unmangle_sessions sessions that run\n# TYPE unmangle_sessions gauge\nunmangle_sessions 0\n".to_owned(),
-            }
-        })
     }
 }

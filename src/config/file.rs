@@ -68,6 +68,7 @@ pub const PROCESS: &[&str] = &[
     "log-format",
     "log-file",
     "admin",
+    "histograms",
     "run-as",
 ];
 /// Keys of a `[[listener]]`.

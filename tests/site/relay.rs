@@ -332,8 +332,23 @@ fn tables(log: &str) -> Vec<BTreeMap<String, u64>> {
             table.insert(words[..at].join(" "), words[at].parse().unwrap());
         }
         if words.first() == Some(&"pipes_evicted") {
+            add_both_ways(&mut table);
             tables.push(std::mem::take(&mut table));
         }
     }
     tables
+}
+
+/// What is counted for each direction, and not in all, is in the table as a sum, too: `splices`, `copies`.
+fn add_both_ways(table: &mut BTreeMap<String, u64>) {
+    let there = table.iter().filter_map(|(name, count)| {
+        let stem = name.strip_suffix("_client_to_server")?;
+        Some((
+            stem.to_owned(),
+            count + table.get(&format!("{stem}_server_to_client"))?,
+        ))
+    });
+    for (stem, sum) in there.collect::<Vec<_>>() {
+        table.entry(stem).or_insert(sum);
+    }
 }

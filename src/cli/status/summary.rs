@@ -6,7 +6,7 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, Table, presets};
 use humantime::format_duration;
 
-use crate::admin::{RulesStanding, RulesTold, Sessions, Status, Stuck};
+use crate::admin::{RulesStanding, RulesTold, Sessions, Status, Stuck, StuckSide, StuckWhy};
 use crate::metrics::human;
 
 /// Draws it.
@@ -72,7 +72,7 @@ fn rules(rules: &RulesTold) -> String {
 fn listeners(status: &Status) -> String {
     let mut table = table(&["listener", "mode", "profile", "sessions", "way"], &[3]);
     for each in &status.listeners {
-        let sessions = each.sessions.map_or_else(String::new, |n| n.to_string());
+        let sessions = each.sessions.to_string();
         let cells = [&each.name, &each.mode, &each.profile, &sessions, &each.way];
         table.add_row(cells.map(|cell| plain(cell)));
     }
@@ -85,18 +85,28 @@ fn stuck_ones(stuck: &Sessions) -> String {
         &[2],
     );
     for session in &stuck.sessions {
-        let Some(Stuck {
+        for Stuck {
             side,
             why,
             for_seconds,
-        }) = &session.stuck
-        else {
-            continue;
-        };
-        let (client, server) = (&session.client, &session.server);
-        let lasted = lasted(*for_seconds);
-        let cells = [side, why, &lasted, client, server, &session.listener];
-        table.add_row(cells.map(|cell| plain(cell)));
+            ..
+        } in &session.stuck
+        {
+            let side = match side {
+                StuckSide::Client => "client",
+                StuckSide::Server => "server",
+                StuckSide::Relay => "relay",
+            };
+            let why = match why {
+                StuckWhy::Window => "does not read",
+                StuckWhy::Unacknowledged => "does not answer",
+                StuckWhy::Pipe => "pipe",
+            };
+            let (client, server) = (&session.client, &session.server);
+            let lasted = lasted(*for_seconds);
+            let cells = [side, why, &lasted, client, server, &session.listener];
+            table.add_row(cells.map(plain));
+        }
     }
     let more = if stuck.more { "and more\n" } else { "" };
     drawn(&table) + more
@@ -152,7 +162,7 @@ fn lasted(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::{AddedLatency, Limits, ListenerTold, Pipes, Session};
+    use crate::admin::{AddedLatency, Flow, Leg, LegName, Limits, ListenerTold, Pipes, Session};
 
     fn status() -> Status {
         Status {
@@ -181,7 +191,7 @@ mod tests {
                 way: "22 on eth1".to_owned(),
                 profile: "cisco-pix".to_owned(),
                 clean_profile: "clean".to_owned(),
-                sessions: Some(811),
+                sessions: 811,
                 max_connections: None,
             }],
             reloads: 2,
@@ -215,6 +225,32 @@ back\\u{1b}ups  gateway  cisco-pix       811  22 on eth1
         assert_eq!(told, expected);
     }
 
+    fn stuck_session() -> Session {
+        Session {
+            id: "0-17".to_owned(),
+            listener: "backups".to_owned(),
+            mode: "gateway".to_owned(),
+            mangled_leg: LegName::Upstream,
+            client: "192.0.2.7:4000".to_owned(),
+            via: None,
+            server: "198.51.100.2:22".to_owned(),
+            age_seconds: 123.4,
+            engine: "splice".to_owned(),
+            client_to_server: Flow::default(),
+            server_to_client: Flow::default(),
+            downstream: Leg::default(),
+            upstream: Leg::default(),
+            client_offer: None,
+            stuck: vec![Stuck {
+                direction: "server_to_client".to_owned(),
+                side: StuckSide::Client,
+                why: StuckWhy::Window,
+                waiting_bytes: 65_536,
+                for_seconds: 90.0,
+            }],
+        }
+    }
+
     #[test]
     fn what_is_wrong_cannot_be_overlooked() {
         let mut status = status();
@@ -225,7 +261,7 @@ back\\u{1b}ups  gateway  cisco-pix       811  22 on eth1
             since_seconds: Some(3.2),
             why: Some("nft ended".to_owned()),
         };
-        let stuck = Session::stuck_at("client", "window", 90.0);
+        let stuck = stuck_session();
         let sessions = Sessions {
             live: 1,
             more: true,
@@ -238,7 +274,7 @@ back\\u{1b}ups  gateway  cisco-pix       811  22 on eth1
         );
         assert!(told.contains("MISSING for 3s: nft ended"), "{told}");
         assert!(
-            told.contains("client    window  1m 30s  192.0.2.7:4000"),
+            told.contains("client    does not read  1m 30s  192.0.2.7:4000"),
             "{told}"
         );
         assert!(told.ends_with("and more\n"), "{told}");
