@@ -205,3 +205,108 @@ fn rules(rules: &Rules, now: Instant) -> RulesTold {
         why,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::config::{Contents, Keys};
+    use crate::metrics::{BaseUnit, Definition, Kind, PerLeg, Sample};
+
+    fn view(engine: Engine, side: Side) -> View {
+        let address: SocketAddr = "192.0.2.7:4000".parse().unwrap();
+        let leg = |rtt| LegView {
+            rtt: Duration::from_micros(rtt),
+            ..LegView::default()
+        };
+        View {
+            worker: 1,
+            number: 17,
+            listener: "listener 1".to_owned(),
+            side,
+            client: address,
+            via: None,
+            server: address,
+            engine,
+            age: Duration::from_millis(1500),
+            bytes: PerDirection {
+                client_to_server: 1,
+                server_to_client: 2,
+            },
+            rate: PerDirection {
+                client_to_server: 3,
+                server_to_client: 4,
+            },
+            client_offer: None,
+            legs: PerLeg {
+                downstream: leg(0),
+                upstream: leg(250),
+            },
+            stuck: vec![],
+        }
+    }
+
+    fn told(views: Vec<View>, limit: usize) -> Sessions {
+        let mut keys = Keys::default();
+        keys.set_flag("listen", ["127.0.0.1:0"]);
+        keys.set_flag("to", ["127.0.0.1:9"]);
+        let settings = Settings::resolve(Contents::default(), Keys::default(), keys).unwrap();
+        sessions(views, limit, 9, &settings)
+    }
+
+    #[test]
+    fn a_view_is_told_in_base_units_and_what_nobody_knows_as_null() {
+        let all = told(vec![view(Engine::Splice, Side::Mangled)], 1);
+        assert_eq!((all.live, all.more), (9, false));
+        let session = &all.sessions[0];
+        assert_eq!(
+            (session.id.as_str(), session.mode.as_str()),
+            ("1-17", "forward")
+        );
+        assert_eq!(session.mangled_leg, LegName::Downstream);
+        assert_eq!(session.age_seconds, 1.5);
+        let flows = [session.client_to_server, session.server_to_client];
+        assert_eq!(flows.map(|flow| flow.bytes), [Some(1), Some(2)]);
+        assert_eq!(flows.map(|flow| flow.bytes_per_second), [Some(3), Some(4)]);
+        assert_eq!(session.downstream.rtt_seconds, None);
+        assert_eq!(session.upstream.rtt_seconds, Some(250e-6));
+    }
+
+    #[test]
+    fn an_engine_that_tells_its_bytes_at_the_end_alone_has_not_moved_none() {
+        let all = told(vec![view(Engine::TokioSplice, Side::Clean)], 1);
+        let session = &all.sessions[0];
+        assert_eq!(session.client_to_server, Flow::default());
+        assert_eq!(session.mangled_leg, LegName::Upstream);
+    }
+
+    #[test]
+    fn one_more_than_the_limit_says_that_there_are_more() {
+        let two = || vec![view(Engine::Splice, Side::Clean); 2];
+        assert!(!told(two(), 2).more);
+        let one = told(two(), 1);
+        assert_eq!((one.sessions.len(), one.more), (1, true));
+    }
+
+    #[test]
+    fn what_conntrack_calls_invalid_is_added_up_and_absent_if_nobody_looks() {
+        static DEFINITION: Definition = Definition {
+            name: INVALID,
+            help: "Packets",
+            kind: Kind::Counter,
+            unit: BaseUnit::None,
+            labels: &["cpu"],
+        };
+        let sample = |count| Sample {
+            labels: vec!["0".to_owned()],
+            value: Value::Count(count),
+        };
+        let family = Family {
+            definition: &DEFINITION,
+            samples: vec![sample(3), sample(4)],
+        };
+        assert_eq!(invalid(&[family]), Some(7));
+        assert_eq!(invalid(&[]), None);
+    }
+}
