@@ -6,6 +6,7 @@
 //! | room | what it does | floor |
 //! | --- | --- | --- |
 //! | [`cli`] | one file per subcommand: arguments, and what is printed | 5 |
+//! | [`admin`] | who may ask gets an answer: metrics, status, sessions, readiness | 4 |
 //! | [`bench`] | load generator, schedules, reports, comparisons | 4 |
 //! | [`relay`] | the data path: server, listen, dial, session, halves, pipes | 3 |
 //! | [`rules`] | a pure plan -> nft / iptables text -> own, apply, undo | 3 |
@@ -16,6 +17,7 @@
 //! | [`packet`] | IPv4, IPv6, TCP and ICMP as bytes: pure, no I/O | 1 |
 //! | [`sys`] | the only `unsafe`: what rustix and socket2 lack | 1 |
 
+pub mod admin;
 pub mod bench;
 pub mod cli;
 pub mod config;

@@ -51,7 +51,7 @@ fn checked(parts: &[&str], flags: &[&str]) -> String {
 fn a_key_that_there_is_not_is_answered_with_those_there_are() {
     assert_eq!(
         refusal(&["drian = \"1m\"\n", GATEWAY], &[]),
-        "unmangle.toml:1: drian: there is no such key; there are: workers, pipe-budget, drain, connect-timeout, close-timeout, keepalive, idle-timeout, stall-after, stall-action, max-connections, max-per-source, rate-per-source, source-prefix, engine, fail, rules, track, host-tuning, override-forward, mark, dial-mark, table, priority, zones, held-max, queue, answer-mark, log, log-format, log-file, histograms, hdr-log, hdr-log-interval, hdr-log-size, hdr-log-keep, run-as, and the tables listener, profile"
+        "unmangle.toml:1: drian: there is no such key; there are: workers, pipe-budget, drain, connect-timeout, close-timeout, keepalive, idle-timeout, stall-after, stall-action, max-connections, max-per-source, rate-per-source, source-prefix, engine, fail, rules, track, host-tuning, override-forward, mark, dial-mark, table, priority, zones, held-max, queue, answer-mark, log, log-format, log-file, admin, histograms, hdr-log, hdr-log-interval, hdr-log-size, hdr-log-keep, run-as, and the tables listener, profile"
     );
     assert_eq!(
         refusal(&[GATEWAY, "port = 22\n"], &[]),
@@ -945,6 +945,39 @@ fn whom_to_run_as_is_a_user_and_perhaps_a_group() {
     }
     let told = checked(&[GATEWAY], &["--run-as", "unmangle"]);
     assert_eq!(checked(&[&told], &[]), told);
+}
+
+#[test]
+fn an_admin_address_is_a_path_or_an_address_or_off() {
+    let right = "write /run/unmangle/admin.sock or 127.0.0.1:9184";
+    for wrong in ["", "admin.sock", "localhost:9184", "9184", "/run/"] {
+        assert_eq!(
+            refusal(&[&format!("admin = {wrong:?}\n"), GATEWAY], &[]),
+            format!(
+                "unmangle.toml:1: admin: {wrong:?} is neither the path of a socket nor ADDRESS:PORT; {right}"
+            )
+        );
+    }
+    let long = format!("/{}", "x".repeat(107));
+    assert_eq!(
+        refusal(&[FORWARD], &["--admin", &long]),
+        format!("--admin: the path of a socket has at most 107 bytes, and {long:?} has 108")
+    );
+    assert_eq!(
+        refusal(&["admin = [\"off\", \"/x\"]\n", FORWARD], &[]),
+        "unmangle.toml:1: admin: off stands alone; leave it out, or the addresses"
+    );
+    assert_eq!(
+        refusal(&[FORWARD], &["--admin", "/x", "--admin", "/x"]),
+        "--admin: /x is there twice"
+    );
+    let told = checked(&[FORWARD], &["--admin", "./a b.sock", "--admin", "[::1]:0"]);
+    assert!(
+        told.contains("admin = [\"./a b.sock\", \"[::1]:0\"]\n"),
+        "{told}"
+    );
+    assert!(checked(&["admin = \"off\"\n", FORWARD], &[]).contains("admin = \"off\"\n"));
+    assert!(checked(&[FORWARD], &[]).contains("# admin: a Unix socket named by the process id\n"));
 }
 
 #[test]

@@ -120,6 +120,11 @@ pub struct ProcessFlags {
     #[arg(long, value_name = "FILE")]
     log_file: Option<String>,
 
+    /// Where it tells how it does (metrics, status, sessions): the path of a Unix socket, mode 0660, or ADDRESS:PORT,
+    /// which whoever reaches it may read; repeat it for more; off: nowhere [default: /run/unmangle/PID.sock]
+    #[arg(long, value_name = "PATH|ADDR:PORT")]
+    admin: Vec<String>,
+
     /// Whether times and sizes are recorded: on or off; without them no clock is read on the way of a byte, and
     /// their metrics are absent [default: on]
     #[arg(long, value_name = "HOW", hide_short_help = true)]
@@ -155,6 +160,7 @@ impl ProcessFlags {
     pub fn keys(&self) -> Keys {
         let mut keys = Keys::default();
         self.limits.add_to(&mut keys);
+        keys.set_flag("admin", &self.admin);
         keys.set_flag("override-forward", self.override_forward.then_some(true));
         for (key, value) in [
             ("drain", &self.drain),

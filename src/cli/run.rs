@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,9 +13,11 @@ use super::hdr_log::{HdrLog, Writing};
 use super::logging::Logging;
 use super::look::{self, Looked};
 use super::reload::Running;
+use super::standing::{Asked, Beginning, Publisher};
 use super::{
     Usage, descriptors, effective, listener, logging, output, privileges, process, settings,
 };
+use crate::admin::{self, Doors};
 use crate::config::{HostTuning, Intercept, Listener, Mode, RulesMode, Settings, Strip};
 use crate::relay::{Listeners, Outcome, Queue, Server, WayIn, Witness};
 use crate::rules::tuning::{self, Tuned};
@@ -71,6 +73,7 @@ impl Args {
 
 /// Runs the relay until it is told to end.
 pub fn main(args: Args) -> anyhow::Result<ExitCode> {
+    let beginning = Beginning::now();
     let settings = args.read()?;
     if args.check {
         output::print(effective::Effective(&settings))?;
@@ -89,17 +92,24 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
     };
     let looked = look::first(&settings)?;
     descriptors::raise_limit();
-    let listeners =
+    let mut listeners =
         Listeners::bind(&settings.listeners, workers).map_err(|error| Usage(error.to_string()))?;
     let queue = Queue::open(&settings.process, listeners.served())
         .map_err(|error| Usage(error.to_string()))?;
+    let doors = Doors::bind(&settings.process.admin).map_err(|error| Usage(error.to_string()))?;
+    listeners.are_not_alone(doors.ports());
     let legacy = looked.as_ref().is_some_and(|looked| looked.legacy);
     privileges::settle(needs.with_legacy(legacy), &settings.process)?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
         .block_on(relay(
-            &args, &logging, hdr_log, settings, listeners, queue, looked,
+            &args,
+            (&logging, hdr_log),
+            settings,
+            (listeners, queue, doors),
+            looked,
+            beginning,
         ))
 }
 
@@ -115,21 +125,38 @@ fn end_with_a_panic() {
 
 async fn relay(
     args: &Args,
-    logging: &Logging,
-    hdr_log: Option<HdrLog>,
+    (logging, hdr_log): (&Logging, Option<HdrLog>),
     settings: Settings,
-    listeners: Listeners,
-    queue: Option<Queue>,
+    (listeners, queue, doors): (Listeners, Option<Queue>, Doors),
     looked: Option<Looked>,
+    beginning: Beginning,
 ) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut tell = signal(SignalKind::user_defined1())?;
     let mut hang_up = signal(SignalKind::hangup())?;
     let ways_in = listeners.ways_in().to_vec();
+    let workers = listeners.workers();
+    let ways: Vec<String> = settings
+        .listeners
+        .iter()
+        .zip(&ways_in)
+        .map(|(listener, way_in)| way(listener, way_in))
+        .collect();
     let server =
         Server::start(&settings.process, listeners, queue).context("starting the workers")?;
+    let standing = Publisher::new(&settings);
+    let mut asked = Asked::start(
+        doors,
+        server.handle().clone(),
+        &standing,
+        beginning,
+        workers,
+        ways.clone(),
+    )
+    .context("starting the thread that answers")?;
     let mut plan = settings::plan(&settings, &ways_in);
+    let needs_rules = plan.is_some();
     let mut witness = match &mut plan {
         Some(plan) if settings.process.rules == RulesMode::Own => witness(plan),
         _ => None,
@@ -165,12 +192,15 @@ async fn relay(
             return Err(error);
         }
     };
-    for (listener, way_in) in settings.listeners.iter().zip(&ways_in) {
-        tracing::info!(
-            listener = listener.name,
-            way = way(listener, way_in),
-            "relaying"
-        );
+    standing.relays(match (rules.plan(), needs_rules) {
+        (Some(_), _) => admin::Rules::InPlace {
+            since: Instant::now(),
+        },
+        (None, true) => admin::Rules::SomebodyElses,
+        (None, false) => admin::Rules::NotNeeded,
+    });
+    for (listener, way) in settings.listeners.iter().zip(ways) {
+        tracing::info!(listener = listener.name, way, "relaying");
     }
     let mut running = Running::new(server, rules, settings, ways_in);
     let hdr_log = hdr_log.map(|log| log.start(running.server.handle().clone()));
@@ -188,15 +218,21 @@ async fn relay(
             _ = hang_up.recv() => {
                 reopen_logs();
                 running.reload(args.read()).await;
+                standing.reloaded(&running);
+            }
+            () = asked.for_the_drain() => {
+                tracing::info!("the drain was asked for");
+                break;
             }
             never = watch(server, &mut witness) => match never {},
-            never = rules.keep() => match never {},
+            never = rules.keep(|change| standing.rules(change)) => match never {},
             () = server.failed() => {
                 tracing::error!("a worker has ended: the relay ends, too");
                 break;
             }
         }
     }
+    standing.drains();
     let within = running.settings.process.drain;
     let Running { server, rules, .. } = &mut running;
     tracing::info!(sessions = server.sessions(), ?within, "draining");
@@ -207,7 +243,7 @@ async fn relay(
         tokio::select! {
             outcome = server.drain(within) => outcome,
             never = watch(server, &mut witness) => match never {},
-            never = rules.keep() => match never {},
+            never = rules.keep(|change| standing.rules(change)) => match never {},
         }
     };
     let reopen = async {
@@ -224,6 +260,7 @@ async fn relay(
         _ = interrupt.recv() => server.drain(Duration::ZERO).await,
     };
     told(outcome);
+    drop(asked);
     running.remove_rules().await;
     if let Some(tuned) = tuned {
         tuned.restore();

@@ -67,6 +67,7 @@ pub const PROCESS: &[&str] = &[
     "log",
     "log-format",
     "log-file",
+    "admin",
     "histograms",
     "hdr-log",
     "hdr-log-interval",

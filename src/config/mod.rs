@@ -3,6 +3,7 @@
 //! `file` and the flags become `keys`, which know where each value stood; `settings` checks them.
 
 pub mod access;
+pub mod admin;
 pub mod answer;
 pub mod choice;
 mod collision;
@@ -24,6 +25,7 @@ pub mod sidecar;
 mod watch;
 
 pub use access::{Access, Barred};
+pub use admin::{Admin, AdminAddress, Asked, NoAdminAddress};
 pub use answer::{AnswerMark, Hold};
 pub use choice::{
     Answer, Deployment, DialFrom, Engine, Fail, Histograms, HostTuning, LogFormat, RulesMode,

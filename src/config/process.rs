@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::admin::Admin;
 use super::answer::Hold;
 use super::choice::{Engine, Fail, Histograms, HostTuning, RulesMode, Track};
 use super::hdr_log::HdrLog;
@@ -45,6 +46,8 @@ pub struct Process {
     pub log: Log,
     /// Where histograms are logged; nowhere if `None`.
     pub hdr_log: Option<HdrLog>,
+    /// Where it answers those who ask how it does.
+    pub admin: Admin,
     /// Whom it becomes where root has started it.
     pub run_as: Option<RunAs>,
 }
@@ -135,6 +138,7 @@ impl Process {
             histograms: keys.parse("histograms", str::parse)?.unwrap_or_default(),
             log: Log::read(keys)?,
             hdr_log: HdrLog::read(keys)?,
+            admin: Admin::read(keys)?,
             run_as: keys.parse("run-as", str::parse)?,
         })
     }

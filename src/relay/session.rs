@@ -109,12 +109,13 @@ async fn relay(worker: &Worker, opened: Opened) -> Result<(), SessionError> {
     drop((registered, listed));
     let (listener, via, server) = (session.settings.clone(), session.via, session.server);
     let lifetime = session.began.elapsed();
+    let offered = session.offer.get();
     // Closes its legs: nobody else has them for longer than a look.
     drop(session);
     // Whoever reads that it has ended may count on its place.
     drop(places);
     let shown = shown.or_else(|| worker.openings.take(client, local));
-    let offer = asked.or(shown.map(|opening| opening.offer));
+    let offer = offered.or(shown.map(|opening| opening.offer));
     settle(worker, id, &close, &passed, lifetime);
     tell(&Told {
         listener: &listener.name,
