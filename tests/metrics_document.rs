@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use unmangle::cli::hdr_log::INTERVALS_LOST;
-use unmangle::metrics::{Family, Recorded, Recorders, Value, document};
+use unmangle::diagnose::DEFINITIONS;
+use unmangle::diagnose::reason::Reason;
+use unmangle::metrics::{Family, Recorded, Recorders, Sample, Value, document};
 
 /// Everything that there is to tell, each with every value that its labels can have.
 fn families() -> Vec<Family> {
@@ -15,7 +17,24 @@ fn families() -> Vec<Family> {
     };
     let mut families = recorded.families();
     families.push(Family::single(&INTERVALS_LOST, Value::Count(0)));
+    families.extend(DEFINITIONS.map(|definition| {
+        let samples = match definition.labels {
+            ["reason"] => Reason::ALL.map(|reason| sample(reason.name())).into(),
+            _ => vec![],
+        };
+        Family {
+            definition,
+            samples,
+        }
+    }));
     families
+}
+
+fn sample(label: &str) -> Sample {
+    Sample {
+        labels: vec![label.to_owned()],
+        value: Value::Count(0),
+    }
 }
 
 #[test]
