@@ -6,6 +6,7 @@ mod site;
 
 use std::fs;
 use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -313,6 +314,19 @@ fn the_socket_is_run_as_s_and_is_gone_after_an_orderly_end() {
         "unmangle: --admin: /run/unmangle/x.sock: Permission denied (os error 13); whoever the relay runs as must \
          own its directory"
     );
+}
+
+#[test]
+fn nobody_is_passed_on_to_the_port_at_which_the_relay_is_asked() {
+    // Nobody else is at that address.
+    let free = TcpListener::bind("127.0.0.77:0").unwrap();
+    let port = free.local_addr().unwrap().to_string();
+    drop(free);
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let here = Here::before(nobody, &[], &["--admin", &port, "--to", &port]);
+    assert_eq!(tcp_address(&here.relay).to_string(), port);
+    here.expect_refused(1);
+    assert_eq!(here.count("refused_own"), 1);
 }
 
 // === drain ===

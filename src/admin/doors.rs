@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -182,9 +182,13 @@ impl Doors {
         }
     }
 
-    /// Whether nobody can ask.
-    pub fn is_empty(&self) -> bool {
-        self.doors.is_empty()
+    /// The addresses that can be reached by TCP.
+    pub fn ports(&self) -> Vec<SocketAddr> {
+        let ports = self.doors.iter().filter_map(|door| match door.address {
+            AdminAddress::Tcp(address) => Some(address),
+            AdminAddress::Unix(_) => None,
+        });
+        ports.collect()
     }
 }
 

@@ -10,11 +10,9 @@ use super::source::About;
 use super::standing::{Phase, Rules, Standing};
 use super::status::{AddedLatency, Limits, ListenerTold, Pipes, RulesStanding, RulesTold, Status};
 use crate::config::{Engine, Listener, Mode, Settings, Side};
-use crate::metrics::{Direction, Family, PerDirection, Recorded, Recorder, Value};
+use crate::diagnose::Summary;
+use crate::metrics::{Direction, PerDirection, Recorded, Recorder};
 use crate::relay::{LegView, Party, StuckView, View, Why};
-
-/// What is told as INVALID.
-const INVALID: &str = "unmangle_conntrack_invalid";
 
 /// The status.
 pub(super) fn status(
@@ -22,7 +20,7 @@ pub(super) fn status(
     standing: &Standing,
     live: usize,
     recorded: &Recorded,
-    others: &[Family],
+    conntrack: Summary,
     now: Instant,
 ) -> Status {
     let settings = &standing.settings;
@@ -61,7 +59,7 @@ pub(super) fn status(
             free: recorded.gauges.pipes_free,
         },
         added_latency: added(&merged).filter(|_| recorded.histograms),
-        conntrack_invalid: invalid(others),
+        conntrack,
         settings: standing.text.to_string(),
     }
 }
@@ -86,16 +84,6 @@ fn added(merged: &Recorder) -> Option<AddedLatency> {
         p50_seconds: added.percentile(50.0).as_secs_f64(),
         p99_seconds: added.percentile(99.0).as_secs_f64(),
     })
-}
-
-fn invalid(others: &[Family]) -> Option<u64> {
-    let mut families = others.iter();
-    let family = families.find(|family| family.definition.name == INVALID)?;
-    let counts = family.samples.iter().map(|sample| match sample.value {
-        Value::Count(count) => count,
-        _ => 0,
-    });
-    Some(counts.sum())
 }
 
 /// Sessions that were found; one more than the limit says that there are more.
@@ -203,5 +191,89 @@ fn rules(rules: &Rules, now: Instant) -> RulesTold {
         standing,
         since_seconds,
         why,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::config::{Contents, Keys};
+    use crate::metrics::PerLeg;
+
+    fn view(engine: Engine, side: Side) -> View {
+        let address: SocketAddr = "192.0.2.7:4000".parse().unwrap();
+        let leg = |rtt| LegView {
+            rtt: Duration::from_micros(rtt),
+            ..LegView::default()
+        };
+        View {
+            worker: 1,
+            number: 17,
+            listener: "listener 1".to_owned(),
+            side,
+            client: address,
+            via: None,
+            server: address,
+            engine,
+            age: Duration::from_millis(1500),
+            bytes: PerDirection {
+                client_to_server: 1,
+                server_to_client: 2,
+            },
+            rate: PerDirection {
+                client_to_server: 3,
+                server_to_client: 4,
+            },
+            client_offer: None,
+            legs: PerLeg {
+                downstream: leg(0),
+                upstream: leg(250),
+            },
+            stuck: vec![],
+        }
+    }
+
+    fn told(views: Vec<View>, limit: usize) -> Sessions {
+        let mut keys = Keys::default();
+        keys.set_flag("listen", ["127.0.0.1:0"]);
+        keys.set_flag("to", ["127.0.0.1:9"]);
+        let settings = Settings::resolve(Contents::default(), Keys::default(), keys).unwrap();
+        sessions(views, limit, 9, &settings)
+    }
+
+    #[test]
+    fn a_view_is_told_in_base_units_and_what_nobody_knows_as_null() {
+        let all = told(vec![view(Engine::Splice, Side::Mangled)], 1);
+        assert_eq!((all.live, all.more), (9, false));
+        let session = &all.sessions[0];
+        assert_eq!(
+            (session.id.as_str(), session.mode.as_str()),
+            ("1-17", "forward")
+        );
+        assert_eq!(session.mangled_leg, LegName::Downstream);
+        assert_eq!(session.age_seconds, 1.5);
+        let flows = [session.client_to_server, session.server_to_client];
+        assert_eq!(flows.map(|flow| flow.bytes), [Some(1), Some(2)]);
+        assert_eq!(flows.map(|flow| flow.bytes_per_second), [Some(3), Some(4)]);
+        assert_eq!(session.downstream.rtt_seconds, None);
+        assert_eq!(session.upstream.rtt_seconds, Some(250e-6));
+    }
+
+    #[test]
+    fn an_engine_that_tells_its_bytes_at_the_end_alone_has_not_moved_none() {
+        let all = told(vec![view(Engine::TokioSplice, Side::Clean)], 1);
+        let session = &all.sessions[0];
+        assert_eq!(session.client_to_server, Flow::default());
+        assert_eq!(session.mangled_leg, LegName::Upstream);
+    }
+
+    #[test]
+    fn one_more_than_the_limit_says_that_there_are_more() {
+        let two = || vec![view(Engine::Splice, Side::Clean); 2];
+        assert!(!told(two(), 2).more);
+        let one = told(two(), 1);
+        assert_eq!((one.sessions.len(), one.more), (1, true));
     }
 }

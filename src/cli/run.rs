@@ -89,11 +89,13 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
     };
     let looked = look::first(&settings)?;
     descriptors::raise_limit();
-    let listeners =
+    let mut listeners =
         Listeners::bind(&settings.listeners, workers).map_err(|error| Usage(error.to_string()))?;
     let queue = Queue::open(&settings.process, listeners.served())
         .map_err(|error| Usage(error.to_string()))?;
     let doors = Doors::bind(&settings.process.admin).map_err(|error| Usage(error.to_string()))?;
+    listeners.are_not_alone(doors.ports());
+    listeners.are_not_alone(doors.ports());
     let legacy = looked.as_ref().is_some_and(|looked| looked.legacy);
     privileges::settle(needs.with_legacy(legacy), &settings.process)?;
     tokio::runtime::Builder::new_current_thread()
