@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use unmangle::cli::hdr_log::INTERVALS_LOST;
+use unmangle::admin::PROCESS;
 use unmangle::diagnose::DEFINITIONS;
 use unmangle::diagnose::reason::Reason;
 use unmangle::metrics::{Family, Recorded, Recorders, Sample, Value, document};
@@ -16,7 +16,7 @@ fn families() -> Vec<Family> {
         ..Recorded::default()
     };
     let mut families = recorded.families();
-    families.push(Family::single(&INTERVALS_LOST, Value::Count(0)));
+    families.extend(PROCESS.iter().map(Family::empty));
     families.extend(DEFINITIONS.map(|definition| {
         let samples = match definition.labels {
             ["reason"] => Reason::ALL.map(|reason| sample(reason.name())).into(),

@@ -16,8 +16,8 @@ use serde::Serialize;
 use super::query;
 use super::source::{Gatherer, Source};
 use super::{process, told};
+use crate::diagnose::Conntrack;
 use crate::metrics::exposition::{Format, render};
-use crate::metrics::{Family, Recorded};
 
 /// By which kind of socket a request has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,15 +30,8 @@ pub(super) enum Kind {
 struct Desk {
     source: Arc<Source>,
     gatherer: Gatherer,
+    conntrack: Arc<Conntrack>,
     kind: Kind,
-}
-
-impl Desk {
-    /// What is recorded here, and what others measure.
-    async fn measured(&self) -> (Recorded, Vec<Family>) {
-        let recorded = self.gatherer.recorded().await;
-        (recorded, (self.source.others)())
-    }
 }
 
 /// One for each endpoint: its methods, its path, what it tells.
@@ -58,7 +51,12 @@ const LARGEST_BODY: u64 = 4096;
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What answers the requests that come by sockets of this kind.
-pub(super) fn router(source: Arc<Source>, gatherer: Gatherer, kind: Kind) -> Router {
+pub(super) fn router(
+    source: Arc<Source>,
+    gatherer: Gatherer,
+    conntrack: Arc<Conntrack>,
+    kind: Kind,
+) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/api/status", get(status))
@@ -72,6 +70,7 @@ pub(super) fn router(source: Arc<Source>, gatherer: Gatherer, kind: Kind) -> Rou
         .with_state(Desk {
             source,
             gatherer,
+            conntrack,
             kind,
         })
 }
@@ -112,8 +111,8 @@ async fn metrics(State(desk): State<Desk>, headers: HeaderMap) -> Response {
         .filter_map(|value| value.to_str().ok())
         .collect();
     let format = Format::negotiate(Some(&accept.join(",")));
-    let (recorded, mut families) = desk.measured().await;
-    families.extend(recorded.families());
+    let mut families = desk.gatherer.recorded().await.families();
+    families.extend(desk.conntrack.families());
     families.extend(process::families(
         &desk.source.about,
         &desk.source.standing.borrow(),
@@ -123,7 +122,7 @@ async fn metrics(State(desk): State<Desk>, headers: HeaderMap) -> Response {
 }
 
 async fn status(State(desk): State<Desk>) -> Response {
-    let (recorded, others) = desk.measured().await;
+    let recorded = desk.gatherer.recorded().await;
     let Source {
         relay,
         about,
@@ -132,7 +131,14 @@ async fn status(State(desk): State<Desk>) -> Response {
     } = &*desk.source;
     let (live, now) = (relay.live(), Instant::now());
     let standing = standing.borrow().clone();
-    let status = told::status(about, &standing, live, &recorded, &others, now);
+    let status = told::status(
+        about,
+        &standing,
+        live,
+        &recorded,
+        desk.conntrack.summary(),
+        now,
+    );
     json(StatusCode::OK, &status)
 }
 

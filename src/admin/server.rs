@@ -22,6 +22,7 @@ use super::routes::{self, Kind};
 use super::socket_file::SocketFile;
 use super::source::{Gatherer, Source};
 use crate::config::AdminAddress;
+use crate::diagnose::Conntrack;
 
 /// Answers until it is dropped; then its sockets are gone.
 #[derive(Debug)]
@@ -68,6 +69,11 @@ impl Server {
         let (unix, tcp) = (Places::new(CONNECTIONS), Places::new(CONNECTIONS));
         let mut files = Vec::new();
         let entered = runtime.enter();
+        let conntrack = Arc::new(Conntrack::start());
+        let router = |kind| {
+            let (source, gatherer) = (source.clone(), gatherer.clone());
+            routes::router(source, gatherer, conntrack.clone(), kind)
+        };
         for Door {
             address,
             listener,
@@ -79,13 +85,13 @@ impl Server {
             match listener {
                 Listening::Unix(listener) => {
                     let listener = UnixListener::from_std(listener)?;
-                    let router = routes::router(source.clone(), gatherer.clone(), Kind::Unix);
-                    runtime.spawn(accept(Accepting::Unix(listener), router, unix.clone()));
+                    let accepting = Accepting::Unix(listener);
+                    runtime.spawn(accept(accepting, router(Kind::Unix), unix.clone()));
                 }
                 Listening::Tcp(listener) => {
                     let listener = TcpListener::from_std(listener)?;
-                    let router = routes::router(source.clone(), gatherer.clone(), Kind::Tcp);
-                    runtime.spawn(accept(Accepting::Tcp(listener), router, tcp.clone()));
+                    let accepting = Accepting::Tcp(listener);
+                    runtime.spawn(accept(accepting, router(Kind::Tcp), tcp.clone()));
                 }
             }
         }

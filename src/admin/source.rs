@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{Mutex, mpsc, watch};
 
 use super::standing::Standing;
-use crate::metrics::{Family, Recorded};
+use crate::metrics::Recorded;
 use crate::relay::Handle;
 
 /// All of it.
@@ -17,8 +17,6 @@ pub struct Source {
     pub about: About,
     /// What its main thread says.
     pub standing: watch::Receiver<Standing>,
-    /// What others measure. It must not wait for anything.
-    pub others: Box<dyn Fn() -> Vec<Family> + Send + Sync>,
     /// What begins the drain.
     pub drain: mpsc::Sender<()>,
 }

@@ -5,6 +5,8 @@ use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 
+use crate::diagnose::Summary;
+
 /// How the relay does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(title = "What unmangle answers to GET /api/status")]
@@ -43,8 +45,8 @@ pub struct Status {
     pub pipes: Pipes,
     /// What the relay adds; null before the first byte has passed.
     pub added_latency: Option<AddedLatency>,
-    /// Packets that conntrack of this host has called INVALID; null if nobody could read it.
-    pub conntrack_invalid: Option<u64>,
+    /// What this host's conntrack has counted.
+    pub conntrack: Summary,
     /// The settings in force, as a file that says the same: what `unmangle run --check` prints.
     pub settings: String,
 }

@@ -10,11 +10,9 @@ use super::source::About;
 use super::standing::{Phase, Rules, Standing};
 use super::status::{AddedLatency, Limits, ListenerTold, Pipes, RulesStanding, RulesTold, Status};
 use crate::config::{Engine, Listener, Mode, Settings, Side};
-use crate::metrics::{Direction, Family, PerDirection, Recorded, Recorder, Value};
+use crate::diagnose::Summary;
+use crate::metrics::{Direction, PerDirection, Recorded, Recorder};
 use crate::relay::{LegView, Party, StuckView, View, Why};
-
-/// What is told as INVALID.
-const INVALID: &str = "unmangle_conntrack_invalid";
 
 /// The status.
 pub(super) fn status(
@@ -22,7 +20,7 @@ pub(super) fn status(
     standing: &Standing,
     live: usize,
     recorded: &Recorded,
-    others: &[Family],
+    conntrack: Summary,
     now: Instant,
 ) -> Status {
     let settings = &standing.settings;
@@ -61,7 +59,7 @@ pub(super) fn status(
             free: recorded.gauges.pipes_free,
         },
         added_latency: added(&merged).filter(|_| recorded.histograms),
-        conntrack_invalid: invalid(others),
+        conntrack,
         settings: standing.text.to_string(),
     }
 }
@@ -86,16 +84,6 @@ fn added(merged: &Recorder) -> Option<AddedLatency> {
         p50_seconds: added.percentile(50.0).as_secs_f64(),
         p99_seconds: added.percentile(99.0).as_secs_f64(),
     })
-}
-
-fn invalid(others: &[Family]) -> Option<u64> {
-    let mut families = others.iter();
-    let family = families.find(|family| family.definition.name == INVALID)?;
-    let counts = family.samples.iter().map(|sample| match sample.value {
-        Value::Count(count) => count,
-        _ => 0,
-    });
-    Some(counts.sum())
 }
 
 /// Sessions that were found; one more than the limit says that there are more.
@@ -212,7 +200,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Contents, Keys};
-    use crate::metrics::{BaseUnit, Definition, Kind, PerLeg, Sample};
+    use crate::metrics::PerLeg;
 
     fn view(engine: Engine, side: Side) -> View {
         let address: SocketAddr = "192.0.2.7:4000".parse().unwrap();
@@ -287,26 +275,5 @@ mod tests {
         assert!(!told(two(), 2).more);
         let one = told(two(), 1);
         assert_eq!((one.sessions.len(), one.more), (1, true));
-    }
-
-    #[test]
-    fn what_conntrack_calls_invalid_is_added_up_and_absent_if_nobody_looks() {
-        static DEFINITION: Definition = Definition {
-            name: INVALID,
-            help: "Packets",
-            kind: Kind::Counter,
-            unit: BaseUnit::None,
-            labels: &["cpu"],
-        };
-        let sample = |count| Sample {
-            labels: vec!["0".to_owned()],
-            value: Value::Count(count),
-        };
-        let family = Family {
-            definition: &DEFINITION,
-            samples: vec![sample(3), sample(4)],
-        };
-        assert_eq!(invalid(&[family]), Some(7));
-        assert_eq!(invalid(&[]), None);
     }
 }

@@ -4,8 +4,6 @@
 mod file;
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as work;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,17 +15,7 @@ use tokio::time::{MissedTickBehavior, interval_at, timeout};
 use self::file::{Interval, LogFile};
 use super::Usage;
 use crate::config::HdrLog as HdrLogSettings;
-use crate::metrics::{BaseUnit, Definition, Family, Kind, Value};
 use crate::relay::Handle;
-
-/// Intervals that are not in the log.
-pub static INTERVALS_LOST: Definition = Definition {
-    name: "unmangle_hdr_log_intervals_lost",
-    help: "Intervals that could not be written to the file of hdr-log",
-    kind: Kind::Counter,
-    unit: BaseUnit::None,
-    labels: &[],
-};
 
 /// How long the end waits for the last interval to be written.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -44,7 +32,6 @@ pub struct HdrLog {
 pub struct Writing {
     asked: mpsc::UnboundedSender<Asked>,
     task: JoinHandle<()>,
-    lost: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,9 +54,8 @@ enum Work {
 #[derive(Debug)]
 struct Keeper {
     file: LogFile,
-    lost: Arc<AtomicU64>,
-    /// What the count was when it last worked.
-    lost_before: u64,
+    /// Intervals that were lost since it last worked.
+    lost: u64,
 }
 
 // === impl HdrLog ===
@@ -96,24 +82,21 @@ impl HdrLog {
     /// If no thread can be had.
     pub fn start(self, relay: Handle) -> io::Result<Writing> {
         let (asked, asks) = mpsc::unbounded_channel();
-        let lost = Arc::new(AtomicU64::new(0));
         let mut keeper = Keeper {
             file: self.file,
-            lost: lost.clone(),
-            lost_before: 0,
+            lost: 0,
         };
-        let (hand_over, works) = work::channel::<(Work, oneshot::Sender<()>)>();
+        let (hand_over, works) = work::channel::<(Work, oneshot::Sender<bool>)>();
         thread::Builder::new()
             .name("hdr-log".into())
             .spawn(move || {
                 while let Ok((work, done)) = works.recv() {
-                    keeper.does(work);
                     // Who has lost patience does not wait.
-                    let _ = done.send(());
+                    let _ = done.send(keeper.does(work));
                 }
             })?;
         let task = tokio::spawn(write(hand_over, self.every, asks, relay));
-        Ok(Writing { asked, task, lost })
+        Ok(Writing { asked, task })
     }
 }
 
@@ -124,12 +107,6 @@ impl Writing {
     pub fn renew(&self) {
         // If the task has failed, `finish` says so.
         let _ = self.asked.send(Asked::Renew);
-    }
-
-    /// What is to be told of it.
-    pub fn families(&self) -> Vec<Family> {
-        let lost = self.lost.load(Ordering::Relaxed);
-        vec![Family::single(&INTERVALS_LOST, Value::Count(lost))]
     }
 
     /// Writes the last interval.
@@ -146,7 +123,7 @@ impl Writing {
 }
 
 async fn write(
-    hand_over: work::Sender<(Work, oneshot::Sender<()>)>,
+    hand_over: work::Sender<(Work, oneshot::Sender<bool>)>,
     every: Duration,
     mut asks: mpsc::UnboundedReceiver<Asked>,
     relay: Handle,
@@ -173,10 +150,22 @@ async fn write(
                 Work::Write(Box::new(interval))
             }
         };
+        let is_written = matches!(work, Work::Write(_));
         // The next one is asked for when this one is written, so that nothing piles up.
         let (done, is_done) = oneshot::channel();
-        let handed_over = hand_over.send((work, done)).is_ok();
-        if !handed_over || is_done.await.is_err() || asked == Some(Asked::End) {
+        if hand_over.send((work, done)).is_err() {
+            return;
+        }
+        match is_done.await {
+            Ok(false) if is_written => {
+                relay
+                    .count(|counters| counters.hdr_log_intervals_lost += 1)
+                    .await;
+            }
+            Ok(_) => {}
+            Err(_) => return,
+        }
+        if asked == Some(Asked::End) {
             return;
         }
     }
@@ -185,30 +174,31 @@ async fn write(
 // === impl Keeper ===
 
 impl Keeper {
-    fn does(&mut self, work: Work) {
+    /// Whether it was done.
+    fn does(&mut self, work: Work) -> bool {
         let done = match &work {
             Work::Renew(begun) => self.file.renew(*begun),
             Work::Write(interval) => self.file.write(interval),
         };
         let file = self.file.path().display();
-        let lost = self.lost.load(Ordering::Relaxed);
+        let is_done = done.is_ok();
         match (work, done) {
             (Work::Renew(_), Ok(())) => tracing::info!(%file, "the histogram log was begun anew"),
             (Work::Renew(_), Err(error)) => {
                 tracing::error!(%file, %error, "the histogram log cannot be begun anew");
             }
-            (Work::Write(_), Ok(())) if lost > self.lost_before => {
-                let lost = lost - self.lost_before;
+            (Work::Write(_), Ok(())) if self.lost > 0 => {
+                let lost = std::mem::take(&mut self.lost);
                 tracing::info!(%file, lost, "the histogram log is written again");
-                self.lost_before += lost;
             }
             (Work::Write(_), Ok(())) => {}
             (Work::Write(_), Err(error)) => {
-                if lost == self.lost_before {
+                if self.lost == 0 {
                     tracing::error!(%file, %error, "the histogram log cannot be written: intervals are lost");
                 }
-                self.lost.store(lost + 1, Ordering::Relaxed);
+                self.lost += 1;
             }
         }
+        is_done
     }
 }

@@ -6,7 +6,7 @@
 mod bench;
 mod descriptors;
 pub mod effective;
-pub mod hdr_log;
+mod hdr_log;
 mod interrupts;
 mod lab;
 mod limits;

@@ -110,7 +110,6 @@ impl Asked {
                 ways,
             },
             standing: publisher.0.subscribe(),
-            others: Box::new(Vec::new),
             drain: asks,
         };
         let server = Server::start(doors, source)?;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
 use super::conntrack::{Counter, Counters, Entries, Proc};
@@ -25,7 +25,7 @@ pub struct Conntrack {
 }
 
 /// The same for `status`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     /// Packets that conntrack of this network namespace has called INVALID; none where that is not known.
     pub invalid: Option<u64>,

@@ -7,6 +7,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use humantime::format_duration;
 
 use crate::admin::{RulesStanding, RulesTold, Sessions, Status, Stuck, StuckSide, StuckWhy};
+use crate::diagnose::Summary;
 use crate::metrics::human;
 
 /// Draws it.
@@ -34,9 +35,7 @@ pub(super) fn render(status: &Status, stuck: &Sessions) -> String {
         let [p50, p99] = [added.p50_seconds, added.p99_seconds].map(|time| human(time_of(time)));
         line(&mut text, "added", &format!("p50 {p50}, p99 {p99}"));
     }
-    if let Some(invalid) = status.conntrack_invalid {
-        line(&mut text, "INVALID", &format!("{invalid} packets"));
-    }
+    line(&mut text, "INVALID", &invalid(&status.conntrack));
     let (workers, engine) = (status.workers, &status.engine);
     line(&mut text, "workers", &format!("{workers}, engine {engine}"));
     if status.reloads + status.reloads_refused > 0 {
@@ -66,6 +65,22 @@ fn rules(rules: &RulesTold) -> String {
             let why = rules.why.as_deref().unwrap_or("nobody knows why");
             format!("MISSING for {since}: {why}")
         }
+    }
+}
+
+/// What conntrack rejects, and why, if that is known.
+fn invalid(conntrack: &Summary) -> String {
+    let Some(invalid) = conntrack.invalid else {
+        let why = conntrack.invalid_unknown.as_deref();
+        return format!("not known: {}", why.unwrap_or("nobody knows why"));
+    };
+    let reasons = conntrack.reasons.iter().flatten();
+    let reasons: Vec<_> = reasons
+        .map(|(reason, count)| format!("{reason} {count}"))
+        .collect();
+    match reasons.is_empty() {
+        true => format!("{invalid} packets"),
+        false => format!("{invalid} packets: {}", reasons.join(", ")),
     }
 }
 
@@ -201,7 +216,14 @@ mod tests {
                 p50_seconds: 38e-6,
                 p99_seconds: 0.21e-3,
             }),
-            conntrack_invalid: Some(0),
+            conntrack: Summary {
+                invalid: Some(7),
+                invalid_unknown: None,
+                entries: Some(1),
+                entries_limit: Some(9),
+                reasons: Some([("window".to_owned(), 4)].into()),
+                reasons_unknown: vec![],
+            },
             settings: String::new(),
         }
     }
@@ -215,7 +237,7 @@ unmangle 0.1.0, process 4711, up 3h 12m: ready
 rules     in place, verified 1m 5s ago
 sessions  812 of at most 5000
 added     p50 38.0 us, p99 210 us
-INVALID   0 packets
+INVALID   7 packets: window 4
 workers   2, engine splice
 reloads   2, and 1 refused
 
@@ -267,7 +289,13 @@ back\\u{1b}ups  gateway  cisco-pix       811  22 on eth1
             more: true,
             sessions: vec![stuck],
         };
+        status.conntrack.invalid = None;
+        status.conntrack.invalid_unknown = Some("no conntrack here".to_owned());
         let told = render(&status, &sessions);
+        assert!(
+            told.contains("INVALID   not known: no conntrack here\n"),
+            "{told}"
+        );
         assert!(
             told.contains(": NOT READY: the rules are missing"),
             "{told}"
