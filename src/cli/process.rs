@@ -5,6 +5,8 @@ use crate::config::Keys;
 
 /// What concerns the whole process.
 #[derive(clap::Args)]
+// Or it is called as the listener's are, and clap refuses two groups of one name.
+#[group(id = "process")]
 pub struct Flags {
     /// Run although FORWARD (for a client sidecar: OUTPUT) would have dropped what is intercepted.
     #[arg(long)]
