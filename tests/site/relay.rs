@@ -88,7 +88,10 @@ impl Relay {
         let line = [starter, &[UNMANGLE, "run"]].concat();
         let mut command = Command::new(line[0]);
         command.args(&line[1..]);
-        command.args(["--workers", "2", "--log-format", "json"]);
+        command.args(["--log-format", "json"]);
+        if !more.contains(&"--workers") {
+            command.args(["--workers", "2"]);
+        }
         let log = directory.join("relay.log");
         let mut process = Process::start("relay", command.args(more), &log).unwrap();
         process.ready("\"relaying\"", PATIENCE).unwrap();
