@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use site::Here;
+use site::relay::{Row, row};
 use tempfile::TempDir;
 
 const MESSAGES: usize = 2_000;
@@ -31,14 +32,6 @@ const DIRECTIONS: [(&str, u8); 2] = [
     ("added client_to_server", b'>'),
     ("added server_to_client", b'<'),
 ];
-
-/// A row of the table of times.
-#[derive(Debug, PartialEq)]
-struct Row {
-    count: usize,
-    /// p50, p90, p99, p99.9 and the longest, in seconds.
-    times: Vec<f64>,
-}
 
 /// What the relay said of both directions, and what was done to the one that was paused.
 #[derive(Debug)]
@@ -166,29 +159,6 @@ fn compile(directory: &TempDir) -> std::path::PathBuf {
         .unwrap();
     assert!(compiled.status.success(), "{compiled:?}");
     shim
-}
-
-/// The last row of this name in the tables of a log.
-fn row(log: &str, name: &str) -> Row {
-    let line = log
-        .lines()
-        .rev()
-        .find(|line| line.trim_start().starts_with(name))
-        .unwrap_or_else(|| panic!("no {name} in {log}"));
-    let mut words = line.trim_start()[name.len()..].split_whitespace();
-    let count = words.next().unwrap().parse().unwrap();
-    let words: Vec<&str> = words.collect();
-    let times = words.chunks(2).map(|time| {
-        let unit = match time[1] {
-            "us" => 1e-6,
-            "ms" => 1e-3,
-            "s" => 1.0,
-            unit => panic!("{unit} in {line}"),
-        };
-        time[0].parse::<f64>().unwrap() * unit
-    });
-    let times = times.collect();
-    Row { count, times }
 }
 
 // === impl Observed ===

@@ -18,6 +18,14 @@ pub struct Relay {
     process: Process,
 }
 
+/// A row of the table of times.
+#[derive(Debug, PartialEq)]
+pub struct Row {
+    pub count: usize,
+    /// p50, p90, p99, p99.9 and the longest, in seconds.
+    pub times: Vec<f64>,
+}
+
 /// Open descriptors by kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Descriptors {
@@ -103,6 +111,12 @@ impl Relay {
         let way = self.events("relaying")[0]["way"].clone();
         let address = way.as_str().unwrap().split(' ').next().unwrap();
         address.parse().unwrap()
+    }
+
+    /// Where its admin answers by TCP.
+    pub fn admin(&self) -> SocketAddr {
+        let event = self.events("admin listens")[0]["at"].clone();
+        event.as_str().unwrap().parse().unwrap()
     }
 
     /// Starts a sidecar for port 22 on an end host, and waits until it relays.
@@ -339,4 +353,27 @@ fn tables(log: &str) -> Vec<BTreeMap<String, u64>> {
         }
     }
     tables
+}
+
+/// The last row of this name in the tables of a log.
+pub fn row(log: &str, name: &str) -> Row {
+    let line = log
+        .lines()
+        .rev()
+        .find(|line| line.trim_start().starts_with(name))
+        .unwrap_or_else(|| panic!("no {name} in {log}"));
+    let mut words = line.trim_start()[name.len()..].split_whitespace();
+    let count = words.next().unwrap().parse().unwrap();
+    let words: Vec<&str> = words.collect();
+    let times = words.chunks(2).map(|time| {
+        let unit = match time[1] {
+            "us" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            unit => panic!("{unit} in {line}"),
+        };
+        time[0].parse::<f64>().unwrap() * unit
+    });
+    let times = times.collect();
+    Row { count, times }
 }
