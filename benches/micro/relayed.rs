@@ -46,8 +46,8 @@ impl Relayed {
             sleep(Duration::from_millis(1));
         }
         let runtime = Builder::new_current_thread().build().unwrap();
-        let recorded = runtime.block_on(self.server.recorded());
+        let recorded = runtime.block_on(self.server.handle().recorded());
         self.server.stop().unwrap();
-        recorded.counters
+        recorded.merged().counters
     }
 }

@@ -84,7 +84,7 @@ impl Relay {
 
     /// Where its admin answers by TCP.
     pub fn admin(&self) -> anyhow::Result<SocketAddr> {
-        Ok(event(&self.process, "admin listens", "at")?.parse()?)
+        Ok(event(&self.process, "answering", "admin")?.parse()?)
     }
 
     /// Its figures as they are now.

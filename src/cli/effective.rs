@@ -46,6 +46,7 @@ impl fmt::Display for Effective<'_> {
         writeln!(f, "queue = {}", hold.queue)?;
         writeln!(f, "answer-mark = {:#010x}", hold.mark.all())?;
         writeln!(f, "log = {}", Quoted(&process.log.filter))?;
+        writeln!(f, "histograms = \"{}\"", process.histograms)?;
         writeln!(f, "log-format = \"{}\"", process.log.format)?;
         if let Some(file) = &process.log.file {
             writeln!(f, "log-file = {}", Quoted(&file.display().to_string()))?;

@@ -5,9 +5,7 @@ use crate::config::Keys;
 
 /// What concerns the whole process.
 #[derive(clap::Args)]
-// Or it is called as the listener's are, and clap refuses two groups of one name.
-#[group(id = "process")]
-pub struct Flags {
+pub struct ProcessFlags {
     /// Run although FORWARD (for a client sidecar: OUTPUT) would have dropped what is intercepted.
     #[arg(long)]
     override_forward: bool,
@@ -122,15 +120,20 @@ pub struct Flags {
     #[arg(long, value_name = "FILE")]
     log_file: Option<String>,
 
+    /// Whether times and sizes are recorded: on or off; without them no clock is read on the way of a byte, and
+    /// their metrics are absent [default: on]
+    #[arg(long, value_name = "HOW", hide_short_help = true)]
+    histograms: Option<String>,
+
     /// Started by root: become this user, and keep only the capabilities that the settings need
     /// [default: root, without the others]
     #[arg(long, value_name = "USER[:GROUP]")]
     run_as: Option<String>,
 }
 
-// === impl Flags ===
+// === impl ProcessFlags ===
 
-impl Flags {
+impl ProcessFlags {
     /// What was given, by key.
     pub fn keys(&self) -> Keys {
         let mut keys = Keys::default();
@@ -162,6 +165,7 @@ impl Flags {
             ("log-format", &self.log_format),
             ("log", &self.log),
             ("log-file", &self.log_file),
+            ("histograms", &self.histograms),
             ("run-as", &self.run_as),
         ] {
             keys.set_flag(key, value);

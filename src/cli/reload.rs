@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::effective::Effective;
 use super::{Usage, settings};
 use crate::config::{HostTuning, RulesMode, Settings, Strip};
-use crate::metrics::Recorder;
+use crate::metrics::Recorded;
 use crate::relay::{Server, WayIn};
 use crate::rules::{InPlace, Plan, tuning};
 
@@ -70,8 +70,6 @@ pub struct Running {
     /// As of the last reload.
     pub settings: Settings,
     ways_in: Vec<WayIn>,
-    reloads: u64,
-    refused: u64,
 }
 
 // === impl Reload ===
@@ -186,8 +184,6 @@ impl Running {
             rules,
             settings,
             ways_in,
-            reloads: 0,
-            refused: 0,
         }
     }
 
@@ -201,12 +197,18 @@ impl Running {
         match taken_on {
             Ok(changed) if changed.is_empty() => tracing::info!("no setting has changed"),
             Ok(changed) => {
-                self.reloads += 1;
+                self.server
+                    .handle()
+                    .count(|counters| counters.reloads += 1)
+                    .await;
                 let took = began.elapsed();
                 tracing::info!(changed = changed.join(", "), ?took, "reloaded");
             }
             Err(error) => {
-                self.refused += 1;
+                self.server
+                    .handle()
+                    .count(|counters| counters.reloads_refused += 1)
+                    .await;
                 tracing::error!("not reloaded, every setting stays as it was: {error:#}");
             }
         }
@@ -261,12 +263,9 @@ impl Running {
         }))
     }
 
-    /// What all workers have recorded so far, and what happened here.
-    pub async fn recorded(&self) -> Recorder {
-        let mut recorded = self.server.recorded().await;
-        recorded.counters.reloads += self.reloads;
-        recorded.counters.reloads_refused += self.refused;
-        recorded
+    /// What all workers have recorded so far.
+    pub async fn recorded(&self) -> Recorded {
+        self.server.handle().recorded().await
     }
 
     /// Takes the rules away.

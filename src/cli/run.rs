@@ -42,7 +42,7 @@ pub struct Args {
     listener: listener::Flags,
 
     #[command(flatten)]
-    process: process::Flags,
+    process: process::ProcessFlags,
 }
 
 const EXAMPLES: &str = "\
@@ -325,7 +325,7 @@ fn told(outcome: Outcome) {
 
 /// Latency percentiles and counters, on stdout.
 async fn print(running: &Running) {
-    let recorded = running.recorded().await;
+    let recorded = running.recorded().await.merged();
     let mut out = std::io::stdout().lock();
     // A closed stdout must not end the relay.
     let _ = writeln!(out, "{recorded}").and_then(|()| out.flush());

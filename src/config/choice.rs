@@ -70,6 +70,17 @@ choice! {
 }
 
 choice! {
+    /// Whether times and sizes are recorded.
+    Histograms {
+        /// They are.
+        #[default]
+        On = "on",
+        /// Only counters are kept.
+        Off = "off",
+    }
+}
+
+choice! {
     /// What moves the bytes.
     Engine {
         /// Our own: a shared buffer for short messages, pooled pipes for bulk.

@@ -67,6 +67,7 @@ pub const PROCESS: &[&str] = &[
     "log",
     "log-format",
     "log-file",
+    "histograms",
     "run-as",
 ];
 /// Keys of a `[[listener]]`.

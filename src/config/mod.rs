@@ -25,8 +25,8 @@ mod watch;
 pub use access::{Access, Barred};
 pub use answer::{AnswerMark, Hold};
 pub use choice::{
-    Answer, Deployment, DialFrom, Engine, Fail, HostTuning, LogFormat, RulesMode, ServiceLeg,
-    StallAction, Track,
+    Answer, Deployment, DialFrom, Engine, Fail, Histograms, HostTuning, LogFormat, RulesMode,
+    ServiceLeg, StallAction, Track,
 };
 pub use file::Contents;
 pub use forward::{Forward, MangledLeg, Target};

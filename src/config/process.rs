@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::answer::Hold;
-use super::choice::{Engine, Fail, HostTuning, RulesMode, Track};
+use super::choice::{Engine, Fail, Histograms, HostTuning, RulesMode, Track};
 use super::keys::{ConfigError, Keys};
 use super::limits;
 use super::log::Log;
@@ -38,6 +38,8 @@ pub struct Process {
     pub numbers: Numbers,
     /// How opening packets are held, where [`Listener::answer`] wants that.
     pub hold: Hold,
+    /// Whether times and sizes are recorded.
+    pub histograms: Histograms,
     /// How and what is logged.
     pub log: Log,
     /// Whom it becomes where root has started it.
@@ -127,6 +129,7 @@ impl Process {
                 zones,
             },
             hold: Hold::read(keys)?,
+            histograms: keys.parse("histograms", str::parse)?.unwrap_or_default(),
             log: Log::read(keys)?,
             run_as: keys.parse("run-as", str::parse)?,
         })

@@ -13,11 +13,22 @@ impl fmt::Display for Recorder {
         table.set_header(["time", "count", "p50", "p90", "p99", "p99.9", "max"]);
         for (name, times) in [
             ("connect", &self.connect),
+            ("setup", &self.setup),
+            (
+                "first byte client_to_server",
+                &self.first_byte.client_to_server,
+            ),
+            (
+                "first byte server_to_client",
+                &self.first_byte.server_to_client,
+            ),
             ("session lifetime", &self.lifetime),
             ("added client_to_server", &self.added.client_to_server),
             ("added server_to_client", &self.added.server_to_client),
             ("stall client_to_server", &self.stall.client_to_server),
             ("stall server_to_client", &self.stall.server_to_client),
+            ("rtt downstream", &self.rtt.downstream),
+            ("rtt upstream", &self.rtt.upstream),
         ] {
             table.add_row(row(name, times));
         }

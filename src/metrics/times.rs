@@ -12,7 +12,16 @@ use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer}
 pub trait Unit {
     /// How many of it are a second.
     const A_SECOND: u64;
+
+    /// How many whole ones a time has.
+    fn of(time: Duration) -> u64 {
+        let whole = time.as_secs().saturating_mul(Self::A_SECOND);
+        let rest = u64::from(time.subsec_nanos()) * Self::A_SECOND / 1_000_000_000;
+        whole.saturating_add(rest)
+    }
 }
+
+const A_BILLION: u128 = 1_000_000_000;
 
 /// Microseconds.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +33,12 @@ pub struct Nanos;
 
 /// A histogram of times from one unit to one hour, 3 significant digits.
 #[derive(Debug)]
-pub struct Timed<U>(Histogram<u64>, PhantomData<U>);
+pub struct Timed<U> {
+    histogram: Histogram<u64>,
+    /// In nanoseconds, of times as they were before they were counted in units.
+    sum: u128,
+    unit: PhantomData<U>,
+}
 
 /// Times of the relay: 1 us to 1 h.
 pub type Times = Timed<Micros>;
@@ -52,53 +66,67 @@ impl Unit for Nanos {
 impl<U: Unit> Timed<U> {
     /// Records one time; below one unit counts as one, above 1 h as 1 h.
     pub fn record(&mut self, time: Duration) {
-        let units = time.as_nanos() * u128::from(U::A_SECOND) / 1_000_000_000;
-        let units = u64::try_from(units).unwrap_or(u64::MAX).max(1);
-        self.0.saturating_record(units);
+        self.histogram.saturating_record(U::of(time).max(1));
+        self.sum += time.as_nanos();
+    }
+
+    /// What the recorded times add up to; of what was read back as exact as the histogram is.
+    pub fn sum(&self) -> Duration {
+        let seconds = u64::try_from(self.sum / A_BILLION).unwrap_or(u64::MAX);
+        Duration::new(seconds, (self.sum % A_BILLION) as u32)
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.histogram.reset();
+        self.sum = 0;
     }
 
     /// How many times were recorded.
     pub fn count(&self) -> u64 {
-        self.0.len()
+        self.histogram.len()
     }
 
     /// The time that `percent` of the recorded ones do not exceed; `percent` is 0 to 100.
     pub fn percentile(&self, percent: f64) -> Duration {
         // As other HdrHistogram libraries do it: what rounding adds to the rank is taken off again.
         let quantile = (percent / 100.0).next_down().max(0.0);
-        Self::time(self.0.value_at_quantile(quantile))
+        Self::time(self.histogram.value_at_quantile(quantile))
     }
 
     /// The shortest time that was recorded; zero if there is none.
     pub fn min(&self) -> Duration {
-        Self::time(self.0.min())
+        Self::time(self.histogram.min())
     }
 
     /// The longest time that was recorded.
     pub fn max(&self) -> Duration {
-        Self::time(self.0.max())
+        Self::time(self.histogram.max())
     }
 
     /// The mean of what was recorded; zero if there is nothing.
     pub fn mean(&self) -> Duration {
-        Duration::from_secs_f64(self.0.mean() / U::A_SECOND as f64)
+        Duration::from_secs_f64(self.histogram.mean() / U::A_SECOND as f64)
     }
 
     /// Adds what another one has recorded; nothing is averaged.
     pub fn add(&mut self, other: &Self) {
-        self.0.add(&other.0).expect("all have the same bounds");
+        self.histogram
+            .add(&other.histogram)
+            .expect("all have the same bounds");
+        self.sum += other.sum;
     }
 
     /// The histogram itself, for those who write or draw it.
     pub fn histogram(&self) -> &Histogram<u64> {
-        &self.0
+        &self.histogram
     }
 
     /// As text: HdrHistogram's V2 encoding, deflated, in base64, as every HdrHistogram library reads it.
     pub fn encode(&self) -> String {
         let mut bytes = Vec::new();
         V2DeflateSerializer::new()
-            .serialize(&self.0, &mut bytes)
+            .serialize(&self.histogram, &mut bytes)
             .expect("writing to memory does not fail");
         STANDARD.encode(bytes)
     }
@@ -116,9 +144,10 @@ impl<U: Unit> Timed<U> {
             .map_err(|error| Unreadable(error.to_string()))?;
         let mut times = Self::default();
         times
-            .0
+            .histogram
             .add(&read)
             .map_err(|error| Unreadable(error.to_string()))?;
+        times.sum = (times.mean().as_nanos()) * u128::from(times.count());
         Ok(times)
     }
 
@@ -133,13 +162,21 @@ impl<U: Unit> Default for Timed<U> {
         let hour = 3600 * U::A_SECOND;
         // The bounds are constants, so this cannot fail.
         let histogram = Histogram::new_with_bounds(1, hour, 3).expect("constant bounds");
-        Self(histogram, PhantomData)
+        Self {
+            histogram,
+            sum: 0,
+            unit: PhantomData,
+        }
     }
 }
 
 impl<U> Clone for Timed<U> {
     fn clone(&self) -> Self {
-        Self(self.0.clone(), PhantomData)
+        Self {
+            histogram: self.histogram.clone(),
+            sum: self.sum,
+            unit: PhantomData,
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use super::admission::Gate;
 use super::refusal::Refusal;
 use super::shortage::Shortage;
 use crate::config::{Listener, Profile, Side, Target};
+use crate::metrics::Counters;
 use crate::sys::late_port::choose_port_at_connect;
 use crate::sys::window_clamp::set_window_clamp;
 
@@ -102,6 +103,24 @@ impl DialError {
             Self::Failed { error, .. } | Self::Unknown { error, .. } => Shortage::of_io(error),
             Self::Timeout { .. } | Self::Refused { .. } => None,
         }
+    }
+
+    /// Counts it, by what went wrong.
+    pub fn count(&self, counters: &mut Counters) {
+        let counter = match self {
+            Self::Refused { refusal, .. } => return refusal.count(counters),
+            Self::Timeout { .. } => &mut counters.dials_timed_out,
+            Self::Unknown { .. } => &mut counters.dials_unknown,
+            Self::Failed { error, .. } => match error.kind() {
+                io::ErrorKind::ConnectionRefused => &mut counters.dials_refused,
+                io::ErrorKind::TimedOut => &mut counters.dials_timed_out,
+                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                    &mut counters.dials_unreachable
+                }
+                _ => &mut counters.dials_otherwise_failed,
+            },
+        };
+        *counter += 1;
     }
 }
 

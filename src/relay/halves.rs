@@ -5,6 +5,7 @@ use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use tokio::io::Interest;
 
@@ -13,7 +14,7 @@ use super::leg::Leg;
 use super::legs::{Close, Legs, Party, broken};
 use super::sessions::{Flow, Session};
 use super::worker::{Resources, Worker};
-use crate::metrics::Direction;
+use crate::metrics::{Direction, ListenerId};
 
 /// The two directions of a session.
 pub struct Halves {
@@ -25,11 +26,17 @@ pub struct Halves {
 // === impl Halves ===
 
 impl Halves {
-    /// Both of a session, before their first byte; each counts in its flow.
-    pub fn new(client_to_server: Rc<Flow>, server_to_client: Rc<Flow>) -> Self {
+    /// Both of a session that was accepted for this listener at this time, before their first byte; each counts in
+    /// its flow.
+    pub fn new(
+        listener: ListenerId,
+        accepted: Instant,
+        [client_to_server, server_to_client]: [Rc<Flow>; 2],
+    ) -> Self {
+        let half = |direction, flow| Half::new(listener, direction, flow, accepted);
         Self {
-            client_to_server: Half::new(Direction::ClientToServer, client_to_server),
-            server_to_client: Half::new(Direction::ServerToClient, server_to_client),
+            client_to_server: half(Direction::ClientToServer, client_to_server),
+            server_to_client: half(Direction::ServerToClient, server_to_client),
             first: None,
         }
     }

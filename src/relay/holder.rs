@@ -3,7 +3,7 @@
 //!
 //! Connections that came about wait in [`Held`] until a worker has accepted the client's own.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -25,7 +25,7 @@ use super::listen::Served;
 use super::refusal::Refused;
 use super::waiting::{Held, Packet, Upstream};
 use crate::config::{Hold, Mode, Process, Side};
-use crate::metrics::Recorder;
+use crate::metrics::{Counters, ListenerId, Recorders};
 use crate::sys::neighbours::Neighbours;
 use crate::sys::packet_queue::{PacketQueue, Queued, Verdict};
 use crate::sys::watch::{watch_neighbours, watch_queue};
@@ -39,6 +39,8 @@ pub struct Queue {
     mark: u32,
     /// Those that hold.
     listeners: Vec<Served>,
+    /// How many there are in all.
+    served: usize,
 }
 
 /// The packet queue cannot be had.
@@ -55,8 +57,8 @@ pub struct QueueError {
 /// What can be said to the thread.
 #[derive(Debug)]
 pub enum Order {
-    /// Say what was recorded so far.
-    Tell(oneshot::Sender<Recorder>),
+    /// Say what was recorded since the last time, in exchange for empty ones to record into.
+    Tell(Box<Recorders>, oneshot::Sender<Box<Recorders>>),
     /// Hold no more packets: what waits, and what comes, flows unrelayed.
     Close,
     /// End.
@@ -73,7 +75,7 @@ struct Holder {
     mark: u32,
     listeners: Vec<Served>,
     held: Arc<Held>,
-    recorder: RefCell<Recorder>,
+    recorders: RefCell<Recorders>,
     closed: Cell<bool>,
     /// Told when it is closed.
     closing: Notify,
@@ -111,6 +113,7 @@ impl Queue {
             hold,
             mark: process.numbers.mark.0,
             listeners,
+            served: served.len(),
         }))
     }
 
@@ -147,7 +150,7 @@ impl Queue {
                 mark: self.mark,
                 listeners: self.listeners,
                 held,
-                recorder: RefCell::default(),
+                recorders: RefCell::new(Recorders::new(self.served)),
                 closed: Cell::new(false),
                 closing: Notify::new(),
             });
@@ -181,7 +184,10 @@ impl Holder {
             let next_end = self.held.table().next_end();
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(Order::Tell(answer)) => drop(answer.send(self.recorder.borrow().clone())),
+                    Some(Order::Tell(mut given, answer)) => {
+                        std::mem::swap(&mut *self.recorders.borrow_mut(), &mut given);
+                        drop(answer.send(given));
+                    }
                     Some(Order::Close) => self.close(),
                     Some(Order::Stop) | None => return Ok(()),
                 },
@@ -234,8 +240,7 @@ impl Holder {
             return self.fall_back(packet);
         };
         let arrival = self.held.table().arrived(&syn, packet);
-        let mut recorder = self.recorder.borrow_mut();
-        let counters = &mut recorder.counters;
+        let mut counters = self.counters(served.id);
         match arrival {
             Arrival::Dial => {
                 let Flow { client, server } = syn.flow;
@@ -252,8 +257,8 @@ impl Holder {
                             via: None,
                             server: Some(server.0),
                         };
-                        refusal.tell(refused, served.gate.refusals(), counters);
-                        drop(recorder);
+                        refusal.tell(refused, served.gate.refusals(), &mut counters);
+                        drop(counters);
                         self.turn_away(syn.flow);
                     }
                 }
@@ -267,7 +272,7 @@ impl Holder {
                 self.answer(packet, 0);
             }
             Arrival::Full(packet) => {
-                drop(recorder);
+                drop(counters);
                 self.fall_back(packet);
             }
         }
@@ -302,7 +307,7 @@ impl Holder {
 
     async fn dial(self: Rc<Self>, syn: Syn, served: Served, admitted: Admitted, side: Side) {
         let began = Instant::now();
-        let (settings, gate) = (served.settings.now(), served.gate);
+        let (id, settings, gate) = (served.id, served.settings.now(), served.gate);
         let Flow { client, server } = syn.flow;
         let destination = Destination::Original(server);
         let dialling = dial::dial(
@@ -338,20 +343,19 @@ impl Holder {
             }
             Ok(Err(error)) => (None, Some((Answer::AtOnce, error.to_string()))),
             Err(error) => {
-                let counters = &mut self.recorder.borrow_mut().counters;
+                let mut counters = self.counters(id);
                 if let Some(shortage) = error.shortage() {
-                    shortage.count(counters);
+                    shortage.count(&mut counters);
                 }
-                if let DialError::Refused { refusal, .. } = &error {
-                    refusal.count(counters);
-                }
+                error.count(&mut counters);
+                drop(counters);
                 (None, Some((Answer::to(&error), error.to_string())))
             }
         };
         let settled = self.held.table().dialled(syn.flow, upstream, now);
         match (settled, failure) {
             (Settled::Ready(packet), _) => {
-                self.recorder.borrow_mut().counters.held_released += 1;
+                self.counters(id).held_released += 1;
                 self.answer(packet, 0);
             }
             (Settled::Failed(packet), Some((answer, error))) => {
@@ -361,9 +365,9 @@ impl Holder {
                     Some(left_out) => tracing::warn!(
                         target: "unmangle::session", error, answer = answer_name, left_out, "session failed"
                     ),
-                    None => self.recorder.borrow_mut().counters.lines_left_out += 1,
+                    None => self.counters(id).lines_left_out += 1,
                 }
-                self.refuse(packet, answer);
+                self.refuse(id, packet, answer);
             }
             (Settled::Failed(packet), None) => self.fall_back(packet),
             // Dropped, it is reset.
@@ -371,28 +375,31 @@ impl Holder {
         }
     }
 
-    fn refuse(&self, packet: Packet, answer: Answer) {
+    fn counters(&self, listener: ListenerId) -> RefMut<'_, Counters> {
+        RefMut::map(self.recorders.borrow_mut(), |recorders| {
+            &mut recorders.of(listener).counters
+        })
+    }
+
+    fn refuse(&self, id: ListenerId, packet: Packet, answer: Answer) {
         let mark = self.hold.mark;
-        let mut recorder = self.recorder.borrow_mut();
+        let mut counters = self.counters(id);
         let (counter, bits) = match answer {
-            Answer::Refused => (&mut recorder.counters.held_refused, mark.refused()),
-            Answer::HostUnreachable => (
-                &mut recorder.counters.held_unreachable,
-                mark.host_unreachable(),
-            ),
-            Answer::NetworkUnreachable => (
-                &mut recorder.counters.held_unreachable,
-                mark.network_unreachable(),
-            ),
-            Answer::AtOnce => (&mut recorder.counters.held_fell_back, 0),
+            Answer::Refused => (&mut counters.held_refused, mark.refused()),
+            Answer::HostUnreachable => (&mut counters.held_unreachable, mark.host_unreachable()),
+            Answer::NetworkUnreachable => {
+                (&mut counters.held_unreachable, mark.network_unreachable())
+            }
+            Answer::AtOnce => (&mut counters.held_fell_back, 0),
         };
         *counter += 1;
+        drop(counters);
         self.answer(packet, bits);
     }
 
     /// Lets a packet through that is not held: it is accepted first, and the server dialled afterwards.
     fn fall_back(&self, packet: Packet) {
-        self.recorder.borrow_mut().counters.held_fell_back += 1;
+        self.recorders.borrow_mut().process.held_fell_back += 1;
         self.answer(packet, 0);
     }
 
@@ -432,7 +439,7 @@ impl Holder {
 
     fn give_up(&self) {
         let stale = self.held.table().give_up(Instant::now());
-        self.recorder.borrow_mut().counters.held_stale += stale.len() as u64;
+        self.recorders.borrow_mut().process.held_stale += stale.len() as u64;
     }
 }
 

@@ -6,6 +6,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::leg::TcpLeg;
+use crate::metrics::{Counters, PerDirection};
 
 /// The two legs of a session.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub struct Legs {
 }
 
 /// Bytes that the receiving side has accepted.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Passed {
     /// From the client to the server.
     pub client_to_server: u64,
@@ -68,6 +69,27 @@ pub enum Ended {
     Stuck,
 }
 
+/// How a session ended, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// In order.
+    Fin,
+    /// A leg was reset.
+    Rst,
+    /// A peer did not answer, or took nothing any more.
+    Timeout,
+    /// The network said that a peer cannot be reached.
+    Unreachable,
+    /// Another error of a leg.
+    Error,
+    /// The drain deadline.
+    Drain,
+    /// No byte had moved for the idle timeout.
+    Idle,
+    /// It was stuck.
+    Stall,
+}
+
 // === impl Legs ===
 
 impl Legs {
@@ -97,15 +119,82 @@ impl Legs {
     }
 }
 
-// === impl Ended ===
+// === impl Close ===
 
-impl Ended {
-    /// The name in logs.
+impl Close {
+    /// Who closed first.
+    pub fn by(&self) -> Party {
+        match self {
+            Close::Orderly { first } => *first,
+            Close::Broken { by, .. } => *by,
+            Close::Aborted(_) => Party::Relay,
+        }
+    }
+
+    /// How.
+    pub fn how(&self) -> How {
+        match self {
+            Close::Orderly { .. } => How::Fin,
+            Close::Aborted(Ended::Drain) => How::Drain,
+            Close::Aborted(Ended::Idle) => How::Idle,
+            Close::Aborted(Ended::Stuck) => How::Stall,
+            Close::Broken { error, .. } => match error.kind() {
+                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => How::Rst,
+                io::ErrorKind::TimedOut => How::Timeout,
+                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                    How::Unreachable
+                }
+                _ => How::Error,
+            },
+        }
+    }
+
+    /// What counts sessions that end like this one.
+    pub fn counter<'a>(&self, counters: &'a mut Counters) -> &'a mut u64 {
+        match (self.by(), self.how()) {
+            (Party::Client, How::Fin) => &mut counters.client_fin,
+            (Party::Client, How::Rst) => &mut counters.client_rst,
+            (Party::Client, How::Timeout) => &mut counters.client_timeout,
+            (Party::Client, How::Unreachable) => &mut counters.client_unreachable,
+            (Party::Client, _) => &mut counters.client_error,
+            (Party::Server, How::Fin) => &mut counters.server_fin,
+            (Party::Server, How::Rst) => &mut counters.server_rst,
+            (Party::Server, How::Timeout) => &mut counters.server_timeout,
+            (Party::Server, How::Unreachable) => &mut counters.server_unreachable,
+            (Party::Server, _) => &mut counters.server_error,
+            (Party::Relay, How::Drain) => &mut counters.relay_drain,
+            (Party::Relay, How::Idle) => &mut counters.relay_idle,
+            (Party::Relay, How::Stall) => &mut counters.relay_stall,
+            (Party::Relay, _) => &mut counters.relay_error,
+        }
+    }
+}
+
+// === impl Passed ===
+
+impl From<Passed> for PerDirection<u64> {
+    fn from(passed: Passed) -> Self {
+        Self {
+            client_to_server: passed.client_to_server,
+            server_to_client: passed.server_to_client,
+        }
+    }
+}
+
+// === impl How ===
+
+impl How {
+    /// The name in logs and metrics.
     pub fn name(self) -> &'static str {
         match self {
-            Ended::Drain => "drain",
-            Ended::Idle => "idle",
-            Ended::Stuck => "stall",
+            How::Fin => "fin",
+            How::Rst => "rst",
+            How::Timeout => "timeout",
+            How::Unreachable => "unreachable",
+            How::Error => "error",
+            How::Drain => "drain",
+            How::Idle => "idle",
+            How::Stall => "stall",
         }
     }
 }

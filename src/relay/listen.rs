@@ -20,6 +20,7 @@ use super::reload::{Current, Standing};
 use super::shortage::Shortage;
 use super::worker::{Order, REST, Worker};
 use crate::config::{Forward, Listener, MangledLeg, Mode, Side};
+use crate::metrics::ListenerId;
 use crate::sys::watch::watch_socket;
 
 /// The listeners of every worker, bound and not yet served.
@@ -50,6 +51,8 @@ pub enum WayIn {
 /// A listener, and what it lets in.
 #[derive(Debug, Clone)]
 pub struct Served {
+    /// Its number.
+    pub id: ListenerId,
     /// What is to be done with what comes.
     pub settings: Current,
     /// Whether it is let in.
@@ -78,6 +81,8 @@ pub struct Accepted {
     pub socket: OwnedFd,
     /// Where it was opened from.
     pub side: Side,
+    /// The number of the listener.
+    pub id: ListenerId,
     /// What is to be done with it.
     pub settings: Arc<Listener>,
     /// Whether it is let in.
@@ -115,8 +120,9 @@ impl Listeners {
             served: vec![],
             gates: Gates::default(),
         };
-        for settings in listeners {
+        for (number, settings) in listeners.iter().enumerate() {
             let served = Served {
+                id: ListenerId(u16::try_from(number).expect("a file has fewer listeners")),
                 gate: bound.gates.add(settings),
                 settings: Current::new(settings.clone()),
             };
@@ -349,10 +355,11 @@ pub async fn accept_loop(
     loop {
         match listener.accept(&worker).await {
             Ok((socket, seat)) => {
-                worker.resources.borrow_mut().recorder.counters.accepted += 1;
+                worker.counters(listener.served.id).accepted += 1;
                 let accepted = Accepted {
                     socket,
                     side: listener.side,
+                    id: listener.served.id,
                     settings: listener.served.settings.now(),
                     gate: listener.served.gate.clone(),
                     seat,
@@ -434,7 +441,7 @@ impl Registered {
     }
 
     fn is_full(&self, worker: &Worker) {
-        let counters = &mut worker.resources.borrow_mut().recorder.counters;
+        let mut counters = worker.counters(self.served.id);
         counters.accept_waits += 1;
         match self.served.gate.troubles().next(std::time::Instant::now()) {
             Some(left_out) => tracing::warn!(
@@ -447,10 +454,10 @@ impl Registered {
     }
 
     fn cannot_accept(&self, worker: &Worker, error: Errno) {
-        let counters = &mut worker.resources.borrow_mut().recorder.counters;
+        let mut counters = worker.counters(self.served.id);
         counters.accept_pauses += 1;
         if let Some(shortage) = Shortage::of(error) {
-            shortage.count(counters);
+            shortage.count(&mut counters);
         }
         match self.served.gate.troubles().next(std::time::Instant::now()) {
             Some(left_out) => {

@@ -22,6 +22,8 @@
 //! | `witness` | what the rules show of packets: clients' offers, the DSCP |
 //! | `sessions` | those that run, and what they have counted |
 //! | `watchdog`, `stall` | looks at them once in a while: which are idle, which are stuck, and where |
+//! | `handle`, `view` | what can be asked while it runs: what was recorded, which sessions there are |
+//! | `sample` | round-trip times and retransmissions, once in a while |
 //! | `leg` | what a direction needs of a socket |
 //! | `pipes` | the bounded pool of pipes |
 //! | `reload` | settings that change while it runs |
@@ -34,6 +36,7 @@ mod farewell;
 mod foreign;
 mod half;
 mod halves;
+mod handle;
 mod held;
 mod holder;
 mod introduction;
@@ -44,6 +47,7 @@ mod listen;
 pub mod pipes;
 mod refusal;
 mod reload;
+mod sample;
 mod seats;
 mod server;
 mod session;
@@ -53,6 +57,7 @@ mod sidecar;
 mod sources;
 mod stall;
 mod told;
+mod view;
 mod waiting;
 mod watchdog;
 mod witness;
@@ -60,7 +65,11 @@ mod worker;
 
 pub use addr::{ClientAddr, Destination, OriginalDst};
 pub use admission::{Gate, Gates};
+pub use handle::Handle;
 pub use holder::{Queue, QueueError};
+pub use legs::Party;
 pub use listen::{BindError, Listeners, WayIn};
 pub use server::{Outcome, Server};
+pub use stall::Why;
+pub use view::{LegView, Order, Query, StuckView, View};
 pub use witness::Witness;

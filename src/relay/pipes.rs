@@ -94,8 +94,12 @@ impl PipeBudget {
         })
     }
 
+    /// Bytes that they may come to.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Bytes of pipes that exist now, in use or free.
-    #[cfg(test)]
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
@@ -217,6 +221,16 @@ impl Drop for Pipe {
 // === impl PipePool ===
 
 impl PipePool {
+    /// How many pipes hold bytes that wait for their receiver.
+    pub fn parked(&self) -> usize {
+        self.parked.len()
+    }
+
+    /// How many pipes wait for somebody who needs one.
+    pub fn free(&self) -> usize {
+        self.free.len()
+    }
+
     /// A pool without pipes.
     pub fn new(budget: Arc<PipeBudget>) -> Self {
         Self {

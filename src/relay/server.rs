@@ -8,8 +8,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, getrlimit};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
+use super::handle::{Asked, Handle};
 use super::holder::{self, Queue};
 use super::listen::Listeners;
 use super::pipes::PipeBudget;
@@ -17,17 +18,15 @@ use super::reload::Reloadable;
 use super::seats;
 use super::witness::{Opening, Openings, Witness};
 use super::worker::{self, Abort, Loads, Order, Start};
-use crate::config::{Listener, Process, Settings};
-use crate::metrics::Recorder;
+use crate::config::{Histograms, Listener, Process, Settings};
 use crate::packet::nflog::Seen;
 
 /// A relay whose workers run.
 #[derive(Debug)]
 pub struct Server {
     threads: Vec<JoinHandle<io::Result<()>>>,
-    orders: Vec<mpsc::UnboundedSender<Order>>,
-    /// What can be said to the thread that holds opening packets, if there is one.
-    holder: Option<mpsc::UnboundedSender<holder::Order>>,
+    /// What can be asked while it runs.
+    handle: Handle,
     loads: Arc<Loads>,
     abort: Arc<Abort>,
     /// What each worker is shown of its legs.
@@ -81,6 +80,7 @@ impl Server {
         let openings = Arc::new(Openings::default());
         let gates = listeners.gates().clone();
         let reloadable = Reloadable::of(&listeners)?;
+        let served = listeners.served().to_vec();
         let held_most = queue.as_ref().map_or(0, Queue::most);
         if let Some(limit) = getrlimit(Resource::Nofile).current {
             let others = open_descriptors()? + workers * A_WORKER + SPARE + held_most;
@@ -101,6 +101,8 @@ impl Server {
                 let start = Start {
                     index,
                     listeners,
+                    served: served.len(),
+                    histograms: settings.histograms == Histograms::On,
                     engine: settings.engine,
                     budget: budget.clone(),
                     loads: loads.clone(),
@@ -131,10 +133,19 @@ impl Server {
         } else {
             drop(ready);
         }
+        let names = served
+            .iter()
+            .map(|served| served.settings.now().name.clone());
+        let handle = Handle::new(Asked {
+            workers: orders,
+            holder,
+            names: names.collect(),
+            histograms: settings.histograms == Histograms::On,
+            budget,
+        });
         let server = Self {
             threads,
-            orders,
-            holder,
+            handle,
             loads,
             abort,
             shown,
@@ -153,27 +164,9 @@ impl Server {
         self.loads.total()
     }
 
-    /// What all workers have recorded so far.
-    pub async fn recorded(&self) -> Recorder {
-        let mut total = Recorder::default();
-        for worker in &self.orders {
-            let (answer, answered) = oneshot::channel();
-            // A worker that has failed says nothing; its thread's result tells why.
-            if worker.send(Order::Tell(answer)).is_ok()
-                && let Ok(recorder) = answered.await
-            {
-                total.merge(&recorder);
-            }
-        }
-        if let Some(holder) = &self.holder {
-            let (answer, answered) = oneshot::channel();
-            if holder.send(holder::Order::Tell(answer)).is_ok()
-                && let Ok(recorder) = answered.await
-            {
-                total.merge(&recorder);
-            }
-        }
-        total
+    /// What can be asked of it while it runs, from any thread.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
     }
 
     /// Sees whether the kernel takes these settings; changes nothing.
@@ -213,7 +206,8 @@ impl Server {
     /// Waits until a worker has ended, which none should before it is told to.
     pub async fn failed(&self) {
         let mut ended: Vec<_> = self
-            .orders
+            .handle
+            .workers()
             .iter()
             .map(|worker| Box::pin(worker.closed()))
             .collect();
@@ -227,7 +221,7 @@ impl Server {
             }
         });
         let holder = async {
-            match &self.holder {
+            match self.handle.holder() {
                 Some(holder) => holder.closed().await,
                 None => std::future::pending().await,
             }
@@ -242,11 +236,11 @@ impl Server {
     /// `deadline`; then resets those that are.
     pub async fn drain(&self, deadline: Duration) -> Outcome {
         self.reloadable.close();
-        for worker in &self.orders {
+        for worker in self.handle.workers() {
             // One that is gone listens no more.
             let _ = worker.send(Order::Close);
         }
-        if let Some(holder) = &self.holder {
+        if let Some(holder) = self.handle.holder() {
             let _ = holder.send(holder::Order::Close);
         }
         if tokio::time::timeout(deadline, self.idle()).await.is_ok() {
@@ -285,11 +279,11 @@ impl Server {
     /// # Errors
     /// The first error that a worker ended with.
     pub fn stop(self) -> io::Result<()> {
-        for worker in &self.orders {
+        for worker in self.handle.workers() {
             // One that is gone needs no telling.
             let _ = worker.send(Order::Stop);
         }
-        if let Some(holder) = &self.holder {
+        if let Some(holder) = self.handle.holder() {
             let _ = holder.send(holder::Order::Stop);
         }
         for thread in self.threads {

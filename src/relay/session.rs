@@ -17,19 +17,25 @@ use super::introduction::{self, Introduced, NotIntroduced};
 use super::legs::{Close, Legs, Party, Passed};
 use super::listen::Accepted;
 use super::refusal::{Refusal, Refused};
-use super::sessions::Session;
+use super::sample::sample;
+use super::sessions::{Begun, Session};
 use super::sidecar;
 use super::told::{Told, tell};
 use super::waiting::Upstream;
 use super::witness::Known;
 use super::worker::{REST, Worker};
 use crate::config::{Engine, Listener, Mode, Side};
+use crate::metrics::{Counters, ListenerId};
 use crate::sys::tcp_info::tcp_info;
 
 /// Serves one connection from accept to its end.
 pub async fn run(worker: Rc<Worker>, accepted: Accepted) {
     let _counted = worker.counted();
-    let (settings, gate) = (accepted.settings.clone(), accepted.gate.clone());
+    let (id, settings, gate) = (
+        accepted.id,
+        accepted.settings.clone(),
+        accepted.gate.clone(),
+    );
     match serve(&worker, accepted).await {
         Ok(()) => {}
         Err(SessionError::Refused {
@@ -44,10 +50,10 @@ pub async fn run(worker: Rc<Worker>, accepted: Accepted) {
                 via,
                 server,
             };
-            let counters = &mut worker.resources.borrow_mut().recorder.counters;
-            refusal.tell(refused, gate.refusals(), counters);
+            refusal.tell(refused, gate.refusals(), &mut worker.counters(id));
         }
         Err(error) => {
+            error.count(&mut worker.counters(id));
             tracing::warn!(target: "unmangle::session", %error, "session failed");
         }
     }
@@ -89,10 +95,33 @@ enum SessionError {
     },
 }
 
+// === impl SessionError ===
+
+impl SessionError {
+    /// Counts it, by whose side failed and what went wrong.
+    fn count(&self, counters: &mut Counters) {
+        let counter = match self {
+            Self::Dial(error) => {
+                counters.dial_failures += 1;
+                return error.count(counters);
+            }
+            // Counted as it is told.
+            Self::Refused { .. } => return,
+            Self::Downstream(_) => &mut counters.legs_unusable,
+            Self::NotIntroduced(_) => &mut counters.headers_refused,
+            Self::NotTold { .. } => &mut counters.dials_otherwise_failed,
+            Self::Unknown { .. } | Self::Aborted { .. } => &mut counters.dials_aborted,
+            Self::ClientGone { .. } => &mut counters.clients_gone,
+        };
+        *counter += 1;
+    }
+}
+
 async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> {
     let Accepted {
         socket,
         side,
+        id,
         settings,
         gate,
         seat,
@@ -105,11 +134,8 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
         introduced = introduction::introduce(&downstream, peer, local, &settings) => introduced,
         () = worker.abort.aborted() => return Err(SessionError::Unknown { peer }),
     };
-    let introduced = introduced.inspect_err(|_| {
-        // Dropping the leg resets it: it lingers for zero seconds.
-        let counters = &mut worker.resources.borrow_mut().recorder.counters;
-        counters.headers_refused += 1;
-    })?;
+    // Dropping the leg resets it: it lingers for zero seconds.
+    let introduced = introduced?;
     let Introduced { client, via, .. } = introduced;
     let refuse = |server, refusal| SessionError::Refused {
         client,
@@ -133,7 +159,8 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
             let admitted = gate
                 .admit(client, meant, Instant::now())
                 .map_err(|refusal| refuse(meant, refusal))?;
-            let dialling = dial(worker, client, &destination, side.other(), &settings, &gate);
+            let to = (&destination, side.other());
+            let dialling = dial(worker, id, client, to, &settings, &gate);
             let dialled = tokio::select! {
                 biased;
                 dialled = dialling => dialled,
@@ -156,16 +183,8 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
         Err(DialError::Refused { refusal, .. }) => {
             return Err(refuse(destination.address(), refusal));
         }
-        Err(error) => {
-            // Dropping the downstream leg resets the client at once: it lingers for zero seconds.
-            worker
-                .resources
-                .borrow_mut()
-                .recorder
-                .counters
-                .dial_failures += 1;
-            return Err(error.into());
-        }
+        // Dropping the downstream leg resets the client at once: it lingers for zero seconds.
+        Err(error) => return Err(error.into()),
     };
     if let Some(version) = settings.identity().and_then(|identity| identity.send) {
         let told = introduced.pass_on(&upstream, version).await;
@@ -175,18 +194,27 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
             error,
         })?;
     }
-    {
-        let recorder = &mut worker.resources.borrow_mut().recorder;
+    worker.recorded(id, |recorder| {
         recorder.connect.record(connect_time);
-        recorder.counters.port_fallbacks += u64::from(port == SourcePort::Fallback);
-    }
+        recorder.setup.record(began.elapsed());
+    });
+    worker.counters(id).port_fallbacks += u64::from(port == SourcePort::Fallback);
     let legs = Legs {
         downstream,
         upstream,
         may_be_urgent: !settings.rules_clear_urgent(),
     };
-    let who = (client, via, server);
-    let session = Session::new(settings, worker.engine, who, legs, began);
+    let session = Session::new(Begun {
+        id,
+        settings,
+        engine: worker.engine,
+        side,
+        client,
+        via,
+        server,
+        legs,
+        began,
+    });
     let (legs, settings) = (&session.legs, &session.settings);
     let listed = worker.sessions.list(session.clone());
     let registered = match &settings.mode {
@@ -198,11 +226,12 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
     if let Some(opening) = shown {
         worker.known.borrow_mut().opened(client, local, opening);
     }
+    session.offered(asked.or(shown.map(|opening| opening.offer)));
     let told_to_end = || session.told_to_end(&worker.abort);
     let mut close = match worker.engine {
         Engine::Splice => {
-            let flow = |from| session.flow_from(from).clone();
-            let halves = Halves::new(flow(Party::Client), flow(Party::Server));
+            let flows = [Party::Client, Party::Server].map(|from| session.flow_from(from).clone());
+            let halves = Halves::new(id, began.into_std(), flows);
             halves.relay(worker, &session).await
         }
         engine => {
@@ -223,6 +252,7 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
     }
     let passed = session.passed();
     let infos = (tcp_info(&legs.downstream), tcp_info(&legs.upstream));
+    sample(worker, &session, &infos);
     if let Close::Orderly { .. } = close {
         legs.let_go();
     }
@@ -235,7 +265,7 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
     drop((admitted, seat));
     let shown = shown.or_else(|| worker.openings.take(client, local));
     let offer = asked.or(shown.map(|opening| opening.offer));
-    settle(worker, &close, &passed, lifetime);
+    settle(worker, id, &close, &passed, lifetime);
     tell(&Told {
         listener: &listener.name,
         client,
@@ -278,9 +308,9 @@ fn destination(
 /// Dials; if this host has run out of something, again and again until the time for it is over.
 async fn dial(
     worker: &Worker,
+    id: ListenerId,
     client: ClientAddr,
-    destination: &Destination,
-    side: Side,
+    (destination, side): (&Destination, Side),
     settings: &Listener,
     gate: &Gate,
 ) -> Result<Dialled, DialError> {
@@ -292,8 +322,8 @@ async fn dial(
             return dialled;
         };
         {
-            let counters = &mut worker.resources.borrow_mut().recorder.counters;
-            shortage.count(counters);
+            let mut counters = worker.counters(id);
+            shortage.count(&mut counters);
             counters.dial_pauses += 1;
             match gate.troubles().next(Instant::now()) {
                 Some(left_out) => tracing::warn!(%error, left_out, "cannot dial, resting"),
@@ -308,13 +338,21 @@ async fn dial(
 }
 
 /// Records what a session came to.
-fn settle(worker: &Worker, close: &Close, passed: &Passed, lifetime: Duration) {
-    let recorder = &mut worker.resources.borrow_mut().recorder;
-    recorder.lifetime.record(lifetime);
-    recorder.counters.bytes_client_to_server += passed.client_to_server;
-    recorder.counters.bytes_server_to_client += passed.server_to_client;
-    match close {
-        Close::Orderly { .. } => recorder.counters.sessions_closed += 1,
-        _ => recorder.counters.sessions_aborted += 1,
+fn settle(worker: &Worker, id: ListenerId, close: &Close, passed: &Passed, lifetime: Duration) {
+    worker.recorded(id, |recorder| {
+        recorder.lifetime.record(lifetime);
+        let bytes = &mut recorder.bytes;
+        bytes.client_to_server.record(passed.client_to_server);
+        bytes.server_to_client.record(passed.server_to_client);
+    });
+    let mut counters = worker.counters(id);
+    if worker.engine != Engine::Splice {
+        counters.bytes_client_to_server += passed.client_to_server;
+        counters.bytes_server_to_client += passed.server_to_client;
     }
+    match close {
+        Close::Orderly { .. } => counters.sessions_closed += 1,
+        _ => counters.sessions_aborted += 1,
+    }
+    *close.counter(&mut counters) += 1;
 }

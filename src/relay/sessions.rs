@@ -16,15 +16,20 @@ use tokio::time::Instant;
 
 use super::addr::ClientAddr;
 use super::legs::{Close, Ended, Legs, Party, Passed};
+use super::sample::{SAMPLED_EVERY, Sampled};
 use super::stall::{Counted, Course};
+use super::view::StuckView;
 use super::worker::Abort;
-use crate::config::{Engine, Listener};
-use crate::metrics::{Direction, PerDirection};
+use crate::config::{Engine, Listener, Side};
+use crate::metrics::{Direction, ListenerId, PerDirection};
+use crate::packet::Offer;
 
 /// The sessions of one worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Sessions {
     listed: RefCell<BTreeMap<Number, Rc<Session>>>,
+    /// How many there are of each listener.
+    counted: Vec<Cell<u64>>,
     next: Cell<Number>,
     /// How often somebody has to look; never if `None`.
     pause: Cell<Option<Duration>>,
@@ -33,13 +38,17 @@ pub struct Sessions {
 
 /// The number of a session of a worker: later ones have higher numbers, none is used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Number(u64);
+pub struct Number(pub u64);
 
 /// A session that runs.
 #[derive(Debug)]
 pub struct Session {
+    /// The number of the listener that it was accepted for.
+    pub id: ListenerId,
     /// What it was accepted for.
     pub settings: Arc<Listener>,
+    /// On which side it was opened.
+    pub side: Side,
     /// Who opened it.
     pub client: ClientAddr,
     /// The proxy that said so; the client came itself if `None`.
@@ -52,12 +61,38 @@ pub struct Session {
     pub legs: Rc<Legs>,
     /// Whether its engine counts bytes as they pass.
     pub counts: bool,
+    /// What was sampled last of it.
+    pub sampled: Cell<Sampled>,
+    /// What the client's SYN offered before anything was stripped from it, if that was seen.
+    pub offer: Cell<Option<Offer>>,
     /// How its directions do, from look to look.
     pub courses: RefCell<PerDirection<Course>>,
     client_to_server: Rc<Flow>,
     server_to_client: Rc<Flow>,
     end: Cell<Option<Ended>>,
     told: Notify,
+}
+
+/// What a session begins with.
+pub struct Begun {
+    /// The number of the listener that it was accepted for.
+    pub id: ListenerId,
+    /// What it was accepted for.
+    pub settings: Arc<Listener>,
+    /// What moves its bytes.
+    pub engine: Engine,
+    /// On which side it was opened.
+    pub side: Side,
+    /// Who opened it.
+    pub client: ClientAddr,
+    /// The proxy that said so; the client came itself if `None`.
+    pub via: Option<SocketAddr>,
+    /// Who was dialled.
+    pub server: SocketAddr,
+    /// Its two legs.
+    pub legs: Legs,
+    /// When it was accepted.
+    pub began: Instant,
 }
 
 /// The bytes of one direction; who moves them counts, others look.
@@ -72,6 +107,7 @@ pub struct Flow {
 pub struct Listed<'a> {
     sessions: &'a Sessions,
     number: Number,
+    id: ListenerId,
 }
 
 /// Looks are never rarer, while anything is watched for.
@@ -82,17 +118,43 @@ const OFTEN: Duration = Duration::from_millis(10);
 // === impl Sessions ===
 
 impl Sessions {
+    /// None yet, of so many listeners.
+    pub fn new(listeners: usize) -> Self {
+        Self {
+            listed: RefCell::default(),
+            counted: vec![Cell::new(0); listeners],
+            next: Cell::default(),
+            pause: Cell::default(),
+            sooner: Notify::new(),
+        }
+    }
+
+    /// How many are listed of each listener.
+    pub fn counted(&self) -> Vec<u64> {
+        self.counted.iter().map(Cell::get).collect()
+    }
+
+    fn count(&self, id: ListenerId) -> &Cell<u64> {
+        &self.counted[usize::from(id.0)]
+    }
+
     /// Lists a session.
     pub fn list(&self, session: Rc<Session>) -> Listed<'_> {
-        let number = self.next.get();
+        let (number, id) = (self.next.get(), session.id);
+        self.count(id).update(|count| count + 1);
         self.next.set(Number(number.0 + 1));
-        if sooner(session.pause(), self.pause.get()) {
-            self.pause.set(session.pause());
+        let pause = session.pause();
+        if self.pause.get().is_none_or(|before| pause < before) {
+            self.pause.set(Some(pause));
             self.sooner.notify_one();
         }
         self.listed.borrow_mut().insert(number, session);
         let sessions = self;
-        Listed { sessions, number }
+        Listed {
+            sessions,
+            number,
+            id,
+        }
     }
 
     /// At most so many sessions that began after the one of this number, first to last.
@@ -102,6 +164,11 @@ impl Sessions {
         let some = listed.range((after, Bound::Unbounded)).take(most);
         some.map(|(number, session)| (*number, session.clone()))
             .collect()
+    }
+
+    /// The one of this number, if it is still listed.
+    pub fn find(&self, number: Number) -> Option<Rc<Session>> {
+        self.listed.borrow().get(&number).cloned()
     }
 
     /// How often somebody has to look.
@@ -120,17 +187,9 @@ impl Sessions {
     }
 }
 
-/// Whether one pause is shorter than the other.
-fn sooner(one: Option<Duration>, other: Option<Duration>) -> bool {
-    match (one, other) {
-        (Some(one), Some(other)) => one < other,
-        (one, None) => one.is_some(),
-        (None, Some(_)) => false,
-    }
-}
-
 impl Drop for Listed<'_> {
     fn drop(&mut self) {
+        self.sessions.count(self.id).update(|count| count - 1);
         self.sessions.listed.borrow_mut().remove(&self.number);
     }
 }
@@ -139,22 +198,31 @@ impl Drop for Listed<'_> {
 
 impl Session {
     /// A session whose legs are connected.
-    pub fn new(
-        settings: Arc<Listener>,
-        engine: Engine,
-        (client, via, server): (ClientAddr, Option<SocketAddr>, SocketAddr),
-        legs: Legs,
-        began: Instant,
-    ) -> Rc<Self> {
+    pub fn new(begun: Begun) -> Rc<Self> {
+        let Begun {
+            id,
+            settings,
+            engine,
+            side,
+            client,
+            via,
+            server,
+            legs,
+            began,
+        } = begun;
         let now = Instant::now().into_std();
         Rc::new(Self {
+            id,
             settings,
+            side,
             client,
             via,
             server,
             began,
             legs: Rc::new(legs),
             counts: engine != Engine::TokioSplice,
+            sampled: Cell::new(Sampled::first(now)),
+            offer: Cell::new(None),
             courses: RefCell::new(PerDirection {
                 client_to_server: Course::new(now),
                 server_to_client: Course::new(now),
@@ -221,11 +289,45 @@ impl Session {
         }
     }
 
-    /// How often somebody has to look at it: four times within the shorter of the two times it is watched for.
-    pub fn pause(&self) -> Option<Duration> {
+    /// Keeps what the client's SYN offered.
+    pub fn offered(&self, offer: Option<Offer>) {
+        self.offer.set(offer);
+    }
+
+    /// Bytes a second, as of the last sample.
+    pub fn rate(&self, now: std::time::Instant) -> PerDirection<u64> {
+        self.sampled.get().rates(now, &self.passed())
+    }
+
+    /// Whether a direction of it is stuck.
+    pub fn is_stuck(&self) -> bool {
+        let courses = self.courses.borrow();
+        let both = [&courses.client_to_server, &courses.server_to_client];
+        both.into_iter().any(|course| course.stuck().is_some())
+    }
+
+    /// Where its directions are stuck.
+    pub fn stuck(&self, now: std::time::Instant) -> Vec<StuckView> {
+        let courses = self.courses.borrow();
+        let both = [
+            (Direction::ClientToServer, &courses.client_to_server),
+            (Direction::ServerToClient, &courses.server_to_client),
+        ];
+        let stuck = both.into_iter().filter_map(|(direction, course)| {
+            let still = now.saturating_duration_since(course.moved());
+            Some(StuckView::new(direction, course.stuck()?, still))
+        });
+        stuck.collect()
+    }
+
+    /// How often somebody has to look at it: four times within the shorter of the two times it is watched for, or
+    /// often enough to sample it.
+    pub fn pause(&self) -> Duration {
         let watch = &self.settings.watch;
-        let shortest = watch.idle.into_iter().chain(watch.stall_after).min()?;
-        Some((shortest / 4).clamp(OFTEN, SELDOM))
+        let shortest = watch.idle.into_iter().chain(watch.stall_after).min();
+        shortest.map_or(SAMPLED_EVERY, |shortest| {
+            (shortest / 4).clamp(OFTEN, SELDOM)
+        })
     }
 }
 
@@ -287,15 +389,23 @@ mod tests {
             upstream,
             may_be_urgent: false,
         };
-        let settings = Arc::new(settings.listeners[0].clone());
-        let who = (ClientAddr(client), None, server);
-        Session::new(settings, Engine::Splice, who, legs, Instant::now())
+        Session::new(Begun {
+            id: ListenerId::default(),
+            settings: Arc::new(settings.listeners[0].clone()),
+            engine: Engine::Splice,
+            side: Side::Clean,
+            client: ClientAddr(client),
+            via: None,
+            server,
+            legs,
+            began: Instant::now(),
+        })
     }
 
     #[test]
     fn sessions_are_told_in_their_order_and_only_while_they_are_listed() {
         run(async {
-            let sessions = Sessions::default();
+            let sessions = Sessions::new(1);
             let (one, two, three) = (session("").await, session("").await, session("").await);
             let first = sessions.list(one.clone());
             let second = sessions.list(two);
@@ -316,10 +426,10 @@ mod tests {
     #[test]
     fn looks_are_as_frequent_as_the_most_impatient_session_wants() {
         run(async {
-            let sessions = Sessions::default();
+            let sessions = Sessions::new(1);
             let mut listed = Vec::new();
             for (keys, pause) in [
-                ("stall-after = \"off\"", None),
+                ("stall-after = \"off\"", Some(SAMPLED_EVERY)),
                 ("stall-after = \"1h\"", Some(SELDOM)),
                 ("stall-after = \"2s\"", Some(Duration::from_millis(500))),
                 (

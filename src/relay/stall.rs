@@ -114,6 +114,11 @@ impl Course {
         }
     }
 
+    /// Where it is stuck, if it is.
+    pub fn stuck(&self) -> Option<Stuck> {
+        self.stuck
+    }
+
     /// When a byte was last seen to move.
     pub fn moved(&self) -> Instant {
         self.moved

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::addr::ClientAddr;
 use super::dial::SourcePort;
-use super::legs::{Close, Party, Passed};
+use super::legs::{Close, Passed};
 use crate::packet::Offer;
 use crate::sys::tcp_info::TcpInfo;
 
@@ -38,11 +38,7 @@ pub struct Told<'a> {
 
 /// One line at the end of each session.
 pub fn tell(told: &Told) {
-    let (closed_by, how) = match &told.close {
-        Close::Orderly { first } => (*first, "fin"),
-        Close::Broken { by, error } => (*by, how(error)),
-        Close::Aborted(why) => (Party::Relay, why.name()),
-    };
+    let (closed_by, how) = (told.close.by(), told.close.how().name());
     let down = told.infos.0.as_ref().copied().unwrap_or_default();
     let up = told.infos.1.as_ref().copied().unwrap_or_default();
     tracing::info!(
@@ -71,7 +67,7 @@ pub fn tell(told: &Told) {
 
 /// What both ends of a leg agreed on, as an offer of its peer; the MSS is what is sent at most, less where the
 /// path was found to take less.
-fn agreed(info: &TcpInfo) -> Offer {
+pub fn agreed(info: &TcpInfo) -> Offer {
     /// An option of ten bytes, padded, in every segment.
     const TIMESTAMPS: u32 = 12;
     let options = if info.timestamps { TIMESTAMPS } else { 0 };
@@ -80,15 +76,6 @@ fn agreed(info: &TcpInfo) -> Offer {
         window_scale: info.window_scale.map(|scale| scale.peer),
         sack: info.sack,
         timestamps: info.timestamps,
-    }
-}
-
-fn how(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => "rst",
-        io::ErrorKind::TimedOut => "timeout",
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => "unreachable",
-        _ => "error",
     }
 }
 

@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 use rustix::io::ioctl_fionread;
 
 use super::legs::{Ended, Party};
+use super::sample;
 use super::sessions::{Number, Session};
-use super::stall::{Change, Counted, Course, Look, OnItsWay, Stuck, Why};
+use super::stall::{self, Change, Counted, Course, Look, OnItsWay, Why};
 use super::worker::Worker;
 use crate::config::StallAction;
-use crate::metrics::{Counters, Direction};
+use crate::metrics::{Counters, Direction, Stuck};
 use crate::sys::tcp_info::{TcpInfo, tcp_info, unacknowledged};
 
 /// So many sessions are looked at before others have their turn.
@@ -49,6 +50,7 @@ pub async fn watch(worker: Rc<Worker>) {
 async fn look_at_all(worker: &Worker) {
     let mut last: Option<Number> = None;
     let mut shortest: Option<Duration> = None;
+    let mut stuck = Stuck::default();
     loop {
         // None of these is kept over an await: whoever ends closes its legs at once.
         let some = worker.sessions.some_after(last, AT_A_TIME);
@@ -57,12 +59,22 @@ async fn look_at_all(worker: &Worker) {
         };
         last = Some(*number);
         for (_, session) in &some {
-            shortest = shortest.into_iter().chain(session.pause()).min();
-            look_at(worker, session, Instant::now());
+            let (now, pause) = (Instant::now(), session.pause());
+            shortest = Some(shortest.map_or(pause, |shortest| shortest.min(pause)));
+            look_at(worker, session, now);
+            sample::in_time(worker, session, now);
+            for view in session.stuck(now) {
+                match view.side {
+                    Party::Client => stuck.client += 1,
+                    Party::Server => stuck.server += 1,
+                    Party::Relay => stuck.relay += 1,
+                }
+            }
         }
         drop(some);
         tokio::task::yield_now().await;
     }
+    worker.stuck.set(stuck);
     worker.sessions.set_pause(shortest);
 }
 
@@ -85,8 +97,7 @@ fn look_at(worker: &Worker, session: &Session, now: Instant) {
     let silent = now - there.moved().max(back.moved());
     if watch.idle.is_some_and(|idle| silent >= idle) && !session.is_told_to_end() {
         session.end(Ended::Idle);
-        let counters = &mut worker.resources.borrow_mut().recorder.counters;
-        counters.idle_resets += 1;
+        worker.counters(session.id).idle_resets += 1;
     }
 }
 
@@ -182,10 +193,10 @@ fn tell(
     change: Change,
     way: Option<OnItsWay>,
 ) {
-    let counters = &mut worker.resources.borrow_mut().recorder.counters;
+    let mut counters = worker.counters(session.id);
     match change {
         Change::Sticks(stuck, still) => {
-            *counter(counters, stuck) += 1;
+            *counter(&mut counters, stuck) += 1;
             tracing::warn!(
                 target: "unmangle::session",
                 listener = session.settings.name,
@@ -229,7 +240,7 @@ fn tell(
 }
 
 /// What counts stalls of this kind.
-fn counter(counters: &mut Counters, stuck: Stuck) -> &mut u64 {
+fn counter(counters: &mut Counters, stuck: stall::Stuck) -> &mut u64 {
     match (stuck.why, stuck.side) {
         (Why::Pipe, _) | (_, Party::Relay) => &mut counters.stalls_pipe,
         (Why::PeerWindowShut, Party::Client) => &mut counters.stalls_window_client,

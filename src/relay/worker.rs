@@ -1,6 +1,6 @@
 //! One worker: a thread with a current-thread runtime, its sessions, its buffer and its pipes.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,11 +14,12 @@ use super::listen::{self, Accepted, Bound};
 use super::pipes::{PipeBudget, PipePool};
 use super::session;
 use super::sessions::Sessions;
+use super::view::{self, Query, View};
 use super::waiting::Held;
 use super::watchdog;
 use super::witness::{Known, Openings};
 use crate::config::Engine;
-use crate::metrics::Recorder;
+use crate::metrics::{Counters, Gauges, ListenerId, Recorder, Recorders, Stuck};
 use crate::packet::nflog::Seen;
 
 /// What the sessions of one worker share. They run on one thread, so a borrow is short and never
@@ -37,6 +38,8 @@ pub struct Worker {
     pub openings: Arc<Openings>,
     /// Its sessions that are being relayed.
     pub sessions: Sessions,
+    /// How many of their directions were stuck when they were looked at last.
+    pub stuck: Cell<Stuck>,
     /// The legs of its sessions, where the rules show their DSCP.
     pub known: RefCell<Known>,
     loads: Arc<Loads>,
@@ -51,7 +54,9 @@ pub struct Resources {
     /// For bulk.
     pub pipes: PipePool,
     /// What is counted and timed.
-    pub recorder: Recorder,
+    pub recorders: Recorders,
+    /// Whether anything is timed: without it no clock is read on the way of a byte.
+    pub histograms: bool,
 }
 
 /// How many sessions each worker has: a new one goes to the worker with the fewest.
@@ -79,12 +84,23 @@ pub struct Counted<'a>(&'a Worker);
 pub enum Order {
     /// A connection that another worker accepted.
     Serve(Accepted),
-    /// Say what was recorded so far.
-    Tell(oneshot::Sender<Recorder>),
+    /// Say what was recorded since the last time, in exchange for empty ones to record into.
+    Tell(Box<Recorders>, oneshot::Sender<Told>),
+    /// Show sessions that are being relayed.
+    Show(Arc<Query>, oneshot::Sender<Vec<View>>),
     /// Take no more clients that come of themselves. What the rules still lead here is taken.
     Close,
     /// End: all sessions are over.
     Stop,
+}
+
+/// What a worker says when it is asked.
+#[derive(Debug)]
+pub struct Told {
+    /// What it has recorded since it was asked last.
+    pub recorders: Box<Recorders>,
+    /// How things stand.
+    pub gauges: Gauges,
 }
 
 /// What a worker thread is made from.
@@ -93,6 +109,10 @@ pub struct Start {
     pub index: usize,
     /// The listeners of its own, sharing their ports with those of other workers.
     pub listeners: Vec<Bound>,
+    /// How many listeners the settings have.
+    pub served: usize,
+    /// Whether times and sizes are recorded.
+    pub histograms: bool,
     /// What moves the bytes.
     pub engine: Engine,
     /// Shared by all.
@@ -134,6 +154,8 @@ async fn serve(start: Start) -> std::io::Result<()> {
     let Start {
         index,
         listeners,
+        served,
+        histograms,
         engine,
         budget,
         loads,
@@ -150,12 +172,14 @@ async fn serve(start: Start) -> std::io::Result<()> {
         resources: RefCell::new(Resources {
             buffer: vec![0; BUFFER],
             pipes: PipePool::new(budget),
-            recorder: Recorder::default(),
+            recorders: Recorders::new(served),
+            histograms,
         }),
         abort,
         held,
         openings,
-        sessions: Sessions::default(),
+        sessions: Sessions::new(served),
+        stuck: Cell::default(),
         known: RefCell::default(),
         loads,
         index,
@@ -185,7 +209,14 @@ async fn serve(start: Start) -> std::io::Result<()> {
         let Some(order) = order else { break };
         match order {
             Order::Serve(accepted) => worker.clone().begin(accepted),
-            Order::Tell(answer) => drop(answer.send(worker.recorded())),
+            Order::Tell(empty, answer) => drop(answer.send(worker.tell(empty))),
+            // It may take a while, and others have their turn.
+            Order::Show(query, answer) => {
+                let worker = worker.clone();
+                tokio::task::spawn_local(async move {
+                    drop(answer.send(view::show(&worker, &query).await));
+                });
+            }
             Order::Close => known.iter().for_each(JoinHandle::abort),
             Order::Stop => break,
         }
@@ -226,13 +257,41 @@ impl Worker {
         Counted(self)
     }
 
-    fn recorded(&self) -> Recorder {
-        let resources = self.resources.borrow();
-        let mut recorder = resources.recorder.clone();
-        recorder.counters.pipes_refused = resources.pipes.refused;
-        recorder.counters.pipes_evicted = resources.pipes.evicted;
-        resources.pipes.shortages.count(&mut recorder.counters);
-        recorder
+    /// What counts what becomes of a listener's connections. The borrow must not outlive the statement.
+    pub fn counters(&self, listener: ListenerId) -> RefMut<'_, Counters> {
+        RefMut::map(self.resources.borrow_mut(), |resources| {
+            &mut resources.recorders.of(listener).counters
+        })
+    }
+
+    /// Records times and sizes of a listener's sessions, unless none are recorded.
+    pub fn recorded(&self, listener: ListenerId, record: impl FnOnce(&mut Recorder)) {
+        let mut resources = self.resources.borrow_mut();
+        if resources.histograms {
+            record(resources.recorders.of(listener));
+        }
+    }
+
+    /// What was recorded since the last time, and how things stand; from now on into the empty ones.
+    fn tell(&self, mut given: Box<Recorders>) -> Told {
+        let mut resources = self.resources.borrow_mut();
+        std::mem::swap(&mut resources.recorders, &mut given);
+        let pipes = &mut resources.pipes;
+        given.process.pipes_refused += std::mem::take(&mut pipes.refused);
+        given.process.pipes_evicted += std::mem::take(&mut pipes.evicted);
+        std::mem::take(&mut pipes.shortages).count(&mut given.process);
+        let gauges = Gauges {
+            sessions: self.sessions.counted(),
+            stuck: self.stuck.get(),
+            pipes_in_use: pipes.parked() as u64,
+            pipes_free: pipes.free() as u64,
+            workers: 1,
+            ..Gauges::default()
+        };
+        Told {
+            recorders: given,
+            gauges,
+        }
     }
 }
 

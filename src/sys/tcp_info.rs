@@ -11,6 +11,8 @@ use std::time::Duration;
 pub struct TcpInfo {
     /// Smoothed round-trip time.
     pub rtt: Duration,
+    /// The shortest that was measured lately (net.ipv4.tcp_min_rtt_wlen, five minutes), if any was.
+    pub min_rtt: Option<Duration>,
     /// Segments sent again, over the life of the connection.
     pub retransmits: u32,
     /// Bytes that the peer has acknowledged, over the life of the connection; the SYN counts as one.
@@ -89,6 +91,9 @@ pub fn tcp_info(socket: impl AsFd) -> io::Result<TcpInfo> {
     let has = |option: u8| raw.tcpi_options & option != 0;
     Ok(TcpInfo {
         rtt: Duration::from_micros(raw.tcpi_rtt.into()),
+        // All ones stand for none.
+        min_rtt: (raw.tcpi_min_rtt != u32::MAX)
+            .then(|| Duration::from_micros(raw.tcpi_min_rtt.into())),
         retransmits: raw.tcpi_total_retrans,
         acknowledged: raw.tcpi_bytes_acked,
         received: raw.tcpi_bytes_received,

@@ -115,8 +115,13 @@ impl Relay {
 
     /// Where its admin answers by TCP.
     pub fn admin(&self) -> SocketAddr {
-        let event = self.events("admin listens")[0]["at"].clone();
-        event.as_str().unwrap().parse().unwrap()
+        let events = self.events("answering");
+        let mut places = events
+            .iter()
+            .filter_map(|event| event["admin"].as_str()?.parse().ok());
+        places
+            .next()
+            .unwrap_or_else(|| panic!("no admin by TCP in {}", self.log()))
     }
 
     /// Starts a sidecar for port 22 on an end host, and waits until it relays.
@@ -349,6 +354,7 @@ fn tables(log: &str) -> Vec<BTreeMap<String, u64>> {
             table.insert(words[..at].join(" "), words[at].parse().unwrap());
         }
         if words.first() == Some(&"pipes_evicted") {
+            add_both_ways(&mut table);
             tables.push(std::mem::take(&mut table));
         }
     }
@@ -376,4 +382,18 @@ pub fn row(log: &str, name: &str) -> Row {
     });
     let times = times.collect();
     Row { count, times }
+}
+
+/// What is counted for each direction, and not in all, is in the table as a sum, too: `splices`, `copies`.
+fn add_both_ways(table: &mut BTreeMap<String, u64>) {
+    let there = table.iter().filter_map(|(name, count)| {
+        let stem = name.strip_suffix("_client_to_server")?;
+        Some((
+            stem.to_owned(),
+            count + table.get(&format!("{stem}_server_to_client"))?,
+        ))
+    });
+    for (stem, sum) in there.collect::<Vec<_>>() {
+        table.entry(stem).or_insert(sum);
+    }
 }

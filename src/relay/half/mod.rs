@@ -14,11 +14,12 @@ use super::leg::Leg;
 use super::pipes::{Pipe, Ticket, Unparked};
 use super::sessions::Flow;
 use super::worker::Resources;
-use crate::metrics::Direction;
+use crate::metrics::{Counters, Direction, ListenerId};
 
 /// One direction of a session.
 #[derive(Debug)]
 pub struct Half {
+    listener: ListenerId,
     direction: Direction,
     pace: Pace,
     held: Held,
@@ -28,6 +29,8 @@ pub struct Half {
     /// Counts its bytes.
     flow: Rc<Flow>,
     message: Option<Message>,
+    /// When the session was accepted, until the first bytes of this direction were passed on.
+    accepted: Option<Instant>,
 }
 
 /// Which of the two legs of a direction failed, and how.
@@ -80,9 +83,16 @@ const LITTLE: usize = 8 << 10;
 const QUIET: u8 = 4;
 
 impl Half {
-    /// A direction before its first byte, and what counts its bytes.
-    pub fn new(direction: Direction, flow: Rc<Flow>) -> Self {
+    /// A direction before its first byte, of a session that was accepted for this listener at this time; and what
+    /// counts its bytes.
+    pub fn new(
+        listener: ListenerId,
+        direction: Direction,
+        flow: Rc<Flow>,
+        accepted: Instant,
+    ) -> Self {
         Self {
+            listener,
             direction,
             pace: Pace::Short,
             held: Held::Nothing,
@@ -90,6 +100,7 @@ impl Half {
             severed: false,
             flow,
             message: None,
+            accepted: Some(accepted),
         }
     }
 
@@ -130,7 +141,9 @@ impl Half {
                 End::Open => {}
             }
             ready!(from.poll_readable(cx)).map_err(HalfError::Read)?;
-            self.message.get_or_insert_with(Message::start);
+            if resources.histograms {
+                self.message.get_or_insert_with(Message::start);
+            }
             match self.fill(from, to, resources) {
                 Err(HalfError::Read(error)) if is_passing(&error) => self.message = None,
                 other => other?,
@@ -180,7 +193,7 @@ impl Half {
                 Held::Nothing => continue,
             };
             let (bytes, mut sent) = held;
-            let result = self.send_bytes(to, &bytes, &mut sent);
+            let result = self.send_bytes(to, &bytes, &mut sent, resources);
             if sent < bytes.len() {
                 self.held = Held::Bytes { bytes, sent };
             }
@@ -223,14 +236,14 @@ impl Half {
             return Ok(());
         }
         self.flow.has_read(read);
-        resources.recorder.counters.copies += 1;
+        *self.counters(resources).copies(self.direction) += 1;
         if read == buffer.len() && self.pace == Pace::Short {
             self.pace = Pace::Bulk { quiet: 0 };
         } else if read < LITTLE {
             self.pace = Pace::Short;
         }
         let mut sent = 0;
-        let result = self.send_bytes(to, &buffer[..read], &mut sent);
+        let result = self.send_bytes(to, &buffer[..read], &mut sent, resources);
         if sent < read {
             self.held = Held::Bytes {
                 bytes: buffer[sent..read].into(),
@@ -268,7 +281,7 @@ impl Half {
             return Ok(true);
         }
         self.flow.has_read(read);
-        resources.recorder.counters.splices += 1;
+        *self.counters(resources).splices(self.direction) += 1;
         self.pace = match self.pace {
             Pace::Bulk { quiet } if read < LITTLE && quiet + 1 >= QUIET => Pace::Short,
             Pace::Bulk { quiet } if read < LITTLE => Pace::Bulk { quiet: quiet + 1 },
@@ -283,12 +296,13 @@ impl Half {
         to: &impl Leg,
         bytes: &[u8],
         sent: &mut usize,
+        resources: &mut Resources,
     ) -> Result<(), HalfError> {
         while *sent < bytes.len() {
             match to.try_write(&bytes[*sent..]) {
                 Ok(n) => {
                     *sent += n;
-                    self.flow.has_passed(n);
+                    self.has_passed(n, resources);
                 }
                 Err(error) if would_block(&error) => {
                     self.block();
@@ -312,7 +326,7 @@ impl Half {
         while pipe.filled > 0 {
             match to.try_splice_out(&mut pipe) {
                 Ok(moved) => {
-                    self.flow.has_passed(moved);
+                    self.has_passed(moved, resources);
                     in_part = true;
                 }
                 // A splice that moved something before it met a reset tells of the bytes alone, and the kernel tells of a
@@ -334,6 +348,16 @@ impl Half {
         Ok(())
     }
 
+    /// Counts bytes that the receiver's socket has taken.
+    fn has_passed(&self, bytes: usize, resources: &mut Resources) {
+        self.flow.has_passed(bytes);
+        *self.counters(resources).bytes(self.direction) += bytes as u64;
+    }
+
+    fn counters<'a>(&self, resources: &'a mut Resources) -> &'a mut Counters {
+        &mut resources.recorders.of(self.listener).counters
+    }
+
     /// The receiver has to be waited for: that is its delay, not the relay's.
     fn block(&mut self) {
         if let Some(message) = &mut self.message {
@@ -349,8 +373,13 @@ impl Half {
         let Some(message) = self.message.take() else {
             return;
         };
-        let whole = message.woken.elapsed();
-        let recorder = &mut resources.recorder;
+        let now = Instant::now();
+        let recorder = resources.recorders.of(self.listener);
+        if let Some(accepted) = self.accepted.take() {
+            let since = now.saturating_duration_since(accepted);
+            recorder.first_byte.of(self.direction).record(since);
+        }
+        let whole = now - message.woken;
         recorder
             .added
             .of(self.direction)

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::super::pipes::{PipeBudget, PipePool};
 use super::super::stall::Counted;
 use super::*;
-use crate::metrics::Recorder;
+use crate::metrics::Recorders;
 
 /// What a sending leg does at its next turn.
 #[derive(Debug, Clone)]
@@ -166,8 +166,14 @@ fn resources(pipe_budget: usize) -> Resources {
     Resources {
         buffer: vec![0; 16 << 10],
         pipes: PipePool::new(PipeBudget::new(pipe_budget)),
-        recorder: Recorder::default(),
+        recorders: Recorders::new(1),
+        histograms: true,
     }
+}
+
+/// A direction of a session that was accepted just now.
+fn half(direction: Direction) -> Half {
+    Half::new(ListenerId(0), direction, Rc::default(), Instant::now())
 }
 
 fn poll(
@@ -217,7 +223,7 @@ proptest! {
     ) {
         let (from, to) = (Scripted::sending(sends), Scripted::taking(takes));
         let mut resources = resources(budget);
-        let mut half = Half::new(Direction::ClientToServer, Rc::default());
+        let mut half = half(Direction::ClientToServer);
         run(&mut half, &from, &to, &mut resources).unwrap();
         let sent = from.given.get();
         prop_assert!(to.finished.get());
@@ -231,7 +237,7 @@ proptest! {
 fn an_end_waits_for_the_bytes_before_it() {
     let from = Scripted::sending(vec![Send::Bytes(100)]);
     let to = Scripted::taking(vec![40, 0, 0, 0, 60]);
-    let mut half = Half::new(Direction::ServerToClient, Rc::default());
+    let mut half = half(Direction::ServerToClient);
     run(&mut half, &from, &to, &mut resources(0)).unwrap();
     assert_eq!(*to.received.borrow(), stream(100));
     assert!(half.is_done());
@@ -241,7 +247,7 @@ fn an_end_waits_for_the_bytes_before_it() {
 fn an_end_that_came_before_its_sender_broke_is_passed_on() {
     let from = Scripted::sending(vec![Send::Bytes(100)]);
     let to = Scripted::taking(vec![40, 0, 0, 0, 60]);
-    let mut half = Half::new(Direction::ServerToClient, Rc::default());
+    let mut half = half(Direction::ServerToClient);
     half.end = End::Read;
     half.sever();
     run(&mut half, &from, &to, &mut resources(0)).unwrap();
@@ -254,17 +260,18 @@ fn bulk_goes_through_a_pipe_and_short_messages_do_not() {
     let mut resources = resources(8 << 20);
     let to = Scripted::default();
     run(
-        &mut Half::new(Direction::ClientToServer, Rc::default()),
+        &mut half(Direction::ClientToServer),
         &from,
         &to,
         &mut resources,
     )
     .unwrap();
     assert_eq!(to.received.borrow().len(), 10_000_064);
-    let counters = resources.recorder.counters;
-    assert!(counters.splices > 0, "{counters:?}");
+    let counters = resources.recorders.merged().counters;
+    assert!(counters.splices_client_to_server > 0, "{counters:?}");
+    assert_eq!(counters.bytes_client_to_server, 10_000_064);
     assert_eq!(
-        counters.copies, 2,
+        counters.copies_client_to_server, 2,
         "the message, and the read that filled the buffer"
     );
 }
@@ -278,13 +285,24 @@ fn what_cannot_be_spliced_is_read() {
     ]);
     let mut resources = resources(8 << 20);
     let to = Scripted::default();
-    let mut half = Half::new(Direction::ClientToServer, Rc::default());
+    let mut half = half(Direction::ClientToServer);
     assert!(poll(&mut half, &from, &to, &mut resources).is_pending());
     assert!(half.pace != Pace::Short);
-    let copies = resources.recorder.counters.copies;
+    let copies = resources
+        .recorders
+        .merged()
+        .counters
+        .copies_client_to_server;
     from.is_urgent.set(true);
     run(&mut half, &from, &to, &mut resources).unwrap();
-    assert!(resources.recorder.counters.copies > copies);
+    assert!(
+        resources
+            .recorders
+            .merged()
+            .counters
+            .copies_client_to_server
+            > copies
+    );
     assert_eq!(*to.received.borrow(), stream(21_000_000));
 }
 
@@ -295,7 +313,7 @@ fn stalled(resources: &mut Resources) -> (Half, Scripted, Scripted) {
         shuts_after: Cell::new(Some(16 << 10)),
         ..Scripted::default()
     };
-    let mut half = Half::new(Direction::ClientToServer, Rc::default());
+    let mut half = half(Direction::ClientToServer);
     assert!(poll(&mut half, &from, &to, resources).is_pending());
     assert!(matches!(half.held, Held::Parked(_)) && !half.reads());
     (half, from, to)
@@ -339,7 +357,7 @@ fn a_leg_that_breaks_is_named_by_what_was_done_to_it() {
         ..Scripted::default()
     };
     let broken = run(
-        &mut Half::new(Direction::ClientToServer, Rc::default()),
+        &mut half(Direction::ClientToServer),
         &from,
         &to,
         &mut resources(0),
@@ -376,7 +394,7 @@ fn a_reset_that_a_splice_met_half_way_is_no_end_of_the_peer() {
             broken_after: Some((16 << 10) + more),
             ..Scripted::default()
         };
-        let mut half = Half::new(Direction::ClientToServer, Rc::default());
+        let mut half = half(Direction::ClientToServer);
         let broken = run(&mut half, &from, &to, &mut resources(8 << 20));
         assert!(
             matches!(&broken, Err(HalfError::Write(error)) if error.kind() == expected),

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use super::model::{ModelLeg, Stream};
 use super::*;
-use crate::metrics::Recorder;
+use crate::metrics::{ListenerId, Recorders};
 use crate::relay::pipes::{Pipe, PipeBudget, PipePool};
 
 /// What happens next. Sessions and legs are chosen by number, modulo how many there are.
@@ -98,7 +98,7 @@ impl Session {
         let woken = Arc::new(Woken::default());
         woken.0.store(true, Ordering::Relaxed);
         Self {
-            halves: Halves::new(flows[0].clone(), flows[1].clone()),
+            halves: Halves::new(ListenerId(0), Instant::now(), flows.clone()),
             flows,
             downstream: ModelLeg::new(&streams[0], &streams[1]),
             upstream: ModelLeg::new(&streams[1], &streams[0]),
@@ -249,7 +249,8 @@ impl World {
             resources: Resources {
                 buffer: vec![0; 16 << 10],
                 pipes: PipePool::new(budget.clone()),
-                recorder: Recorder::default(),
+                recorders: Recorders::new(1),
+                histograms: true,
             },
             budget,
             limit,

@@ -1,0 +1,70 @@
+//! Histograms of sizes in bytes.
+
+use hdrhistogram::Histogram;
+
+/// A histogram of sizes from 1 B to 1 TiB, 2 significant digits.
+#[derive(Debug, Clone)]
+pub struct Sizes {
+    histogram: Histogram<u64>,
+    sum: u128,
+}
+
+const LARGEST: u64 = 1 << 40;
+
+// === impl Sizes ===
+
+impl Sizes {
+    /// Records one size; nothing counts as one byte, above 1 TiB as 1 TiB. The sum is exact all the same.
+    pub fn record(&mut self, bytes: u64) {
+        self.histogram.saturating_record(bytes.clamp(1, LARGEST));
+        self.sum += u128::from(bytes);
+    }
+
+    /// What they add up to, in bytes.
+    pub fn sum(&self) -> u128 {
+        self.sum
+    }
+
+    /// Adds what another one has recorded.
+    pub fn add(&mut self, other: &Self) {
+        self.histogram
+            .add(&other.histogram)
+            .expect("all have the same bounds");
+        self.sum += other.sum;
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.histogram.reset();
+        self.sum = 0;
+    }
+
+    /// The histogram itself, for those who write it.
+    pub fn histogram(&self) -> &Histogram<u64> {
+        &self.histogram
+    }
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        // The bounds are constants, so this cannot fail.
+        let histogram = Histogram::new_with_bounds(1, LARGEST, 2).expect("constant bounds");
+        Self { histogram, sum: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_beyond_the_bounds_are_kept_at_the_bounds_and_summed_as_they_are() {
+        let mut sizes = Sizes::default();
+        for bytes in [0, 1, 3 << 40] {
+            sizes.record(bytes);
+        }
+        assert_eq!(sizes.histogram().len(), 3);
+        assert_eq!(sizes.histogram().min(), 1);
+        assert_eq!(sizes.sum(), (3 << 40) + 1);
+    }
+}

@@ -1,0 +1,149 @@
+//! What the kernel knows of a session's legs, taken once in a while: round-trip times and retransmissions.
+//!
+//! Only sessions that have moved bytes since are asked for: one at rest costs nothing.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::legs::Passed;
+use super::sessions::Session;
+use super::worker::Worker;
+use crate::metrics::PerDirection;
+use crate::sys::tcp_info::{TcpInfo, tcp_info};
+
+/// How often a session is sampled that moves bytes.
+pub const SAMPLED_EVERY: Duration = Duration::from_secs(10);
+
+/// What was sampled last of a session.
+#[derive(Debug, Clone, Copy)]
+pub struct Sampled {
+    at: Instant,
+    passed: Passed,
+    /// Bytes a second between that sample and the one before.
+    rate: Passed,
+    retransmits: (u32, u32),
+}
+
+// === impl Sampled ===
+
+impl Sampled {
+    /// Of a session that begins now.
+    pub fn first(now: Instant) -> Self {
+        Self {
+            at: now,
+            passed: Passed::default(),
+            rate: Passed::default(),
+            retransmits: (0, 0),
+        }
+    }
+
+    /// Bytes a second since the last sample; if that is less than a second ago, up to then.
+    pub fn rates(&self, now: Instant, passed: &Passed) -> PerDirection<u64> {
+        let rate = self.rate_until(now, passed).unwrap_or(self.rate);
+        PerDirection {
+            client_to_server: rate.client_to_server,
+            server_to_client: rate.server_to_client,
+        }
+    }
+
+    fn rate_until(&self, now: Instant, passed: &Passed) -> Option<Passed> {
+        let millis = now.saturating_duration_since(self.at).as_millis() as u64;
+        let rate = |now: u64, then: u64| {
+            u64::try_from(u128::from(now - then) * 1000 / u128::from(millis)).unwrap_or(u64::MAX)
+        };
+        (millis >= 1000).then(|| Passed {
+            client_to_server: rate(passed.client_to_server, self.passed.client_to_server),
+            server_to_client: rate(passed.server_to_client, self.passed.server_to_client),
+        })
+    }
+}
+
+/// Samples a session if it is time, and it has moved bytes since.
+pub fn in_time(worker: &Worker, session: &Session, now: Instant) {
+    let last = session.sampled.get();
+    if now.saturating_duration_since(last.at) < SAMPLED_EVERY {
+        return;
+    }
+    let passed = session.passed();
+    if session.counts && passed == last.passed {
+        let (at, rate) = (now, Passed::default());
+        return session.sampled.set(Sampled { at, rate, ..last });
+    }
+    let legs = &session.legs;
+    sample(
+        worker,
+        session,
+        &(tcp_info(&legs.downstream), tcp_info(&legs.upstream)),
+    );
+}
+
+/// Records what the kernel says of a session's legs.
+pub fn sample(
+    worker: &Worker,
+    session: &Session,
+    (downstream, upstream): &(io::Result<TcpInfo>, io::Result<TcpInfo>),
+) {
+    let (now, passed, last) = (Instant::now(), session.passed(), session.sampled.get());
+    // A leg of which the kernel tells nothing is closed.
+    let count = |info: &io::Result<TcpInfo>, before: u32| {
+        let now = info.as_ref().map_or(before, |info| info.retransmits);
+        (now, u64::from(now.saturating_sub(before)))
+    };
+    let (down, more_down) = count(downstream, last.retransmits.0);
+    let (up, more_up) = count(upstream, last.retransmits.1);
+    {
+        let mut counters = worker.counters(session.id);
+        counters.retransmits_downstream += more_down;
+        counters.retransmits_upstream += more_up;
+    }
+    worker.recorded(session.id, |recorder| {
+        let (rtt, min_rtt) = (&mut recorder.rtt, &mut recorder.min_rtt);
+        for (info, rtt, min_rtt) in [
+            (downstream, &mut rtt.downstream, &mut min_rtt.downstream),
+            (upstream, &mut rtt.upstream, &mut min_rtt.upstream),
+        ] {
+            // Nothing was measured on a leg that never carried anything.
+            if let Ok(info) = info
+                && !info.rtt.is_zero()
+            {
+                rtt.record(info.rtt);
+                info.min_rtt
+                    .into_iter()
+                    .for_each(|least| min_rtt.record(least));
+            }
+        }
+    });
+    session.sampled.set(Sampled {
+        at: now,
+        passed,
+        rate: last.rate_until(now, &passed).unwrap_or(last.rate),
+        retransmits: (down, up),
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_that_since_the_last_sample_or_of_the_interval_before() {
+        let began = Instant::now();
+        let passed = |client_to_server| Passed {
+            client_to_server,
+            server_to_client: 0,
+        };
+        let mut sampled = Sampled::first(began);
+        let after = |millis| began + Duration::from_millis(millis);
+        let rate = |sampled: &Sampled, millis, bytes| {
+            sampled
+                .rates(after(millis), &passed(bytes))
+                .client_to_server
+        };
+        assert_eq!(rate(&sampled, 500, 1_000_000), 0);
+        assert_eq!(rate(&sampled, 2000, 1_000_000), 500_000);
+        sampled.rate = sampled.rate_until(after(2000), &passed(1_000_000)).unwrap();
+        (sampled.at, sampled.passed) = (after(2000), passed(1_000_000));
+        assert_eq!(rate(&sampled, 2001, 1_000_000), 500_000);
+        assert_eq!(rate(&sampled, 4000, 1_000_000), 0);
+    }
+}
