@@ -54,7 +54,7 @@ fn main() -> anyhow::Result<()> {
         "--rounds and --seconds are at least 1"
     );
     let stand = Stand::put_up()?;
-    let relay = stand.relay("relay", &["--admin", "127.0.0.1:0", "--log-level", "info"])?;
+    let relay = stand.relay("relay", &["--admin", "127.0.0.1:0"])?;
     let connections = args.connections;
     let closed = load(&format!(
         "--to {} --mode rr --connections {connections} --duration 3s",

@@ -1,19 +1,24 @@
 //! What recording costs: a relay with `--histograms on` beside one with `off`, 64 connections of request and
 //! response through each in turn.
 //!
-//! Both stand all the time; turns are short and taken as A B, B A, so that what else happens on the machine happens to
-//! both. Of each pair of turns there is a ratio, and of the ratios the Hodges-Lehmann estimate with Wilcoxon's
-//! interval; a rate that is lower by more than [`MOST`] is a failure. Processor time for each request is the relay's own; the rate has what the ends need in it, too.
+//! In each round both are started anew, because two processes of one program differ by luck: where their memory lies,
+//! where their threads are put. Turns are short and taken as A B, B A, so that what else happens on the machine
+//! happens to both. The ratio is the Hodges-Lehmann estimate over pairs of turns and then over rounds, with Wilcoxon's
+//! interval over the rounds; a rate that is lower by more than [`MOST`] is a failure. Processor time for each request
+//! is the relay's own; the rate has what the ends need in it, too. With `--one-core` all share one core, and the
+//! luck of the scheduler is left out.
 //!
 //! ```text
-//! cargo bench --bench recording -- [--pairs 40] [--millis 1000] [--same]
+//! cargo bench --bench recording -- [--rounds 12] [--pairs 10] [--millis 300] [--one-core] [--same]
 //! ```
 
 mod stand;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
+use rustix::thread::{sched_getaffinity, sched_setaffinity};
 use stand::{Relay, Stand, load, number};
+use unmangle::bench::compare::cores::last_of;
 use unmangle::bench::compare::cost::Meter;
 use unmangle::bench::compare::paired::{ENOUGH, Turns, median, ratio};
 
@@ -22,12 +27,18 @@ const MOST: f64 = 0.02;
 
 #[derive(Parser)]
 struct Args {
-    /// How many pairs of turns.
-    #[arg(long, default_value_t = 40)]
+    /// How often both relays are started.
+    #[arg(long, default_value_t = 12)]
+    rounds: usize,
+    /// How many pairs of turns in each round.
+    #[arg(long, default_value_t = 10)]
     pairs: usize,
     /// How long a turn is.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 300)]
     millis: u32,
+    /// Relay and ends share one core.
+    #[arg(long)]
+    one_core: bool,
     /// Two relays that are the same, with recording off: what the machine makes of no difference.
     #[arg(long)]
     same: bool,
@@ -36,7 +47,7 @@ struct Args {
     bench: bool,
 }
 
-/// What turns of one relay came to; each turn is a round of its own.
+/// What turns of one kind of relay came to.
 #[derive(Default)]
 struct Measured {
     /// Requests a second.
@@ -47,26 +58,49 @@ struct Measured {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    ensure!(args.pairs >= ENOUGH, "--pairs is at least {ENOUGH}");
+    ensure!(
+        args.rounds >= ENOUGH && args.pairs > 0,
+        "--rounds is at least {ENOUGH} and --pairs 1"
+    );
+    if args.one_core {
+        sched_setaffinity(None, &last_of(&sched_getaffinity(None)?))?;
+    }
     let stand = Stand::put_up()?;
     let on = if args.same { "off" } else { "on" };
-    let relays = [
-        stand.relay("on", &["--log-level", "warn", "--histograms", on])?,
-        stand.relay("off", &["--log-level", "warn", "--histograms", "off"])?,
-    ];
     let mut measured: [Measured; 2] = Default::default();
-    for pair in 0..args.pairs {
-        // A B B A: whoever comes second has no advantage.
-        let order = if pair % 2 == 0 { [0, 1] } else { [1, 0] };
-        for which in order {
-            let (rate, cost) = turn(&relays[which], args.millis)?;
-            measured[which].rates.push(vec![Some(rate)]);
-            measured[which].costs.push(vec![Some(cost)]);
+    for _ in 0..args.rounds {
+        let relays = [
+            stand.relay("on", &["--histograms", on])?,
+            stand.relay("off", &["--histograms", "off"])?,
+        ];
+        for each in &mut measured {
+            each.rates.push(Vec::new());
+            each.costs.push(Vec::new());
+        }
+        for pair in 0..args.pairs {
+            // Whoever comes second has no advantage.
+            let order = if pair % 2 == 0 { [0, 1] } else { [1, 0] };
+            for which in order {
+                let (rate, cost) = turn(&relays[which], args.millis)?;
+                measured[which]
+                    .rates
+                    .last_mut()
+                    .context("a round")?
+                    .push(Some(rate));
+                measured[which]
+                    .costs
+                    .last_mut()
+                    .context("a round")?
+                    .push(Some(cost));
+            }
         }
     }
     println!(
-        "rr, 64 connections, {} pairs of turns of {} ms; recording {on} to off",
-        args.pairs, args.millis
+        "rr, 64 connections{}, {} rounds of {} pairs of turns of {} ms; recording {on} to off",
+        if args.one_core { " on one core" } else { "" },
+        args.rounds,
+        args.pairs,
+        args.millis
     );
     let [on, off] = &measured;
     tell("processor us of the relay a request", &on.costs, &off.costs)?;

@@ -59,8 +59,14 @@ impl Stand {
     pub fn relay(&self, name: &str, more: &[&str]) -> anyhow::Result<Relay> {
         let mut command = Command::new(UNMANGLE);
         command.args(["run", "--listen", "127.0.0.1:0", "--to", &self.to]);
-        // A line for each of many thousand sessions is another's cost.
-        command.args(["--log-format", "json"]).args(more);
+        // A line for each session is another matter.
+        command.args([
+            "--log-format",
+            "json",
+            "--log",
+            "info,unmangle::session=warn",
+        ]);
+        command.args(more);
         let log = self.directory.path().join(format!("{name}.log"));
         let mut process = Process::start(name, &mut command, &log)?;
         process.ready("\"relaying\"", PATIENCE)?;
