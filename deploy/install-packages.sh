@@ -42,6 +42,7 @@ promtool prometheus'
 
 # Of PyPI. A later one may read otherwise: what it reads is compared number by number.
 hdrhistogram=0.10.8
+prometheus_client=0.26.0
 
 have() {
     case $1 in
@@ -154,17 +155,19 @@ python_found() {
 install_python() {
     venv=$here/../target/python
     wanted="import importlib.metadata as m, hdrh.log; assert m.version('hdrhistogram') == '$hdrhistogram'"
+    wanted="$wanted; import prometheus_client; assert m.version('prometheus_client') == '$prometheus_client'"
     if "$venv/bin/python" -c "$wanted" 2>/dev/null; then return 0; fi
     python_found >/dev/null || apt_install python3-venv
     python=$(python_found) || die "no python3 here can make a virtual environment; please install python3-venv"
-    echo "installing: hdrhistogram $hdrhistogram from PyPI into target/python"
+    set -- "hdrhistogram==$hdrhistogram" "prometheus_client==$prometheus_client"
+    echo "installing: $* from PyPI into target/python"
     log=$(mktemp)
     if ! { "$python" -m venv --clear "$venv" &&
-        "$venv/bin/python" -m pip -q --disable-pip-version-check install "hdrhistogram==$hdrhistogram" &&
+        "$venv/bin/python" -m pip -q --disable-pip-version-check install "$@" &&
         "$venv/bin/python" -c "$wanted"; } >"$log" 2>&1; then
         cat "$log" >&2
         rm -f "$log"
-        die "cannot install hdrhistogram $hdrhistogram from PyPI into target/python: see above"
+        die "cannot install $* from PyPI into target/python: see above"
     fi
     rm -f "$log"
 }

@@ -64,7 +64,12 @@ fn the_first_example_of_the_document_is_a_file_that_works() {
 fn every_example_of_the_process_is_a_value_that_its_key_takes() {
     for (_, example) in documented("\n## The process\n") {
         let listener = "\n[[listener]]\nlisten = \"127.0.0.1:2222\"\nto = \"backup.example:22\"\n";
-        let text = format!("{example}{listener}");
+        // Some say more about another.
+        let needed = match example.starts_with("hdr-log-") {
+            true => "hdr-log = \"relay.hlog\"\n",
+            false => "",
+        };
+        let text = format!("{needed}{example}{listener}");
         let contents = file::parse("unmangle.toml".as_ref(), &text).unwrap();
         let settings = unmangle::config::Settings::resolve(
             contents,

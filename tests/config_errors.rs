@@ -51,7 +51,7 @@ fn checked(parts: &[&str], flags: &[&str]) -> String {
 fn a_key_that_there_is_not_is_answered_with_those_there_are() {
     assert_eq!(
         refusal(&["drian = \"1m\"\n", GATEWAY], &[]),
-        "unmangle.toml:1: drian: there is no such key; there are: workers, pipe-budget, drain, connect-timeout, close-timeout, keepalive, idle-timeout, stall-after, stall-action, max-connections, max-per-source, rate-per-source, source-prefix, engine, fail, rules, track, host-tuning, override-forward, mark, dial-mark, table, priority, zones, held-max, queue, answer-mark, log, log-format, log-file, histograms, run-as, and the tables listener, profile"
+        "unmangle.toml:1: drian: there is no such key; there are: workers, pipe-budget, drain, connect-timeout, close-timeout, keepalive, idle-timeout, stall-after, stall-action, max-connections, max-per-source, rate-per-source, source-prefix, engine, fail, rules, track, host-tuning, override-forward, mark, dial-mark, table, priority, zones, held-max, queue, answer-mark, log, log-format, log-file, admin, histograms, hdr-log, hdr-log-interval, hdr-log-size, hdr-log-keep, run-as, and the tables listener, profile"
     );
     assert_eq!(
         refusal(&[GATEWAY, "port = 22\n"], &[]),
@@ -711,6 +711,11 @@ queue = 5
 answer-mark = 0x70000000
 log = "debug"
 log-format = "json"
+histograms = "on"
+hdr-log = "relay.hlog"
+hdr-log-interval = "1m"
+hdr-log-size = 3
+hdr-log-keep = 9
 
 [[listener]]
 name = "backups"
@@ -943,6 +948,39 @@ fn whom_to_run_as_is_a_user_and_perhaps_a_group() {
 }
 
 #[test]
+fn an_admin_address_is_a_path_or_an_address_or_off() {
+    let right = "write /run/unmangle/admin.sock or 127.0.0.1:9184";
+    for wrong in ["", "admin.sock", "localhost:9184", "9184", "/run/"] {
+        assert_eq!(
+            refusal(&[&format!("admin = {wrong:?}\n"), GATEWAY], &[]),
+            format!(
+                "unmangle.toml:1: admin: {wrong:?} is neither the path of a socket nor ADDRESS:PORT; {right}"
+            )
+        );
+    }
+    let long = format!("/{}", "x".repeat(107));
+    assert_eq!(
+        refusal(&[FORWARD], &["--admin", &long]),
+        format!("--admin: the path of a socket has at most 107 bytes, and {long:?} has 108")
+    );
+    assert_eq!(
+        refusal(&["admin = [\"off\", \"/x\"]\n", FORWARD], &[]),
+        "unmangle.toml:1: admin: off stands alone; leave it out, or the addresses"
+    );
+    assert_eq!(
+        refusal(&[FORWARD], &["--admin", "/x", "--admin", "/x"]),
+        "--admin: /x is there twice"
+    );
+    let told = checked(&[FORWARD], &["--admin", "./a b.sock", "--admin", "[::1]:0"]);
+    assert!(
+        told.contains("admin = [\"./a b.sock\", \"[::1]:0\"]\n"),
+        "{told}"
+    );
+    assert!(checked(&["admin = \"off\"\n", FORWARD], &[]).contains("admin = \"off\"\n"));
+    assert!(checked(&[FORWARD], &[]).contains("# admin: a Unix socket named by the process id\n"));
+}
+
+#[test]
 fn a_log_file_that_cannot_be_written_is_named() {
     assert_eq!(
         refusal(&["log-file = \"\"\n", GATEWAY], &[]),
@@ -962,6 +1000,62 @@ fn a_log_file_that_cannot_be_written_is_named() {
         told.contains("log-file = \"relay \\\"1\\\".log\"\n"),
         "{told}"
     );
+    assert_eq!(checked(&[&told], &[]), told);
+}
+
+#[test]
+fn a_log_of_histograms_that_cannot_be_is_named() {
+    for (settings, wrong) in [
+        (
+            "hdr-log = \"\"\n",
+            r#"unmangle.toml:1: hdr-log: "" is not a file's name"#,
+        ),
+        (
+            "log-file = \"x\"\nhdr-log = \"x\"\n",
+            "unmangle.toml:2: hdr-log: this is log-file, too; give it a file of its own",
+        ),
+        (
+            "hdr-log = \"x\"\nhdr-log-interval = \"500ms\"\n",
+            r#"unmangle.toml:2: hdr-log-interval: "500ms" is not a time from 1s to 1day"#,
+        ),
+        (
+            "hdr-log = \"x\"\nhdr-log-size = 0\n",
+            r#"unmangle.toml:2: hdr-log-size: "0" is not a number from 1 to 1048576"#,
+        ),
+        (
+            "hdr-log = \"x\"\nhdr-log-keep = 0\n",
+            r#"unmangle.toml:2: hdr-log-keep: "0" is not a number from 1 to 10000"#,
+        ),
+        (
+            "hdr-log = \"x\"\nhistograms = \"off\"\n",
+            "unmangle.toml:1: hdr-log: histograms = \"off\" leaves nothing to log",
+        ),
+        (
+            "hdr-log-keep = 3\n",
+            "unmangle.toml:1: hdr-log-keep: this is of no use without hdr-log, the file",
+        ),
+    ] {
+        assert_eq!(refusal(&[settings, FORWARD], &[]), wrong);
+    }
+    for (path, wrong) in [
+        (
+            "no/such/relay.hlog",
+            "No such file or directory (os error 2)",
+        ),
+        ("/dev/null", "this is not a regular file"),
+    ] {
+        let told = refusal(&[FORWARD], &["--hdr-log", path]);
+        assert_eq!(told, format!("--hdr-log {path}: {wrong}"));
+    }
+    let told = checked(&[FORWARD], &["--hdr-log", "relay \"1\".hlog"]);
+    for line in [
+        "hdr-log = \"relay \\\"1\\\".hlog\"\n",
+        "hdr-log-interval = \"10s\"\n",
+        "hdr-log-size = 64\n",
+        "hdr-log-keep = 7\n",
+    ] {
+        assert!(told.contains(line), "{line:?} is not in: {told}");
+    }
     assert_eq!(checked(&[&told], &[]), told);
 }
 

@@ -1,17 +1,17 @@
-//! The interval log of HdrHistogram (V2): a histogram of latencies for every interval, as HistogramLogAnalyzer
-//! and the libraries of other languages read it.
+//! The latencies of a load as an HdrHistogram interval log: a histogram for every interval.
 
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
-use hdrhistogram::serialization::V2DeflateSerializer;
-use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
-
 use crate::bench::tally::Interval;
 use crate::bench::work::Mode;
+use crate::metrics::interval_log::{IntervalLog, Tag};
 
 /// Values are nanoseconds; the longest of an interval, for people, stands there in milliseconds.
 const NANOS_A_MILLI: f64 = 1e6;
+
+/// What the log says of itself.
+const COMMENT: &str = "[unmangle bench: latencies in nanoseconds, Interval_Max in milliseconds]";
 
 /// A log that is written while a load runs.
 ///
@@ -21,7 +21,7 @@ const NANOS_A_MILLI: f64 = 1e6;
 #[derive(Debug)]
 pub struct HdrLog<W> {
     out: W,
-    start: SystemTime,
+    log: IntervalLog,
 }
 
 impl<W: Write> HdrLog<W> {
@@ -30,14 +30,9 @@ impl<W: Write> HdrLog<W> {
     /// # Errors
     /// What the writer says.
     pub fn new(mut out: W, start: SystemTime) -> io::Result<Self> {
-        IntervalLogWriterBuilder::new()
-            .add_comment("[Histogram log format version 1.3]")
-            .add_comment("[unmangle bench: latencies in nanoseconds, Interval_Max in milliseconds]")
-            .with_start_time(start)
-            .with_base_time(start)
-            .with_max_value_divisor(NANOS_A_MILLI)
-            .begin_log_with(&mut out, &mut V2DeflateSerializer::new())?;
-        Ok(Self { out, start })
+        let log = IntervalLog::new(start, NANOS_A_MILLI);
+        out.write_all(log.header(COMMENT).as_bytes())?;
+        Ok(Self { out, log })
     }
 
     /// Writes an interval of a measurement of a path that began at `begun`.
@@ -51,9 +46,10 @@ impl<W: Write> HdrLog<W> {
         interval: &Interval,
     ) -> io::Result<()> {
         // A clock that was set back meanwhile leaves nothing better.
-        let begun = begun.duration_since(self.start).unwrap_or(Duration::ZERO);
-        let from = (begun + interval.from).as_secs_f64();
-        let length = interval.length.as_secs_f64();
+        let begun = begun
+            .duration_since(self.log.start())
+            .unwrap_or(Duration::ZERO);
+        let from = begun + interval.from;
         let mixed = interval.tallies.iter().count() > 1;
         for (mode, tally) in interval.tallies.iter() {
             if mode == Mode::Stream {
@@ -63,18 +59,11 @@ impl<W: Write> HdrLog<W> {
                 true => format!("{path}-{mode}"),
                 false => path.to_owned(),
             };
-            let tag = Tag::new(&tag).ok_or_else(|| {
-                let complaint = format!("{tag:?} is no tag for a histogram log");
-                io::Error::new(io::ErrorKind::InvalidInput, complaint)
-            })?;
-            // The crate's own writer wants to borrow the file for as long as it lives, so only its header is used.
-            writeln!(
-                self.out,
-                "Tag={},{from:.3},{length:.3},{:.3},{}",
-                tag.as_str(),
-                tally.latency.histogram().max() as f64 / NANOS_A_MILLI,
-                tally.latency.encode()
-            )?;
+            let tag = Tag::exactly(&tag)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+            let latency = tally.latency.histogram();
+            let line = self.log.line(&tag, from, interval.length, latency);
+            self.out.write_all(line.as_bytes())?;
         }
         Ok(())
     }

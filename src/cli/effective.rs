@@ -5,8 +5,8 @@ use std::fmt;
 use humantime::format_duration;
 
 use crate::config::{
-    AcceptProxy, Admission, Deployment, Identity, Intercept, Listener, Mode, Networks, Profile,
-    Settings, Watch,
+    AcceptProxy, Admin, Admission, Asked, Deployment, Identity, Intercept, Listener, Mode,
+    Networks, Profile, Settings, Watch,
 };
 
 /// Settings as a TOML file.
@@ -51,6 +51,13 @@ impl fmt::Display for Effective<'_> {
         if let Some(file) = &process.log.file {
             writeln!(f, "log-file = {}", Quoted(&file.display().to_string()))?;
         }
+        if let Some(log) = &process.hdr_log {
+            writeln!(f, "hdr-log = {}", Quoted(&log.file.display().to_string()))?;
+            writeln!(f, "hdr-log-interval = \"{}\"", format_duration(log.every))?;
+            writeln!(f, "hdr-log-size = {}", log.most >> 20)?;
+            writeln!(f, "hdr-log-keep = {}", log.keep)?;
+        }
+        write_admin(f, &process.admin)?;
         if let Some(run_as) = &process.run_as {
             writeln!(f, "run-as = {}", Quoted(&run_as.to_string()))?;
         }
@@ -88,6 +95,18 @@ impl fmt::Display for Quoted<'_> {
             }
         }
         f.write_str("\"")
+    }
+}
+
+fn write_admin(f: &mut fmt::Formatter, admin: &Admin) -> fmt::Result {
+    match admin {
+        Admin::ByProcess => writeln!(f, "# admin: a Unix socket named by the process id"),
+        Admin::Off => writeln!(f, "admin = \"off\""),
+        Admin::At(all) => {
+            let quoted = |asked: &Asked| Quoted(&asked.address.to_string()).to_string();
+            let all: Vec<String> = all.iter().map(quoted).collect();
+            writeln!(f, "admin = [{}]", all.join(", "))
+        }
     }
 }
 

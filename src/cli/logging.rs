@@ -76,7 +76,7 @@ impl Logging {
         let Some(log) = &self.0 else {
             return;
         };
-        match LogFile::append(&log.path) {
+        match append(&log.path) {
             Ok(file) => {
                 *log.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
                 tracing::info!(file = %log.path.display(), "the log was opened anew");
@@ -94,22 +94,25 @@ impl LogFile {
     fn open(path: &Path) -> io::Result<Self> {
         Ok(Self {
             path: path.to_owned(),
-            file: Mutex::new(Self::append(path)?),
+            file: Mutex::new(append(path)?),
         })
     }
+}
 
-    /// Who may read it are its owner and the group: it names clients and servers.
-    fn append(path: &Path) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        options.append(true).create(true).mode(0o640);
-        // Whoever opens a FIFO waits for its reader, and this thread has more to do.
-        options.custom_flags(OFlags::NONBLOCK.bits() as i32);
-        let file = options.open(path)?;
-        if file.metadata()?.is_file() {
-            Ok(file)
-        } else {
-            Err(io::Error::other("this is not a regular file"))
-        }
+/// Opens a file to append to. Who may read it are its owner and the group: it names clients and servers.
+///
+/// # Errors
+/// What the file system says, or if it is no regular file.
+pub(super) fn append(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o640);
+    // Whoever opens a FIFO waits for its reader, and this thread has more to do.
+    options.custom_flags(OFlags::NONBLOCK.bits() as i32);
+    let file = options.open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::other("this is not a regular file"))
     }
 }
 

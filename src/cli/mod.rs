@@ -6,6 +6,7 @@
 mod bench;
 mod descriptors;
 pub mod effective;
+mod hdr_log;
 mod interrupts;
 mod lab;
 mod limits;
@@ -20,6 +21,8 @@ mod reload;
 mod rules;
 mod run;
 mod settings;
+mod standing;
+mod status;
 mod values;
 
 use std::process::ExitCode;
@@ -37,6 +40,7 @@ struct Args {
 #[derive(Subcommand)]
 enum Command {
     Run(Box<run::Args>),
+    Status(status::Args),
     Rules(Box<rules::Args>),
     Normalise(normalise::Args),
     Lab(lab::Args),
@@ -52,6 +56,7 @@ pub struct Usage(pub String);
 pub fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Run(args) => run::main(*args),
+        Command::Status(args) => status::main(args),
         Command::Rules(args) => rules::main(*args),
         Command::Normalise(args) => normalise::main(args),
         Command::Lab(args) => lab::main(args),

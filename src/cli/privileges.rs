@@ -3,7 +3,10 @@
 use rustix::thread::CapabilitySet;
 
 use super::Usage;
-use crate::config::{Forward, Listener, Mode, Process, RulesMode, ServiceLeg, Settings};
+use crate::admin;
+use crate::config::{
+    Admin, AdminAddress, Forward, Listener, Mode, Process, RulesMode, ServiceLeg, Settings,
+};
 use crate::rules::tuning;
 use crate::sys::privileges::{self, Account, StepDownError};
 
@@ -42,7 +45,7 @@ impl Needs {
         if chosen.any(|name| !allowed.split_whitespace().any(|one| one == name)) {
             running |= CapabilitySet::NET_ADMIN;
         }
-        let mut starting = running | each(to_bind);
+        let mut starting = running | each(to_bind) | to_answer(&settings.process.admin);
         let own = settings.process.rules == RulesMode::Own;
         if own && running.contains(CapabilitySet::NET_ADMIN) {
             // Only so can it be seen that iptables-legacy has rules.
@@ -79,6 +82,17 @@ fn of_mode(listener: &Listener) -> CapabilitySet {
     }
 }
 
+fn to_answer(admin: &Admin) -> CapabilitySet {
+    let Admin::At(all) = admin else {
+        return CapabilitySet::empty();
+    };
+    let is_low = |address: &AdminAddress| matches!(address, AdminAddress::Tcp(tcp) if (1..1024).contains(&tcp.port()));
+    match all.iter().any(|asked| is_low(&asked.address)) {
+        true => CapabilitySet::NET_BIND_SERVICE,
+        false => CapabilitySet::empty(),
+    }
+}
+
 fn to_bind(listener: &Listener) -> CapabilitySet {
     match &listener.mode {
         Mode::Forward(Forward { listen, .. }) if (1..1024).contains(&listen.port()) => {
@@ -106,6 +120,9 @@ pub fn step_down(settings: &Settings) -> Result<Needs, Usage> {
     let allowed = std::fs::read_to_string(ALLOWED).unwrap_or_default();
     let needs = Needs::of(settings, &allowed);
     let current = Account::current();
+    if current.is_root() {
+        admin::prepare(&process.admin, account.unwrap_or(current));
+    }
     if current.is_root() && needs.running.contains(CapabilitySet::NET_ADMIN) {
         let heir = account.unwrap_or(current);
         hand_over_state(process, heir).map_err(|error| Usage(error.to_string()))?;

@@ -120,10 +120,32 @@ pub struct ProcessFlags {
     #[arg(long, value_name = "FILE")]
     log_file: Option<String>,
 
+    /// Where it tells how it does (metrics, status, sessions): the path of a Unix socket, mode 0660, or ADDRESS:PORT,
+    /// which whoever reaches it may read; repeat it for more; off: nowhere [default: /run/unmangle/PID.sock]
+    #[arg(long, value_name = "PATH|ADDR:PORT")]
+    admin: Vec<String>,
+
     /// Whether times and sizes are recorded: on or off; without them no clock is read on the way of a byte, and
     /// their metrics are absent [default: on]
     #[arg(long, value_name = "HOW", hide_short_help = true)]
     histograms: Option<String>,
+
+    /// Log histograms of latencies and sizes to this file, by interval, as HdrHistogram's tools read them; begun anew on
+    /// SIGHUP
+    #[arg(long, value_name = "FILE")]
+    hdr_log: Option<String>,
+
+    /// How long an interval of --hdr-log is [default: 10s]
+    #[arg(long, value_name = "TIME")]
+    hdr_log_interval: Option<String>,
+
+    /// MiB that the file of --hdr-log may have before it is put aside and a new one is begun [default: 64]
+    #[arg(long, value_name = "MIB", hide_short_help = true)]
+    hdr_log_size: Option<String>,
+
+    /// Files of --hdr-log that are kept when they were put aside; older ones are removed [default: 7]
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    hdr_log_keep: Option<String>,
 
     /// Started by root: become this user, and keep only the capabilities that the settings need
     /// [default: root, without the others]
@@ -138,6 +160,7 @@ impl ProcessFlags {
     pub fn keys(&self) -> Keys {
         let mut keys = Keys::default();
         self.limits.add_to(&mut keys);
+        keys.set_flag("admin", &self.admin);
         keys.set_flag("override-forward", self.override_forward.then_some(true));
         for (key, value) in [
             ("drain", &self.drain),
@@ -166,6 +189,10 @@ impl ProcessFlags {
             ("log", &self.log),
             ("log-file", &self.log_file),
             ("histograms", &self.histograms),
+            ("hdr-log", &self.hdr_log),
+            ("hdr-log-interval", &self.hdr_log_interval),
+            ("hdr-log-size", &self.hdr_log_size),
+            ("hdr-log-keep", &self.hdr_log_keep),
             ("run-as", &self.run_as),
         ] {
             keys.set_flag(key, value);

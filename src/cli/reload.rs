@@ -357,6 +357,7 @@ mss = 900
             "log = \"debug\"",
             "run-as = \"daemon\"",
             "log-file = \"x\"",
+            "hdr-log = \"x\"",
             "mark = 0x4",
             "engine = \"copy\"",
         ] {

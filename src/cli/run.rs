@@ -4,17 +4,20 @@ use std::convert::Infallible;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::hdr_log::{HdrLog, Writing};
 use super::logging::Logging;
 use super::look::{self, Looked};
 use super::reload::Running;
+use super::standing::{Asked, Beginning, Publisher};
 use super::{
     Usage, descriptors, effective, listener, logging, output, privileges, process, settings,
 };
+use crate::admin::{self, Doors};
 use crate::config::{HostTuning, Intercept, Listener, Mode, RulesMode, Settings, Strip};
 use crate::relay::{Listeners, Outcome, Queue, Server, WayIn, Witness};
 use crate::rules::tuning::{self, Tuned};
@@ -57,7 +60,7 @@ Examples:
 
 Signals:
   SIGTERM, SIGINT   take no new connection, let running ones end (--drain), exit 0; twice: at once
-  SIGHUP            open --log-file anew, read --config again: profiles, times, lists and limits change for
+  SIGHUP            open --log-file anew, begin --hdr-log anew, read --config again: profiles, times, lists and limits change for
                     new sessions, running ones are not touched; what is wrong, or needs a restart, is refused as a whole
   SIGUSR1           print latency percentiles and counters on stdout";
 
@@ -70,6 +73,7 @@ impl Args {
 
 /// Runs the relay until it is told to end.
 pub fn main(args: Args) -> anyhow::Result<ExitCode> {
+    let beginning = Beginning::now();
     let settings = args.read()?;
     if args.check {
         output::print(effective::Effective(&settings))?;
@@ -77,6 +81,8 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
     }
     let needs = privileges::step_down(&settings)?;
     let logging = logging::start(&settings.process.log)?;
+    let hdr_log = settings.process.hdr_log.as_ref().map(HdrLog::open);
+    let hdr_log = hdr_log.transpose()?;
     end_with_a_panic();
     let workers = match settings.process.workers {
         Some(workers) => workers,
@@ -86,16 +92,25 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
     };
     let looked = look::first(&settings)?;
     descriptors::raise_limit();
-    let listeners =
+    let mut listeners =
         Listeners::bind(&settings.listeners, workers).map_err(|error| Usage(error.to_string()))?;
     let queue = Queue::open(&settings.process, listeners.served())
         .map_err(|error| Usage(error.to_string()))?;
+    let doors = Doors::bind(&settings.process.admin).map_err(|error| Usage(error.to_string()))?;
+    listeners.are_not_alone(doors.ports());
     let legacy = looked.as_ref().is_some_and(|looked| looked.legacy);
     privileges::settle(needs.with_legacy(legacy), &settings.process)?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
-        .block_on(relay(&args, &logging, settings, listeners, queue, looked))
+        .block_on(relay(
+            &args,
+            (&logging, hdr_log),
+            settings,
+            (listeners, queue, doors),
+            looked,
+            beginning,
+        ))
 }
 
 /// A session that has panicked must not close its legs as if all was said: the whole relay ends, which
@@ -110,20 +125,38 @@ fn end_with_a_panic() {
 
 async fn relay(
     args: &Args,
-    logging: &Logging,
+    (logging, hdr_log): (&Logging, Option<HdrLog>),
     settings: Settings,
-    listeners: Listeners,
-    queue: Option<Queue>,
+    (listeners, queue, doors): (Listeners, Option<Queue>, Doors),
     looked: Option<Looked>,
+    beginning: Beginning,
 ) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut tell = signal(SignalKind::user_defined1())?;
     let mut hang_up = signal(SignalKind::hangup())?;
     let ways_in = listeners.ways_in().to_vec();
+    let workers = listeners.workers();
+    let ways: Vec<String> = settings
+        .listeners
+        .iter()
+        .zip(&ways_in)
+        .map(|(listener, way_in)| way(listener, way_in))
+        .collect();
     let server =
         Server::start(&settings.process, listeners, queue).context("starting the workers")?;
+    let standing = Publisher::new(&settings);
+    let mut asked = Asked::start(
+        doors,
+        server.handle().clone(),
+        &standing,
+        beginning,
+        workers,
+        ways.clone(),
+    )
+    .context("starting the thread that answers")?;
     let mut plan = settings::plan(&settings, &ways_in);
+    let needs_rules = plan.is_some();
     let mut witness = match &mut plan {
         Some(plan) if settings.process.rules == RulesMode::Own => witness(plan),
         _ => None,
@@ -159,14 +192,23 @@ async fn relay(
             return Err(error);
         }
     };
-    for (listener, way_in) in settings.listeners.iter().zip(&ways_in) {
-        tracing::info!(
-            listener = listener.name,
-            way = way(listener, way_in),
-            "relaying"
-        );
+    standing.relays(match (rules.plan(), needs_rules) {
+        (Some(_), _) => admin::Rules::InPlace {
+            since: Instant::now(),
+        },
+        (None, true) => admin::Rules::SomebodyElses,
+        (None, false) => admin::Rules::NotNeeded,
+    });
+    for (listener, way) in settings.listeners.iter().zip(ways) {
+        tracing::info!(listener = listener.name, way, "relaying");
     }
     let mut running = Running::new(server, rules, settings, ways_in);
+    let hdr_log = hdr_log.map(|log| log.start(running.server.handle().clone()));
+    let hdr_log = hdr_log.transpose().context("starting the histogram log")?;
+    let reopen_logs = || {
+        logging.reopen();
+        hdr_log.iter().for_each(Writing::renew);
+    };
     loop {
         let Running { server, rules, .. } = &mut running;
         tokio::select! {
@@ -174,17 +216,23 @@ async fn relay(
             _ = interrupt.recv() => break,
             _ = tell.recv() => print(&running).await,
             _ = hang_up.recv() => {
-                logging.reopen();
+                reopen_logs();
                 running.reload(args.read()).await;
+                standing.reloaded(&running);
+            }
+            () = asked.for_the_drain() => {
+                tracing::info!("the drain was asked for");
+                break;
             }
             never = watch(server, &mut witness) => match never {},
-            never = rules.keep() => match never {},
+            never = rules.keep(|change| standing.rules(change)) => match never {},
             () = server.failed() => {
                 tracing::error!("a worker has ended: the relay ends, too");
                 break;
             }
         }
     }
+    standing.drains();
     let within = running.settings.process.drain;
     let Running { server, rules, .. } = &mut running;
     tracing::info!(sessions = server.sessions(), ?within, "draining");
@@ -195,12 +243,12 @@ async fn relay(
         tokio::select! {
             outcome = server.drain(within) => outcome,
             never = watch(server, &mut witness) => match never {},
-            never = rules.keep() => match never {},
+            never = rules.keep(|change| standing.rules(change)) => match never {},
         }
     };
     let reopen = async {
         while hang_up.recv().await.is_some() {
-            logging.reopen();
+            reopen_logs();
             tracing::warn!("not reloaded: the relay is about to end");
         }
         std::future::pending::<Infallible>().await
@@ -212,11 +260,15 @@ async fn relay(
         _ = interrupt.recv() => server.drain(Duration::ZERO).await,
     };
     told(outcome);
+    drop(asked);
     running.remove_rules().await;
     if let Some(tuned) = tuned {
         tuned.restore();
     }
     print(&running).await;
+    if let Some(log) = hdr_log {
+        log.finish().await;
+    }
     running.server.stop().context("a worker failed")?;
     Ok(ExitCode::SUCCESS)
 }

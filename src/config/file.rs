@@ -67,7 +67,12 @@ pub const PROCESS: &[&str] = &[
     "log",
     "log-format",
     "log-file",
+    "admin",
     "histograms",
+    "hdr-log",
+    "hdr-log-interval",
+    "hdr-log-size",
+    "hdr-log-keep",
     "run-as",
 ];
 /// Keys of a `[[listener]]`.

@@ -34,7 +34,8 @@ impl Log {
     }
 }
 
-fn path(text: &str) -> Result<PathBuf, String> {
+/// Reads a file's name.
+pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() || text.contains('\0') {
         return Err(format!("{text:?} is not a file's name"));
     }

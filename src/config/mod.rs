@@ -3,11 +3,13 @@
 //! `file` and the flags become `keys`, which know where each value stood; `settings` checks them.
 
 pub mod access;
+pub mod admin;
 pub mod answer;
 pub mod choice;
 mod collision;
 pub mod file;
 pub mod forward;
+pub mod hdr_log;
 pub mod identity;
 pub mod intercept;
 pub mod keys;
@@ -23,6 +25,7 @@ pub mod sidecar;
 mod watch;
 
 pub use access::{Access, Barred};
+pub use admin::{Admin, AdminAddress, Asked, NoAdminAddress};
 pub use answer::{AnswerMark, Hold};
 pub use choice::{
     Answer, Deployment, DialFrom, Engine, Fail, Histograms, HostTuning, LogFormat, RulesMode,
@@ -30,6 +33,7 @@ pub use choice::{
 };
 pub use file::Contents;
 pub use forward::{Forward, MangledLeg, Target};
+pub use hdr_log::HdrLog;
 pub use identity::{AcceptProxy, Identity};
 pub use intercept::{Intercept, InterceptError, Interface, Networks, Ports};
 pub use keys::{ConfigError, Keys, Origin};

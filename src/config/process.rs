@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use super::admin::Admin;
 use super::answer::Hold;
 use super::choice::{Engine, Fail, Histograms, HostTuning, RulesMode, Track};
+use super::hdr_log::HdrLog;
 use super::keys::{ConfigError, Keys};
 use super::limits;
 use super::log::Log;
@@ -42,6 +44,10 @@ pub struct Process {
     pub histograms: Histograms,
     /// How and what is logged.
     pub log: Log,
+    /// Where histograms are logged; nowhere if `None`.
+    pub hdr_log: Option<HdrLog>,
+    /// Where it answers those who ask how it does.
+    pub admin: Admin,
     /// Whom it becomes where root has started it.
     pub run_as: Option<RunAs>,
 }
@@ -131,6 +137,8 @@ impl Process {
             hold: Hold::read(keys)?,
             histograms: keys.parse("histograms", str::parse)?.unwrap_or_default(),
             log: Log::read(keys)?,
+            hdr_log: HdrLog::read(keys)?,
+            admin: Admin::read(keys)?,
             run_as: keys.parse("run-as", str::parse)?,
         })
     }

@@ -142,6 +142,8 @@ counters! {
         /// Memory or buffers (ENOMEM, ENOBUFS).
         short_of_memory ("memory"),
     }
+    /// Intervals that could not be written to the file of hdr-log.
+    "unmangle_hdr_log_intervals_lost" None () { hdr_log_intervals_lost (), }
     /// Reloads of the settings (SIGHUP), by whether they were taken on; where refused, the old ones stayed.
     "unmangle_reloads" None ("result") {
         reloads ("taken_on"),

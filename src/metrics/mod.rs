@@ -5,9 +5,11 @@
 
 mod bounds;
 mod counters;
+pub mod document;
 pub mod exposition;
 pub mod family;
 mod format;
+pub mod interval_log;
 mod recorded;
 mod recorder;
 mod report;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Deserializer, Serializer, V2DeflateSerializer};
+use hdrhistogram::serialization::Deserializer;
+
+use super::interval_log::encoded;
 
 /// The unit in which a histogram counts.
 pub trait Unit {
@@ -124,11 +126,7 @@ impl<U: Unit> Timed<U> {
 
     /// As text: HdrHistogram's V2 encoding, deflated, in base64, as every HdrHistogram library reads it.
     pub fn encode(&self) -> String {
-        let mut bytes = Vec::new();
-        V2DeflateSerializer::new()
-            .serialize(&self.histogram, &mut bytes)
-            .expect("writing to memory does not fail");
-        STANDARD.encode(bytes)
+        encoded(&self.histogram)
     }
 
     /// Reads what [`Self::encode`] wrote.

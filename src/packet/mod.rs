@@ -6,6 +6,7 @@
 //! | `tcp` | the fields of a TCP header, read and overwritten with the checksum kept right |
 //! | `options` | a walk over TCP options, of good segments and of broken ones |
 //! | `nflog` | segments that a rule has logged, as the kernel hands them out |
+//! | `ctnetlink` | conntrack's counters, as the kernel hands them out |
 //! | `offer` | what a SYN offers |
 //! | `proxy_header` | what a proxy says of a connection before its first byte |
 //! | `icmp` | errors: built for a packet that was too big, and the packet quoted inside one |
@@ -14,6 +15,7 @@
 //! Everything here takes bytes from strangers: a malformed packet is an error, never a panic.
 
 pub mod checksum;
+pub mod ctnetlink;
 pub mod icmp;
 pub mod ip;
 pub mod nflog;

@@ -39,6 +39,8 @@ mod wire {
     pub const REQUEST: u16 = 1 | 4;
     /// `NFULA_PAYLOAD`.
     pub const PAYLOAD: u16 = 9;
+    /// `NFULA_PREFIX`.
+    pub const PREFIX: u16 = 10;
 }
 
 /// Asks for the packets of a group, each cut off after `most` bytes.
@@ -83,13 +85,26 @@ pub fn segments(datagram: &[u8]) -> impl Iterator<Item = Seen> {
     messages(datagram)
         .filter(|(kind, _)| *kind == wire::PACKET)
         .filter_map(|(_, body)| {
-            parts(body.get(wire::GENERAL..)?, 4, attribute_length).find_map(payload)
+            attributes(body.get(wire::GENERAL..)?)
+                .find_map(|(kind, value)| (kind == wire::PAYLOAD).then_some(value))
         })
         .filter_map(seen)
 }
 
+/// What the packets of a datagram were logged with; those without such a text are left out.
+pub fn prefixes(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
+    messages(datagram)
+        .filter(|(kind, _)| *kind == wire::PACKET)
+        .filter_map(|(_, body)| {
+            attributes(body.get(wire::GENERAL..)?)
+                .find_map(|(kind, value)| (kind == wire::PREFIX).then_some(value))
+        })
+        // It ends like a string of C.
+        .map(|text| text.split(|byte| *byte == 0).next().unwrap_or_default())
+}
+
 /// Kind and body of each message.
-fn messages(datagram: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(super) fn messages(datagram: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     let length = |at: &[u8]| {
         let length = at.get(..4)?.try_into().ok()?;
         usize::try_from(u32::from_ne_bytes(length)).ok()
@@ -102,8 +117,9 @@ fn attribute_length(at: &[u8]) -> Option<usize> {
     (at.len() >= 4).then(|| native(at, 0).into())
 }
 
-fn payload(attribute: &[u8]) -> Option<&[u8]> {
-    (native(attribute, 2) == wire::PAYLOAD).then(|| &attribute[4..])
+/// Kind and value of each attribute.
+pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    parts(bytes, 4, attribute_length).map(|attribute| (native(attribute, 2), &attribute[4..]))
 }
 
 /// Cuts bytes into parts that begin with their length and are padded to a multiple of four.
@@ -226,6 +242,21 @@ mod tests {
     }
 
     #[test]
+    fn what_packets_were_logged_with_is_read_up_to_its_end() {
+        let mut bytes = datagram(&[]);
+        for text in [&b"nf_ct_proto_6: invalid rst \0"[..], b"no end"] {
+            let body = [&[2, 0, 0, 0][..], &attribute(wire::PREFIX, text)].concat();
+            bytes.extend(((wire::HEADER + body.len()) as u32).to_ne_bytes());
+            bytes.extend(wire::PACKET.to_ne_bytes());
+            bytes.extend([0; 10]);
+            bytes.extend(body);
+        }
+        let texts: Vec<_> = prefixes(&bytes).collect();
+        assert_eq!(texts, [&b"nf_ct_proto_6: invalid rst "[..], b"no end"]);
+        assert_eq!(prefixes(&datagram(&[&[0; 40]])).count(), 0);
+    }
+
+    #[test]
     fn a_refusal_is_told_by_its_number() {
         let mut message = Vec::new();
         message.extend(36_u32.to_ne_bytes());
@@ -241,6 +272,7 @@ mod tests {
         #[test]
         fn any_bytes_can_be_taken_for_messages(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(segments(&bytes).count() <= bytes.len() / wire::HEADER);
+            prop_assert!(prefixes(&bytes).count() <= bytes.len() / wire::HEADER);
             let _ = answer(&bytes);
         }
     }

@@ -50,8 +50,7 @@ impl Halves {
             let rest = self.rest(worker, legs, *by, error.kind());
             let told_to_end = session.told_to_end(&worker.abort);
             let close_timeout = session.settings.close_timeout;
-            legs.hand_over(by.other(), rest, told_to_end, close_timeout)
-                .await;
+            Box::pin(legs.hand_over(by.other(), rest, told_to_end, close_timeout)).await;
         }
         self.abandon(&mut worker.resources.borrow_mut());
         close

@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use super::holder;
 use super::pipes::PipeBudget;
 use super::view::{Query, View};
-use super::worker::{Order, Told};
+use super::worker::{Loads, Order, Told};
 use crate::metrics::{Counters, Gauges, Recorded, Recorders};
 
 /// What can be asked of a relay while it runs. Clones ask the same one.
@@ -30,6 +30,8 @@ pub struct Asked {
     pub histograms: bool,
     /// What pipes may come to.
     pub budget: Arc<PipeBudget>,
+    /// How many sessions each worker has.
+    pub loads: Arc<Loads>,
 }
 
 #[derive(Debug)]
@@ -60,6 +62,11 @@ impl Handle {
             empty: vec![],
         });
         Self(Arc::new(Shared { asked, gathered }))
+    }
+
+    /// Sessions that run now, those that are still being dialled for included.
+    pub fn live(&self) -> usize {
+        self.0.asked.loads.total()
     }
 
     /// What all workers have recorded since the start, and how things stand.

@@ -31,6 +31,8 @@ pub struct Listeners {
     ways_in: Vec<WayIn>,
     served: Vec<Served>,
     gates: Gates,
+    /// Where the process listens besides.
+    others: Vec<SocketAddr>,
 }
 
 /// Where the connections of one [`Listener`] arrive.
@@ -119,6 +121,7 @@ impl Listeners {
             ways_in: vec![],
             served: vec![],
             gates: Gates::default(),
+            others: vec![],
         };
         for (number, settings) in listeners.iter().enumerate() {
             let served = Served {
@@ -138,12 +141,16 @@ impl Listeners {
             };
             bound.ways_in.push(way_in);
         }
-        bound.gates.doors_are(bound.doors());
         Ok(bound)
     }
 
+    /// Says where the process listens besides: nothing is passed on to there either.
+    pub fn are_not_alone(&mut self, others: Vec<SocketAddr>) {
+        self.others = others;
+    }
+
     /// Every address at which the process itself listens.
-    fn doors(&self) -> Vec<SocketAddr> {
+    pub(super) fn doors(&self) -> Vec<SocketAddr> {
         let doors_of = |way_in: &WayIn| match *way_in {
             WayIn::Listening(address) => vec![address],
             WayIn::Intercepted { mangled, clean } => [mangled, clean]
@@ -156,7 +163,8 @@ impl Listeners {
                 })
                 .collect(),
         };
-        self.ways_in.iter().flat_map(doors_of).collect()
+        let own = self.ways_in.iter().flat_map(doors_of);
+        own.chain(self.others.iter().copied()).collect()
     }
 
     /// Binds sockets of both families, transparent ones for TPROXY, to a loopback port, the kernel's choice if

@@ -13,6 +13,7 @@
 //! | `dial` | the other leg: to the original destination as the client, or to a fixed target |
 //! | `held`, `holder` | opening packets that wait until the server has answered: the table, and the thread; `waiting`: what came about |
 //! | `answer` | what their clients are told if the server was not to be had |
+//! | `opening` | from an accepted connection to two legs |
 //! | `session` | one pair of legs, from accept to the line in the log (`told`) |
 //! | `sidecar` | where a sidecar dials: the service behind it, or where a program of this host meant to go |
 //! | `legs` | the two legs, and how they can end |
@@ -43,6 +44,7 @@ mod introduction;
 mod leg;
 mod legs;
 mod listen;
+mod opening;
 // Public for the micro-benchmarks.
 pub mod pipes;
 mod refusal;

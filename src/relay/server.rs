@@ -79,6 +79,7 @@ impl Server {
         let abort = Arc::new(Abort::default());
         let openings = Arc::new(Openings::default());
         let gates = listeners.gates().clone();
+        gates.doors_are(listeners.doors());
         let reloadable = Reloadable::of(&listeners)?;
         let served = listeners.served().to_vec();
         let held_most = queue.as_ref().map_or(0, Queue::most);
@@ -142,6 +143,7 @@ impl Server {
             names: names.collect(),
             histograms: settings.histograms == Histograms::On,
             budget,
+            loads: loads.clone(),
         });
         let server = Self {
             threads,

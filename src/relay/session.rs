@@ -1,31 +1,20 @@
 //! One session: a pair of legs, from accept to the line in the log.
 
-use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::io::Interest;
-use tokio::net::TcpStream;
-
-use super::addr::{ClientAddr, Destination, OriginalDst};
-use super::admission::{Admitted, Gate};
-use super::dial::{self, DialError, Dialled, SourcePort};
 use super::foreign;
 use super::halves::Halves;
-use super::introduction::{self, Introduced, NotIntroduced};
-use super::legs::{Close, Legs, Party, Passed};
+use super::legs::{Close, Party, Passed};
 use super::listen::Accepted;
-use super::refusal::{Refusal, Refused};
+use super::opening::{self, Opened, SessionError};
+use super::refusal::Refused;
 use super::sample::sample;
-use super::sessions::{Begun, Session};
-use super::sidecar;
 use super::told::{Told, tell};
-use super::waiting::Upstream;
 use super::witness::Known;
-use super::worker::{REST, Worker};
-use crate::config::{Engine, Listener, Mode, Side};
-use crate::metrics::{Counters, ListenerId};
+use super::worker::Worker;
+use crate::config::{Engine, Mode};
+use crate::metrics::ListenerId;
 use crate::sys::tcp_info::tcp_info;
 
 /// Serves one connection from accept to its end.
@@ -59,162 +48,23 @@ pub async fn run(worker: Rc<Worker>, accepted: Accepted) {
     }
 }
 
-/// A session that never came to relaying.
-#[derive(Debug, thiserror::Error)]
-enum SessionError {
-    #[error("the accepted socket, or its server's, is unusable: {0}")]
-    Downstream(#[from] io::Error),
-    #[error(transparent)]
-    NotIntroduced(#[from] NotIntroduced),
-    #[error(transparent)]
-    Dial(#[from] DialError),
-    #[error("telling {server} who {client} is: {error}")]
-    NotTold {
-        server: SocketAddr,
-        client: ClientAddr,
-        error: io::Error,
-    },
-    #[error("{peer} was reset before it was known who the client is: the drain deadline")]
-    Unknown { peer: SocketAddr },
-    #[error("{client} was refused: {refusal}")]
-    Refused {
-        client: ClientAddr,
-        via: Option<SocketAddr>,
-        server: Option<SocketAddr>,
-        refusal: Refusal,
-    },
-    #[error("{client} was reset while {destination} was being dialled: the drain deadline")]
-    Aborted {
-        client: ClientAddr,
-        destination: Destination,
-    },
-    #[error("{client} gave up while {destination} was being dialled")]
-    ClientGone {
-        client: ClientAddr,
-        destination: Destination,
-    },
-}
-
-// === impl SessionError ===
-
-impl SessionError {
-    /// Counts it, by whose side failed and what went wrong.
-    fn count(&self, counters: &mut Counters) {
-        let counter = match self {
-            Self::Dial(error) => {
-                counters.dial_failures += 1;
-                return error.count(counters);
-            }
-            // Counted as it is told.
-            Self::Refused { .. } => return,
-            Self::Downstream(_) => &mut counters.legs_unusable,
-            Self::NotIntroduced(_) => &mut counters.headers_refused,
-            Self::NotTold { .. } => &mut counters.dials_otherwise_failed,
-            Self::Unknown { .. } | Self::Aborted { .. } => &mut counters.dials_aborted,
-            Self::ClientGone { .. } => &mut counters.clients_gone,
-        };
-        *counter += 1;
-    }
-}
-
 async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> {
-    let Accepted {
-        socket,
-        side,
-        id,
-        settings,
-        gate,
-        seat,
-        at: began,
-    } = accepted;
-    let downstream = TcpStream::from_std(std::net::TcpStream::from(socket))?;
-    let (peer, local) = (downstream.peer_addr()?, downstream.local_addr()?);
-    let introduced = tokio::select! {
-        biased;
-        introduced = introduction::introduce(&downstream, peer, local, &settings) => introduced,
-        () = worker.abort.aborted() => return Err(SessionError::Unknown { peer }),
-    };
-    // Dropping the leg resets it: it lingers for zero seconds.
-    let introduced = introduced?;
-    let Introduced { client, via, .. } = introduced;
-    let refuse = |server, refusal| SessionError::Refused {
-        client,
-        via,
-        server,
-        refusal,
-    };
-    // Dropping the leg resets a client that is refused: it lingers for zero seconds.
-    let destination = destination(&downstream, OriginalDst(local), &settings)
-        .ok_or_else(|| refuse(Some(local), Refusal::Own(local)))?;
-    let waiting = waiting(worker, client, &destination);
-    let asked = waiting.as_ref().map(|upstream| upstream.asked);
-    let (dialled, connect_time, admitted): (_, _, Admitted) = match waiting {
-        Some(upstream) => {
-            let connect_time = upstream.connect_time;
-            let (dialled, admitted) = upstream.into_dialled()?;
-            (Ok(dialled), connect_time, admitted)
-        }
-        None => {
-            let meant = destination.meant(local);
-            let admitted = gate
-                .admit(client, meant, Instant::now())
-                .map_err(|refusal| refuse(meant, refusal))?;
-            let to = (&destination, side.other());
-            let dialling = dial(worker, id, client, to, &settings, &gate);
-            let dialled = tokio::select! {
-                biased;
-                dialled = dialling => dialled,
-                _ = downstream.ready(Interest::ERROR) => {
-                    return Err(SessionError::ClientGone { client, destination });
-                }
-                () = worker.abort.aborted() => {
-                    return Err(SessionError::Aborted { client, destination });
-                }
-            };
-            (dialled, began.elapsed(), admitted)
-        }
-    };
-    let Dialled {
-        leg: upstream,
-        server,
+    // Boxed, because a session does not need that room for the rest of its life.
+    let opened = Box::pin(opening::open(worker, accepted)).await?;
+    relay(worker, opened).await
+}
+
+/// Moves bytes until the session has ended, and tells of it.
+async fn relay(worker: &Worker, opened: Opened) -> Result<(), SessionError> {
+    let Opened {
+        session,
+        local,
         port,
-    } = match dialled {
-        Ok(dialled) => dialled,
-        Err(DialError::Refused { refusal, .. }) => {
-            return Err(refuse(destination.address(), refusal));
-        }
-        // Dropping the downstream leg resets the client at once: it lingers for zero seconds.
-        Err(error) => return Err(error.into()),
-    };
-    if let Some(version) = settings.identity().and_then(|identity| identity.send) {
-        let told = introduced.pass_on(&upstream, version).await;
-        told.map_err(|error| SessionError::NotTold {
-            server,
-            client,
-            error,
-        })?;
-    }
-    worker.recorded(id, |recorder| {
-        recorder.connect.record(connect_time);
-        recorder.setup.record(began.elapsed());
-    });
-    worker.counters(id).port_fallbacks += u64::from(port == SourcePort::Fallback);
-    let legs = Legs {
-        downstream,
-        upstream,
-        may_be_urgent: !settings.rules_clear_urgent(),
-    };
-    let session = Session::new(Begun {
-        id,
-        settings,
-        engine: worker.engine,
-        side,
-        client,
-        via,
-        server,
-        legs,
-        began,
-    });
+        connect_time,
+        asked,
+        places,
+    } = opened;
+    let (id, client) = (session.id, session.client);
     let (legs, settings) = (&session.legs, &session.settings);
     let listed = worker.sessions.list(session.clone());
     let registered = match &settings.mode {
@@ -231,22 +81,22 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
     let mut close = match worker.engine {
         Engine::Splice => {
             let flows = [Party::Client, Party::Server].map(|from| session.flow_from(from).clone());
-            let halves = Halves::new(id, began.into_std(), flows);
+            let halves = Halves::new(id, session.began.into_std(), flows);
             halves.relay(worker, &session).await
         }
         engine => {
-            let close = foreign::relay(engine, &worker.abort, &session).await;
+            let close = Box::pin(foreign::relay(engine, &worker.abort, &session)).await;
             if let Close::Broken { by, .. } = &close {
                 // What it held is lost, and cannot be skipped: only what it had passed on is waited for.
                 let nothing = std::future::ready(());
-                legs.hand_over(by.other(), nothing, told_to_end(), settings.close_timeout)
-                    .await;
+                let timeout = settings.close_timeout;
+                Box::pin(legs.hand_over(by.other(), nothing, told_to_end(), timeout)).await;
             }
             close
         }
     };
     if let Close::Orderly { .. } = close
-        && let Err(instead) = legs.deliver(told_to_end(), settings.close_timeout).await
+        && let Err(instead) = Box::pin(legs.deliver(told_to_end(), settings.close_timeout)).await
     {
         close = instead;
     }
@@ -257,14 +107,15 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
         legs.let_go();
     }
     drop((registered, listed));
-    let listener = session.settings.clone();
+    let (listener, via, server) = (session.settings.clone(), session.via, session.server);
     let lifetime = session.began.elapsed();
+    let offered = session.offer.get();
     // Closes its legs: nobody else has them for longer than a look.
     drop(session);
     // Whoever reads that it has ended may count on its place.
-    drop((admitted, seat));
+    drop(places);
     let shown = shown.or_else(|| worker.openings.take(client, local));
-    let offer = asked.or(shown.map(|opening| opening.offer));
+    let offer = offered.or(shown.map(|opening| opening.offer));
     settle(worker, id, &close, &passed, lifetime);
     tell(&Told {
         listener: &listener.name,
@@ -280,61 +131,6 @@ async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> 
         offer,
     });
     Ok(())
-}
-
-/// The server that was dialled before this client was answered, if it was held.
-fn waiting(worker: &Worker, client: ClientAddr, destination: &Destination) -> Option<Upstream> {
-    match (&worker.held, destination) {
-        (Some(held), Destination::Original(server)) => held.claim(client, *server),
-        _ => None,
-    }
-}
-
-/// Where this client is to be passed on to; nothing if it asked for the relay's own listener.
-fn destination(
-    downstream: &TcpStream,
-    server: OriginalDst,
-    settings: &Listener,
-) -> Option<Destination> {
-    match &settings.mode {
-        Mode::Forward(forward) => Some(Destination::Fixed(forward.to.clone())),
-        Mode::Gateway(_) if server.0.ip().is_loopback() => None,
-        Mode::Gateway(_) => Some(Destination::Original(server)),
-        Mode::ServerSidecar(settings) => sidecar::service(settings, server),
-        Mode::ClientSidecar(_) => sidecar::meant(downstream),
-    }
-}
-
-/// Dials; if this host has run out of something, again and again until the time for it is over.
-async fn dial(
-    worker: &Worker,
-    id: ListenerId,
-    client: ClientAddr,
-    (destination, side): (&Destination, Side),
-    settings: &Listener,
-    gate: &Gate,
-) -> Result<Dialled, DialError> {
-    let began = tokio::time::Instant::now();
-    loop {
-        let dialled = dial::dial(client, destination, side, settings, gate, began).await;
-        let Err(error) = &dialled else { return dialled };
-        let Some(shortage) = error.shortage() else {
-            return dialled;
-        };
-        {
-            let mut counters = worker.counters(id);
-            shortage.count(&mut counters);
-            counters.dial_pauses += 1;
-            match gate.troubles().next(Instant::now()) {
-                Some(left_out) => tracing::warn!(%error, left_out, "cannot dial, resting"),
-                None => counters.lines_left_out += 1,
-            }
-        }
-        if began.elapsed() >= settings.connect_timeout {
-            return dialled;
-        }
-        tokio::time::sleep(REST).await;
-    }
 }
 
 /// Records what a session came to.

@@ -8,7 +8,7 @@ use super::sessions::{Number, Session};
 use super::stall::{Stuck, Why};
 use super::told::agreed;
 use super::worker::Worker;
-use crate::config::Engine;
+use crate::config::{Engine, Side};
 use crate::metrics::{Direction, PerDirection, PerLeg};
 use crate::packet::Offer;
 use crate::sys::tcp_info::tcp_info;
@@ -55,6 +55,8 @@ pub struct View {
     pub number: u64,
     /// The listener's name.
     pub listener: String,
+    /// On which side its client is.
+    pub side: Side,
     /// Who opened it.
     pub client: SocketAddr,
     /// The proxy that said so; the client came itself if `None`.
@@ -145,6 +147,14 @@ pub async fn show(worker: &Worker, query: &Query) -> Vec<View> {
     views
 }
 
+/// A client's SYN that was shown to another thread, which was late.
+fn late(worker: &Worker, session: &Session) -> Option<Offer> {
+    let local = session.legs.leg(Party::Client).local_addr().ok()?;
+    let opening = worker.openings.take(session.client, local)?;
+    session.offered(Some(opening.offer));
+    Some(opening.offer)
+}
+
 // === impl Query ===
 
 impl Query {
@@ -206,6 +216,7 @@ impl View {
             worker: worker.index(),
             number: number.0,
             listener: session.settings.name.clone(),
+            side: session.side,
             client: session.client.0,
             via: session.via,
             server: session.server,
@@ -213,7 +224,7 @@ impl View {
             age: now.saturating_duration_since(session.began.into_std()),
             bytes: session.passed().into(),
             rate: session.rate(now),
-            client_offer: session.offer.get(),
+            client_offer: session.offer.get().or_else(|| late(worker, session)),
             legs: PerLeg {
                 downstream: leg(Party::Client, session.side),
                 upstream: leg(Party::Server, session.side.other()),

@@ -10,15 +10,12 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, netlink, recv, send,
-    socket_with, sockopt,
-};
-use socket2::{SockRef, Socket};
+use socket2::SockRef;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 
@@ -26,7 +23,8 @@ use super::addr::ClientAddr;
 use super::legs::{Legs, Party};
 use crate::packet::Offer;
 use crate::packet::nflog::{self, Seen};
-use crate::sys::watch::watch_socket;
+use crate::sys::netfilter;
+use crate::sys::watch::watch_descriptor;
 
 /// SYNs that are kept for sessions that have not asked for them yet.
 const OPENINGS: usize = 4096;
@@ -38,7 +36,7 @@ const BUFFER: usize = 1 << 20;
 /// The reader of what the rules log.
 #[derive(Debug)]
 pub struct Witness {
-    socket: AsyncFd<Socket>,
+    socket: AsyncFd<OwnedFd>,
 }
 
 /// The SYNs of clients, until their sessions ask.
@@ -88,38 +86,28 @@ impl Witness {
     /// # Errors
     /// If the kernel has no NFLOG, or somebody else reads this group in this network namespace.
     pub fn open() -> io::Result<Self> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let protocol = Some(netlink::NETFILTER);
-        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol)?;
-        bind(&socket, &netlink::SocketAddrNetlink::new(0, 0))?;
-        sockopt::set_socket_recv_buffer_size(&socket, BUFFER)?;
-        send(
-            &socket,
-            &nflog::bind(nflog::GROUP, nflog::MOST),
-            SendFlags::empty(),
-        )?;
+        let socket = netfilter::socket(BUFFER)?;
+        netfilter::request(&socket, &nflog::bind(nflog::GROUP, nflog::MOST))?;
         let mut buffer = [0; 1024];
-        // The kernel has answered when the call returns.
-        let (length, _) = recv(&socket, &mut buffer[..], RecvFlags::empty())?;
-        match nflog::answer(&buffer[..length]) {
+        match nflog::answer(netfilter::receive(&socket, &mut buffer)?) {
             Some(0) => {}
             Some(error) => return Err(io::Error::from_raw_os_error(error)),
             None => return Err(io::ErrorKind::InvalidData.into()),
         }
-        let socket = watch_socket(socket.into())?;
+        let socket = watch_descriptor(socket)?;
         Ok(Self { socket })
     }
 
     /// Waits for segments and tells each; may be given up and begun anew.
     pub async fn watch(&self, mut tell: impl FnMut(Seen)) -> io::Error {
-        let mut buffer = vec![0; 1 << 16];
+        let mut buffer = netfilter::buffer();
         loop {
             let mut ready = match self.socket.readable().await {
                 Ok(ready) => ready,
                 Err(error) => return error,
             };
-            match recv(self.socket.get_ref(), &mut buffer[..], RecvFlags::empty()) {
-                Ok((length, _)) => nflog::segments(&buffer[..length]).for_each(&mut tell),
+            match netfilter::receive(self.socket.get_ref(), &mut buffer) {
+                Ok(datagram) => nflog::segments(datagram).for_each(&mut tell),
                 Err(Errno::AGAIN) => ready.clear_ready(),
                 // More was logged than was read: what is lost will be logged again, or is not missed.
                 Err(Errno::NOBUFS | Errno::INTR) => {}

@@ -47,7 +47,7 @@ mod tool;
 pub mod tuning;
 
 pub use lock::Lock;
-pub use mode::InPlace;
+pub use mode::{Change, InPlace};
 pub use own::{OwnError, Owned};
 pub use plan::{
     Capture, Conflict, Holding, Interception, ListenPorts, Plan, Queueing, Shown, Tracking, Zones,

@@ -21,6 +21,15 @@ struct Ours {
     fail: Fail,
 }
 
+/// What becomes of rules that are kept in place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Something is gone: what, or why it cannot be put back.
+    Lost(String),
+    /// Everything is in place again.
+    Restored,
+}
+
 /// Pause between attempts to put back what is lost.
 pub(super) const RESTORE_EVERY: Duration = Duration::from_secs(1);
 
@@ -84,17 +93,22 @@ impl InPlace {
     }
 
     /// Puts back whatever is lost, for as long as it is waited for; it may be given up at any time and
-    /// begun anew. Sessions wait for what is lost: ending the relay would reset them.
-    pub async fn keep(&mut self) -> Infallible {
+    /// begun anew. Sessions wait for what is lost: ending the relay would reset them. Each change is told.
+    pub async fn keep(&mut self, tell: impl Fn(Change)) -> Infallible {
         let Some(Ours { owned, .. }) = &mut self.0 else {
             return std::future::pending().await;
         };
         loop {
             let lost = owned.lost().await;
+            tell(Change::Lost(lost.to_string()));
             tracing::error!("{lost}: putting it in place again");
             match owned.restore().await {
-                Ok(()) => tracing::info!("it is in place again"),
+                Ok(()) => {
+                    tell(Change::Restored);
+                    tracing::info!("it is in place again");
+                }
                 Err(error) => {
+                    tell(Change::Lost(error.to_string()));
                     tracing::error!(%error, "it is not in place, trying again");
                     sleep(RESTORE_EVERY).await;
                 }

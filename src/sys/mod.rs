@@ -3,6 +3,7 @@
 pub mod child;
 pub mod late_port;
 pub mod neighbours;
+pub mod netfilter;
 pub mod packet_queue;
 pub mod privileges;
 pub mod signal;

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::os::fd::OwnedFd;
 
 use socket2::Socket;
 use tokio::io::Interest;
@@ -37,4 +38,15 @@ pub fn watch_queue(queue: PacketQueue) -> io::Result<AsyncFd<PacketQueue>> {
 pub fn watch_neighbours(news: Neighbours) -> io::Result<AsyncFd<Neighbours>> {
     // SAFETY: as for a `PacketQueue`: it owns its one descriptor until it is dropped.
     unsafe { AsyncFd::register_with_interest(news, Interest::READABLE) }.map_err(io::Error::from)
+}
+
+/// Watches a descriptor for what can be read, on the runtime of the calling thread.
+///
+/// # Errors
+/// If the kernel's epoll does not take it.
+pub fn watch_descriptor(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is its own descriptor, and closes it only when it is dropped, which the
+    // `AsyncFd` that owns it does after it has taken the descriptor from epoll.
+    unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }
+        .map_err(io::Error::from)
 }

@@ -9,7 +9,9 @@ use etherparse::{
     TcpHeaderSlice, TcpOptionElement,
 };
 use unmangle::packet::ip::{MAX_EXTENSION_HEADERS, protocol, truncate};
-use unmangle::packet::{Fragment, Ip, Offer, Tcp, TcpOption, checksum, icmp, nflog, tcp};
+use unmangle::packet::{
+    Fragment, Ip, Offer, Tcp, TcpOption, checksum, ctnetlink, icmp, nflog, tcp,
+};
 use unmangle::sys::packet_queue::Queued;
 
 /// What must hold for any packet. The first byte chooses where it is cut and what it is told.
@@ -338,7 +340,9 @@ fn seen_by_the_witness(packet: &[u8], ip: Option<&Ip>) {
 /// Whatever stands in a message of the kernel, it is read to its end and no further.
 fn messages_of_the_kernel_are_read_to_their_end(bytes: &[u8]) {
     assert!(nflog::segments(bytes).count() <= bytes.len() / 16);
+    assert!(nflog::prefixes(bytes).count() <= bytes.len() / 16);
     let _ = nflog::answer(bytes);
+    assert!(ctnetlink::Answer::parse(bytes).counters.len() <= bytes.len() / 8);
     if let Some(queued) = Queued::parse(bytes) {
         assert!(queued.bytes.len() <= bytes.len() - 24);
     }

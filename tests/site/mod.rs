@@ -6,6 +6,7 @@
 // Each test file uses a part of this.
 #![allow(dead_code)]
 
+pub mod asked;
 pub mod bench;
 pub mod bulk;
 pub mod faults;

@@ -1,0 +1,223 @@
+//! What is answered to each request. Nothing here changes anything, but `POST /drain`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, HttpBody};
+use axum::extract::{Request, State};
+use axum::http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Serialize;
+
+use super::query;
+use super::source::{Gatherer, Source};
+use super::{process, told};
+use crate::diagnose::Conntrack;
+use crate::metrics::exposition::{Format, render};
+
+/// By which kind of socket a request has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Unix,
+    Tcp,
+}
+
+#[derive(Clone)]
+struct Desk {
+    source: Arc<Source>,
+    gatherer: Gatherer,
+    conntrack: Arc<Conntrack>,
+    kind: Kind,
+}
+
+/// One for each endpoint: its methods, its path, what it tells.
+const ENDPOINTS: &str = "\
+GET  /metrics       everything that is measured, for Prometheus
+GET  /api/status    how the relay does, in JSON
+GET  /api/sessions  who is connected to whom, in JSON: ?limit= &order= &listener= &client=
+                    &server= &stuck= &older_than=
+GET  /healthz       whether the process answers
+GET  /readyz        whether new connections are relayed, and why not
+POST /drain         take no new connection, end with the last one: over a Unix socket only
+";
+
+/// No request needs a body.
+const LARGEST_BODY: u64 = 4096;
+/// A worker that does not answer must not keep whoever asks.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
+
+/// What answers the requests that come by sockets of this kind.
+pub(super) fn router(
+    source: Arc<Source>,
+    gatherer: Gatherer,
+    conntrack: Arc<Conntrack>,
+    kind: Kind,
+) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/api/status", get(status))
+        .route("/api/sessions", get(sessions))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/drain", post(drain))
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(nothing_there)
+        .layer(middleware::from_fn(guarded))
+        .with_state(Desk {
+            source,
+            gatherer,
+            conntrack,
+            kind,
+        })
+}
+
+/// What holds for every request and every answer.
+async fn guarded(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let body = request.body().size_hint();
+    let mut response = if body.upper().is_none_or(|bytes| bytes > LARGEST_BODY) {
+        let mut refused = error(
+            &path,
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "no request here needs a body",
+        );
+        // What follows is that body.
+        let close = HeaderValue::from_static("close");
+        refused.headers_mut().insert(CONNECTION, close);
+        refused
+    } else {
+        match tokio::time::timeout(ANSWERED_WITHIN, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => error(
+                &path,
+                StatusCode::SERVICE_UNAVAILABLE,
+                "a worker did not answer within 10 s",
+            ),
+        }
+    };
+    let never = HeaderValue::from_static("no-store");
+    response.headers_mut().insert(CACHE_CONTROL, never);
+    response
+}
+
+async fn metrics(State(desk): State<Desk>, headers: HeaderMap) -> Response {
+    let accept: Vec<&str> = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
+    let format = Format::negotiate(Some(&accept.join(",")));
+    let mut families = desk.gatherer.recorded().await.families();
+    families.extend(desk.conntrack.families());
+    families.extend(process::families(
+        &desk.source.about,
+        &desk.source.standing.borrow(),
+    ));
+    let header = [(CONTENT_TYPE, format.content_type())];
+    (header, render(format, &families)).into_response()
+}
+
+async fn status(State(desk): State<Desk>) -> Response {
+    let recorded = desk.gatherer.recorded().await;
+    let Source {
+        relay,
+        about,
+        standing,
+        ..
+    } = &*desk.source;
+    let (live, now) = (relay.live(), Instant::now());
+    let standing = standing.borrow().clone();
+    let status = told::status(
+        about,
+        &standing,
+        live,
+        &recorded,
+        desk.conntrack.summary(),
+        now,
+    );
+    json(StatusCode::OK, &status)
+}
+
+async fn sessions(State(desk): State<Desk>, uri: Uri) -> Response {
+    let mut query = match query::read(uri.query().unwrap_or_default()) {
+        Ok(query) => query,
+        Err(wrong) => return error(uri.path(), StatusCode::BAD_REQUEST, &wrong.to_string()),
+    };
+    let limit = query.limit;
+    query.limit += 1;
+    let relay = &desk.source.relay;
+    let found = relay.sessions(query).await;
+    let settings = desk.source.standing.borrow().settings.clone();
+    json(
+        StatusCode::OK,
+        &told::sessions(found, limit, relay.live(), &settings),
+    )
+}
+
+async fn ready(State(desk): State<Desk>) -> Response {
+    let ready = desk.source.standing.borrow().ready(Instant::now());
+    match ready {
+        Ok(()) => "ready\n".into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),
+    }
+}
+
+async fn drain(State(desk): State<Desk>, uri: Uri) -> Response {
+    if desk.kind == Kind::Tcp {
+        let why = "whoever reaches this port could end the relay: ask over a Unix socket";
+        return error(uri.path(), StatusCode::FORBIDDEN, why);
+    }
+    // Who asks a second time asks for what has begun.
+    let _ = desk.source.drain.try_send(());
+    (StatusCode::ACCEPTED, "draining\n").into_response()
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Response {
+    let path = uri.path();
+    let right = if path == "/drain" { "POST" } else { "GET" };
+    let why = format!("{method} is not for {path}: {right} is");
+    let mut refused = error(path, StatusCode::METHOD_NOT_ALLOWED, &why);
+    let allowed = if path == "/drain" { "POST" } else { "GET,HEAD" };
+    refused
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(allowed));
+    refused
+}
+
+async fn nothing_there(uri: Uri) -> Response {
+    let path = uri.path();
+    match path.starts_with("/api/") {
+        true => error(
+            path,
+            StatusCode::NOT_FOUND,
+            "there are /api/status and /api/sessions",
+        ),
+        false => {
+            let text = format!("there is nothing at {path}. There are:\n\n{ENDPOINTS}");
+            (StatusCode::NOT_FOUND, text).into_response()
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Wrong<'a> {
+    error: &'a str,
+}
+
+/// One line for people, an object where JSON is spoken.
+fn error(path: &str, status: StatusCode, why: &str) -> Response {
+    match path.starts_with("/api/") {
+        true => json(status, &Wrong { error: why }),
+        false => (status, format!("{why}\n")).into_response(),
+    }
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    let text = serde_json::to_vec(value).expect("these values have text for keys");
+    let header = [(CONTENT_TYPE, "application/json")];
+    (status, header, Body::from(text)).into_response()
+}

@@ -1,0 +1,173 @@
+//! How the relay stands: what its main thread says, and whether that makes it ready.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::config::Settings;
+
+/// How the relay stands now.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// How far it is.
+    pub phase: Phase,
+    /// Its rules.
+    pub rules: Rules,
+    /// As of the last reload.
+    pub settings: Arc<Settings>,
+    /// The same as a file that says it, as `--check` prints it.
+    pub text: Arc<str>,
+}
+
+/// How far the relay is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// It listens, and its rules are not there yet.
+    Starting,
+    /// It relays.
+    Running,
+    /// It takes no new connection, and ends with the last one.
+    Draining,
+}
+
+/// How the rules stand that lead connections to the relay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rules {
+    /// It needs none.
+    NotNeeded,
+    /// They are somebody else's, and nobody looks.
+    SomebodyElses,
+    /// They were put in place and verified, and are watched.
+    InPlace {
+        /// Since when.
+        since: Instant,
+    },
+    /// Something is missing, and being put back.
+    Missing {
+        /// Since when.
+        since: Instant,
+        /// What became of them.
+        why: String,
+    },
+}
+
+/// Why the relay is not ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotReady {
+    /// It has only begun.
+    Starting,
+    /// What leads connections to it is not there: why, and for how long.
+    Rules(String, std::time::Duration),
+    /// It is about to end.
+    Draining,
+}
+
+// === impl Standing ===
+
+impl Standing {
+    /// Whether new connections are relayed.
+    ///
+    /// # Errors
+    /// Why they are not.
+    pub fn ready(&self, now: Instant) -> Result<(), NotReady> {
+        match (self.phase, &self.rules) {
+            (Phase::Starting, _) => Err(NotReady::Starting),
+            (Phase::Draining, _) => Err(NotReady::Draining),
+            (Phase::Running, Rules::Missing { since, why }) => {
+                let lasted = now.saturating_duration_since(*since);
+                Err(NotReady::Rules(why.clone(), lasted))
+            }
+            (Phase::Running, _) => Ok(()),
+        }
+    }
+}
+
+impl Rules {
+    /// Something of them is gone; the moment when that began stays.
+    pub fn are_missing(&mut self, why: String) {
+        let since = match self {
+            Self::Missing { since, .. } => *since,
+            _ => Instant::now(),
+        };
+        *self = Self::Missing { since, why };
+    }
+
+    /// They are all there.
+    pub fn are_in_place(&mut self) {
+        *self = Self::InPlace {
+            since: Instant::now(),
+        };
+    }
+}
+
+impl fmt::Display for NotReady {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Starting => f.write_str("starting: the rules are not in place yet"),
+            Self::Rules(why, lasted) => {
+                let seconds = lasted.as_secs();
+                write!(f, "the rules are missing for {seconds} s: {why}")
+            }
+            Self::Draining => f.write_str("draining: new connections are not taken"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{Contents, Keys};
+
+    fn standing(phase: Phase, rules: Rules) -> Standing {
+        let mut keys = Keys::default();
+        keys.set_flag("listen", ["127.0.0.1:0"]);
+        keys.set_flag("to", ["127.0.0.1:9"]);
+        let settings = Settings::resolve(Contents::default(), Keys::default(), keys).unwrap();
+        Standing {
+            phase,
+            rules,
+            settings: Arc::new(settings),
+            text: "".into(),
+        }
+    }
+
+    #[test]
+    fn it_is_ready_while_it_relays_and_no_rule_of_its_own_is_missing() {
+        let now = Instant::now();
+        let since = now;
+        for rules in [
+            Rules::NotNeeded,
+            Rules::SomebodyElses,
+            Rules::InPlace { since },
+        ] {
+            let why = |phase| standing(phase, rules.clone()).ready(now);
+            assert_eq!(why(Phase::Running), Ok(()));
+            assert_eq!(why(Phase::Starting), Err(NotReady::Starting));
+            assert_eq!(why(Phase::Draining), Err(NotReady::Draining));
+        }
+        let why = "nft ended".to_owned();
+        let missing = standing(Phase::Running, Rules::Missing { since, why });
+        let later = now + Duration::from_secs(7);
+        let reason = missing.ready(later).unwrap_err().to_string();
+        assert_eq!(reason, "the rules are missing for 7 s: nft ended");
+    }
+
+    #[test]
+    fn rules_are_missing_from_the_first_moment_on() {
+        let since = Instant::now();
+        let mut rules = Rules::InPlace { since };
+        rules.are_missing("one".to_owned());
+        let first = rules.clone();
+        rules.are_missing("two".to_owned());
+        let (Rules::Missing { since: one, .. }, Rules::Missing { since: two, why }) =
+            (first, &rules)
+        else {
+            panic!("{rules:?}");
+        };
+        assert_eq!((one, why.as_str()), (*two, "two"));
+        rules.are_in_place();
+        assert!(matches!(rules, Rules::InPlace { .. }));
+    }
+}

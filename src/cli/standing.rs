@@ -1,0 +1,129 @@
+//! What the main thread says of the relay, for those who ask at the admin sockets.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use tokio::sync::{mpsc, watch};
+
+use super::effective::Effective;
+use super::reload::Running;
+use crate::admin::{About, Doors, Phase, Rules, Server, Source, Standing};
+use crate::config::Settings;
+use crate::relay::Handle;
+use crate::rules::Change;
+
+/// Says how the relay stands.
+#[derive(Debug)]
+pub struct Publisher(watch::Sender<Standing>);
+
+/// Somebody who may ask, over a Unix socket, that the relay drains.
+#[derive(Debug)]
+pub struct Asked {
+    /// The thread that answers.
+    _server: Server,
+    drain: mpsc::Receiver<()>,
+}
+
+/// When the process was started.
+#[derive(Debug, Clone, Copy)]
+pub struct Beginning(SystemTime, Instant);
+
+// === impl Beginning ===
+
+impl Beginning {
+    /// Now.
+    pub fn now() -> Self {
+        Self(SystemTime::now(), Instant::now())
+    }
+}
+
+// === impl Publisher ===
+
+impl Publisher {
+    /// It has begun.
+    pub fn new(settings: &Settings) -> Self {
+        Self(watch::Sender::new(Standing {
+            phase: Phase::Starting,
+            rules: Rules::NotNeeded,
+            text: text(settings),
+            settings: Arc::new(settings.clone()),
+        }))
+    }
+
+    /// It relays, and its rules stand so.
+    pub fn relays(&self, rules: Rules) {
+        self.0.send_modify(|standing| {
+            standing.phase = Phase::Running;
+            standing.rules = rules;
+        });
+    }
+
+    /// Something has become of its rules.
+    pub fn rules(&self, change: Change) {
+        self.0.send_modify(|standing| match change {
+            Change::Lost(why) => standing.rules.are_missing(why),
+            Change::Restored => standing.rules.are_in_place(),
+        });
+    }
+
+    /// Its settings may be others now.
+    pub fn reloaded(&self, running: &Running) {
+        self.0.send_modify(|standing| {
+            standing.text = text(&running.settings);
+            standing.settings = Arc::new(running.settings.clone());
+        });
+    }
+
+    /// It is about to end.
+    pub fn drains(&self) {
+        self.0
+            .send_modify(|standing| standing.phase = Phase::Draining);
+    }
+}
+
+fn text(settings: &Settings) -> Arc<str> {
+    Effective(settings).to_string().into()
+}
+
+// === impl Asked ===
+
+impl Asked {
+    /// Answers from now on.
+    ///
+    /// # Errors
+    /// If the system gives no thread.
+    pub fn start(
+        doors: Doors,
+        relay: Handle,
+        publisher: &Publisher,
+        beginning: Beginning,
+        workers: usize,
+        ways: Vec<String>,
+    ) -> std::io::Result<Self> {
+        let (asks, drain) = mpsc::channel(1);
+        let source = Source {
+            relay,
+            about: About {
+                started: beginning.0,
+                began: beginning.1,
+                workers,
+                ways,
+            },
+            standing: publisher.0.subscribe(),
+            drain: asks,
+        };
+        let server = Server::start(doors, source)?;
+        Ok(Self {
+            _server: server,
+            drain,
+        })
+    }
+
+    /// Ready once somebody has asked for the drain.
+    pub async fn for_the_drain(&mut self) {
+        if self.drain.recv().await.is_none() {
+            // Nobody can ask.
+            std::future::pending().await
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! What can be learnt of this host's conntrack: its own counters, and why it called packets INVALID.
+//!
+//! | file | what it is about |
+//! | --- | --- |
+//! | `conntrack` | the counters, from /proc or by netlink |
+//! | `log_settings` | where conntrack's reasons are logged, by the host's settings: pure |
+//! | `reason` | a text of the log as a reason: pure |
+//! | `invalid` | reads what is logged, and counts |
+//! | `watching` | does so for as long as the relay lives |
+//! | `definitions` | the metrics: name and help |
+//!
+//! Nothing on the host is changed. What cannot be known is absent, with the reason why; it is never 0.
+
+pub mod conntrack;
+mod definitions;
+pub mod invalid;
+pub mod log_settings;
+pub mod reason;
+mod watching;
+
+pub use definitions::DEFINITIONS;
+pub use watching::{Conntrack, Summary};

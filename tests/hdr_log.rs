@@ -1,0 +1,295 @@
+//! The log of histograms: what an independent reader finds in it is what the relay has recorded, all of it and once,
+//! however often the file changes; and a file that cannot be written ends nothing.
+
+mod site;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+use serde::Deserialize;
+use tempfile::TempDir;
+use unmangle::metrics::Times;
+
+use site::here::Here;
+use site::{PATIENCE, talk, until};
+
+/// What `tests/read_hdr_log.py` prints of an interval.
+#[derive(Debug, Deserialize)]
+struct Read {
+    tag: String,
+    from: f64,
+    to: f64,
+    count: u64,
+    percentiles: [u64; 6],
+}
+
+const PERCENTILES: [f64; 6] = [0.0, 50.0, 90.0, 99.0, 99.9, 100.0];
+
+/// Reads a log by PyPI's `hdrhistogram`.
+fn read(log: &Path) -> Vec<Read> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = root.join("target/python/bin/python");
+    let ended = Command::new(&python)
+        .arg(root.join("tests/read_hdr_log.py"))
+        .arg(log)
+        .output()
+        .unwrap_or_else(|error| {
+            panic!(
+                "{}: {error}: deploy/install-packages.sh python makes it",
+                python.display()
+            )
+        });
+    let stderr = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "{}: {stderr}", log.display());
+    String::from_utf8(ended.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// A directory for a log.
+struct Logged(TempDir);
+
+impl Logged {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("relay.hlog")
+    }
+
+    /// A relay that writes an interval a second.
+    fn by(&self, more: &[&str]) -> Here {
+        let path = self.path();
+        let own = [
+            "--hdr-log",
+            path.to_str().unwrap(),
+            "--hdr-log-interval",
+            "1s",
+        ];
+        Here::with(&[&own, more].concat())
+    }
+
+    /// Every file, from the oldest to the one that was written last.
+    fn files(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.0.path()).unwrap();
+        let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        // The one without an ending.
+        files.rotate_left(1);
+        files
+    }
+
+    /// How often each tag was recorded, in all files.
+    fn counts(&self) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for interval in self.files().iter().flat_map(|file| read(file)) {
+            *counts.entry(interval.tag).or_default() += interval.count;
+        }
+        counts
+    }
+
+    fn lines(&self) -> usize {
+        let files = self.files();
+        // One may be put aside meanwhile.
+        let text = files
+            .iter()
+            .filter_map(|file| fs::read_to_string(file).ok());
+        text.map(|text| text.matches("Tag=").count()).sum()
+    }
+}
+
+/// As many sessions, each with a few bytes both ways; they are over when this returns.
+fn sessions(here: &Here, number: usize) {
+    let before = here.relay.events("session ended").len();
+    for _ in 0..number {
+        talk(&here.connect(7));
+    }
+    here.relay.ended(before + number);
+}
+
+#[test]
+fn an_independent_reader_finds_every_session_once_whatever_becomes_of_the_file() {
+    let logged = Logged::new();
+    let here = logged.by(&[]);
+    let (mut opened, mut lines) = (0, 0);
+    for renewed in [true, true, false] {
+        for _ in 0..2 {
+            sessions(&here, 3);
+            opened += 3;
+            until("an interval is written", PATIENCE, || {
+                logged.lines() > lines
+            });
+            lines = logged.lines();
+        }
+        if renewed {
+            let files = logged.files().len();
+            here.relay.signal(Signal::HUP);
+            until("the file is put aside", PATIENCE, || {
+                logged.files().len() > files
+            });
+        }
+    }
+    // These are in the interval that the end cuts short.
+    sessions(&here, 2);
+    opened += 2;
+    let table = here.relay.table();
+    here.relay.stop();
+
+    assert_eq!(logged.files().len(), 3);
+    let counts = logged.counts();
+    for (tag, told) in [
+        ("connect|listener=listener_1", "connect"),
+        ("session_duration|listener=listener_1", "session lifetime"),
+        (
+            "added_latency|listener=listener_1|direction=client_to_server",
+            "added client_to_server",
+        ),
+        (
+            "added_latency|listener=listener_1|direction=server_to_client",
+            "added server_to_client",
+        ),
+    ] {
+        assert_eq!(counts.get(tag), Some(&table[told]), "{tag}: {counts:?}");
+    }
+    assert_eq!(table["connect"], opened as u64);
+    expect_intervals_that_do_not_overlap(&logged);
+    for file in logged.files() {
+        expect_the_percentiles_of_our_own_library(&file);
+    }
+}
+
+fn expect_the_percentiles_of_our_own_library(file: &Path) {
+    let text = fs::read_to_string(file).unwrap();
+    let lines = text.lines().filter(|line| line.starts_with("Tag="));
+    let found = read(file);
+    assert_eq!(found.len(), lines.clone().count());
+    let both = lines.zip(found);
+    for (line, found) in both.filter(|(_, found)| !found.tag.starts_with("session_size")) {
+        let times = Times::decode(line.rsplit(',').next().unwrap()).unwrap();
+        assert_eq!(times.count(), found.count, "{line}");
+        let ours = PERCENTILES.map(|percent| times.percentile(percent).as_micros() as u64);
+        assert_eq!(ours, found.percentiles, "{line}");
+    }
+}
+
+/// Across all files; times are told to a millisecond.
+fn expect_intervals_that_do_not_overlap(logged: &Logged) {
+    let mut last = BTreeMap::new();
+    for interval in logged.files().iter().flat_map(|file| read(file)) {
+        let end = last.insert(interval.tag.clone(), interval.to);
+        let begins_after = end.is_none_or(|end| interval.from >= end - 2.0);
+        assert!(
+            begins_after && interval.to > interval.from,
+            "{interval:?} after {end:?}"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_was_moved_away_is_left_alone_and_a_new_one_begun_on_sighup() {
+    let logged = Logged::new();
+    let here = logged.by(&[]);
+    sessions(&here, 1);
+    until("an interval is written", PATIENCE, || logged.lines() > 0);
+    let moved = logged.0.path().join("relay.hlog.1");
+    fs::rename(logged.path(), &moved).unwrap();
+    here.relay.signal(Signal::HUP);
+    until("a new one is there", PATIENCE, || logged.path().exists());
+    sessions(&here, 1);
+    here.relay.stop();
+    assert_eq!(logged.files(), [moved, logged.path()]);
+    assert_eq!(logged.counts()["connect|listener=listener_1"], 2);
+}
+
+#[test]
+fn the_file_of_a_former_relay_is_put_aside() {
+    let logged = Logged::new();
+    for _ in 0..2 {
+        let here = logged.by(&[]);
+        sessions(&here, 1);
+        here.relay.stop();
+    }
+    assert_eq!(logged.files().len(), 2);
+    assert_eq!(logged.counts()["connect|listener=listener_1"], 2);
+}
+
+#[test]
+fn a_directory_that_vanishes_is_told_once_and_the_relay_goes_on() {
+    let logged = Logged::new();
+    let here = logged.by(&[]);
+    fs::remove_dir_all(logged.0.path()).unwrap();
+    sessions(&here, 1);
+    let told = |text: &str| {
+        let log = here.relay.log();
+        log.lines().filter(|line| line.contains(text)).count()
+    };
+    until("it is told", PATIENCE, || told("cannot be written") > 0);
+    fs::create_dir(logged.0.path()).unwrap();
+    until("it is written again", PATIENCE, || {
+        told("is written again") > 0
+    });
+    sessions(&here, 1);
+    assert_eq!(told("cannot be written"), 1);
+    here.relay.stop();
+    // What was recorded meanwhile is lost.
+    assert_eq!(logged.counts()["connect|listener=listener_1"], 1);
+}
+
+#[test]
+fn a_full_disk_is_told_once_and_the_relay_goes_on() {
+    if !site::possible() {
+        return;
+    }
+    let logged = Logged::new();
+    let mount = format!(
+        "mount -t tmpfs -o size=64k none {} && exec \"$@\"",
+        logged.0.path().display()
+    );
+    let path = logged.path();
+    let here = Here::started_by(
+        &["unshare", "--mount", "sh", "-c", &mount, "sh"],
+        &[
+            "--hdr-log",
+            path.to_str().unwrap(),
+            "--hdr-log-interval",
+            "1s",
+        ],
+    );
+    // Its own mount, seen from outside.
+    let seen = PathBuf::from(format!("/proc/{}/root{}", here.relay.id(), path.display()));
+    let told = |text: &str| {
+        let log = here.relay.log();
+        log.lines().filter(|line| line.contains(text)).count()
+    };
+    sessions(&here, 1);
+    until("an interval is written", PATIENCE, || {
+        fs::read_to_string(&seen).unwrap().contains("Tag=")
+    });
+    let other = seen.with_file_name("other");
+    let full = fs::write(&other, vec![7; 1 << 20]).unwrap_err();
+    assert_eq!(full.kind(), ErrorKind::StorageFull);
+    until("it is told", PATIENCE, || {
+        // What is left of the last page may be enough for a line or two.
+        sessions(&here, 1);
+        told("cannot be written") > 0
+    });
+    fs::remove_file(&other).unwrap();
+    until("it is written again", PATIENCE, || {
+        sessions(&here, 1);
+        told("is written again") > 0
+    });
+    assert_eq!(told("cannot be written"), 1);
+    // Every line is whole.
+    let copy = logged.0.path().join("copy");
+    fs::copy(&seen, &copy).unwrap();
+    here.relay.stop();
+    let lines = fs::read_to_string(&copy).unwrap().matches("Tag=").count();
+    assert_eq!(read(&copy).len(), lines);
+}
