@@ -14,7 +14,7 @@ demo:
 
 ## test: every test, those in network namespaces too, and each micro-benchmark once; nothing is skipped
 test: root
-	@$(INSTALL) lab bench python rust
+	@$(INSTALL) lab bench metrics python rust
 	CI=true $(CARGO) test --locked
 	$(CARGO) test --locked --bench micro -- --quiet
 
@@ -35,10 +35,13 @@ fault-table: root
 	CI=true $(CARGO) test --release --locked --test faults_wire --test faults_host --test faults_kernel --test faults_load -- --include-ignored
 	$(CARGO) test --release --locked --test faults_table -- --ignored
 
-## bench: one figure of speed: the relay beside direct and HAProxy, bulk, one flow; and the micro-benchmarks
+## bench: one figure of speed: the relay beside direct and HAProxy, bulk, one flow; what measuring costs; the micro-benchmarks
 bench: root
 	@$(INSTALL) lab bench rust
 	$(CARGO) bench --locked --bench bulk
+	$(CARGO) bench --locked --bench added
+	$(CARGO) bench --locked --bench scrape
+	$(CARGO) bench --locked --bench recording
 	$(CARGO) bench --locked --bench micro
 
 ## compare: the relay and its engines beside HAProxy, nginx and socat; under 15 minutes

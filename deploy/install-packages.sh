@@ -1,14 +1,15 @@
 #!/bin/sh
 # Installs what is missing on Debian or Ubuntu; what is there already is left alone.
 #
-#   deploy/install-packages.sh [lab] [bench] [python] [rust] [lint]
+#   deploy/install-packages.sh [lab] [bench] [metrics] [python] [rust] [lint]
 #
-#   lab    what the lab and the tests call: nftables, iptables, iproute2, OpenSSH, conntrack, rsync,
-#          tcpdump, ping, libfaketime
-#   bench  what the benchmarks compare with and measure by: HAProxy, nginx, socat, iperf3, sockperf
-#   python what reads our files independently of us: HdrHistogram from PyPI, in target/python
-#   rust   a C linker, and a Rust toolchain where there is none or where it is too old
-#   lint   rustfmt and clippy
+#   lab      what the lab and the tests call: nftables, iptables, iproute2, OpenSSH, conntrack, rsync,
+#            tcpdump, ping, libfaketime
+#   bench    what the benchmarks compare with and measure by: HAProxy, nginx, socat, iperf3, sockperf
+#   metrics  what reads our figures independently of us: Prometheus and its promtool
+#   python   what reads our files independently of us: HdrHistogram from PyPI, in target/python
+#   rust     a C linker, and a Rust toolchain where there is none or where it is too old
+#   lint     rustfmt and clippy
 #
 # Without root it installs no package and says in one line what is missing.
 set -eu
@@ -36,6 +37,8 @@ nginx nginx
 socat socat
 iperf3 iperf3
 sockperf sockperf'
+metrics_tools='prometheus prometheus
+promtool prometheus'
 
 # Of PyPI. A later one may read otherwise: what it reads is compared number by number.
 hdrhistogram=0.10.8
@@ -128,6 +131,7 @@ install_tools() {
             openssh-server) disable ssh.service ssh.socket ;;
             haproxy) disable haproxy.service ;;
             nginx) disable nginx.service ;;
+            prometheus) disable prometheus.service ;;
         esac
     done
 }
@@ -223,9 +227,10 @@ for group in "$@"; do
     case $group in
         lab) install_tools "$lab_tools" ;;
         bench) install_tools "$bench_tools" ;;
+        metrics) install_tools "$metrics_tools" ;;
         python) install_python ;;
         rust) install_rust ;;
         lint) install_lint ;;
-        *) die "unknown group $group: there are lab, bench, python, rust and lint" ;;
+        *) die "unknown group $group: there are lab, bench, metrics, python, rust and lint" ;;
     esac
 done

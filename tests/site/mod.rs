@@ -14,8 +14,10 @@ pub mod faulty;
 pub mod here;
 pub mod relay;
 pub mod rules;
+pub mod series;
 pub mod tap;
 pub mod ways;
+pub mod web;
 
 use std::fs::File;
 use std::io::{self, Read, Write};

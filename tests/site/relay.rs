@@ -18,6 +18,14 @@ pub struct Relay {
     process: Process,
 }
 
+/// A row of the table of times.
+#[derive(Debug, PartialEq)]
+pub struct Row {
+    pub count: usize,
+    /// p50, p90, p99, p99.9 and the longest, in seconds.
+    pub times: Vec<f64>,
+}
+
 /// Open descriptors by kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Descriptors {
@@ -88,7 +96,10 @@ impl Relay {
         let line = [starter, &[UNMANGLE, "run"]].concat();
         let mut command = Command::new(line[0]);
         command.args(&line[1..]);
-        command.args(["--workers", "2", "--log-format", "json"]);
+        command.args(["--log-format", "json"]);
+        if !more.contains(&"--workers") {
+            command.args(["--workers", "2"]);
+        }
         let log = directory.join("relay.log");
         let mut process = Process::start("relay", command.args(more), &log).unwrap();
         process.ready("\"relaying\"", PATIENCE).unwrap();
@@ -100,6 +111,17 @@ impl Relay {
         let way = self.events("relaying")[0]["way"].clone();
         let address = way.as_str().unwrap().split(' ').next().unwrap();
         address.parse().unwrap()
+    }
+
+    /// Where its admin answers by TCP.
+    pub fn admin(&self) -> SocketAddr {
+        let events = self.events("answering");
+        let mut places = events
+            .iter()
+            .filter_map(|event| event["admin"].as_str()?.parse().ok());
+        places
+            .next()
+            .unwrap_or_else(|| panic!("no admin by TCP in {}", self.log()))
     }
 
     /// Starts a sidecar for port 22 on an end host, and waits until it relays.
@@ -337,6 +359,29 @@ fn tables(log: &str) -> Vec<BTreeMap<String, u64>> {
         }
     }
     tables
+}
+
+/// The last row of this name in the tables of a log.
+pub fn row(log: &str, name: &str) -> Row {
+    let line = log
+        .lines()
+        .rev()
+        .find(|line| line.trim_start().starts_with(name))
+        .unwrap_or_else(|| panic!("no {name} in {log}"));
+    let mut words = line.trim_start()[name.len()..].split_whitespace();
+    let count = words.next().unwrap().parse().unwrap();
+    let words: Vec<&str> = words.collect();
+    let times = words.chunks(2).map(|time| {
+        let unit = match time[1] {
+            "us" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            unit => panic!("{unit} in {line}"),
+        };
+        time[0].parse::<f64>().unwrap() * unit
+    });
+    let times = times.collect();
+    Row { count, times }
 }
 
 /// What is counted for each direction, and not in all, is in the table as a sum, too: `splices`, `copies`.
