@@ -14,7 +14,7 @@ use axum::routing::{get, post};
 use serde::Serialize;
 
 use super::query;
-use super::source::{Gatherer, Source};
+use super::source::Source;
 use super::{process, told};
 use crate::diagnose::Conntrack;
 use crate::metrics::exposition::{Format, render};
@@ -29,7 +29,6 @@ pub(super) enum Kind {
 #[derive(Clone)]
 struct Desk {
     source: Arc<Source>,
-    gatherer: Gatherer,
     conntrack: Arc<Conntrack>,
     kind: Kind,
 }
@@ -51,12 +50,7 @@ const LARGEST_BODY: u64 = 4096;
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What answers the requests that come by sockets of this kind.
-pub(super) fn router(
-    source: Arc<Source>,
-    gatherer: Gatherer,
-    conntrack: Arc<Conntrack>,
-    kind: Kind,
-) -> Router {
+pub(super) fn router(source: Arc<Source>, conntrack: Arc<Conntrack>, kind: Kind) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/api/status", get(status))
@@ -69,7 +63,6 @@ pub(super) fn router(
         .layer(middleware::from_fn(guarded))
         .with_state(Desk {
             source,
-            gatherer,
             conntrack,
             kind,
         })
@@ -111,7 +104,7 @@ async fn metrics(State(desk): State<Desk>, headers: HeaderMap) -> Response {
         .filter_map(|value| value.to_str().ok())
         .collect();
     let format = Format::negotiate(Some(&accept.join(",")));
-    let mut families = desk.gatherer.recorded().await.families();
+    let mut families = desk.source.relay.recorded().await.families();
     families.extend(desk.conntrack.families());
     families.extend(process::families(
         &desk.source.about,
@@ -122,7 +115,7 @@ async fn metrics(State(desk): State<Desk>, headers: HeaderMap) -> Response {
 }
 
 async fn status(State(desk): State<Desk>) -> Response {
-    let recorded = desk.gatherer.recorded().await;
+    let recorded = desk.source.relay.recorded().await;
     let Source {
         relay,
         about,

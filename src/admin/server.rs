@@ -20,7 +20,7 @@ use super::doors::{Door, Doors, Listening};
 use super::places::{Place, Places};
 use super::routes::{self, Kind};
 use super::socket_file::SocketFile;
-use super::source::{Gatherer, Source};
+use super::source::Source;
 use crate::config::AdminAddress;
 use crate::diagnose::Conntrack;
 
@@ -64,16 +64,12 @@ impl Server {
             .enable_io()
             .enable_time()
             .build()?;
-        let gatherer = Gatherer::new(source.relay.clone());
         let source = Arc::new(source);
         let (unix, tcp) = (Places::new(CONNECTIONS), Places::new(CONNECTIONS));
         let mut files = Vec::new();
         let entered = runtime.enter();
         let conntrack = Arc::new(Conntrack::start());
-        let router = |kind| {
-            let (source, gatherer) = (source.clone(), gatherer.clone());
-            routes::router(source, gatherer, conntrack.clone(), kind)
-        };
+        let router = |kind| routes::router(source.clone(), conntrack.clone(), kind);
         for Door {
             address,
             listener,
@@ -100,10 +96,8 @@ impl Server {
         let thread = std::thread::Builder::new()
             .name("admin".to_owned())
             .spawn(move || {
-                runtime.block_on(async {
-                    let _ = stopped.await;
-                    gatherer.settle().await;
-                });
+                // Whoever is told or dropped: it is over.
+                let _ = runtime.block_on(stopped);
             })?;
         Ok(Self {
             thread: Some(thread),

@@ -1,12 +1,10 @@
 //! What the admin side needs to know: it comes in by these values and goes nowhere but out.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::standing::Standing;
-use crate::metrics::Recorded;
 use crate::relay::Handle;
 
 /// All of it.
@@ -32,39 +30,4 @@ pub struct About {
     pub workers: usize,
     /// What comes to each listener, in a few words.
     pub ways: Vec<String>,
-}
-
-/// Gathers what the workers have recorded, to the end: what a worker has given and nobody has added would be lost.
-#[derive(Debug, Clone)]
-pub(super) struct Gatherer {
-    relay: Handle,
-    gathers: Arc<Mutex<()>>,
-}
-
-/// A worker that does not answer for so long must not hold up the end.
-const WITHIN: Duration = Duration::from_secs(1);
-
-// === impl Gatherer ===
-
-impl Gatherer {
-    pub fn new(relay: Handle) -> Self {
-        let gathers = Arc::default();
-        Self { relay, gathers }
-    }
-
-    /// Goes on to its end if whoever asked gives up.
-    pub async fn recorded(&self) -> Recorded {
-        let Self { relay, gathers } = self.clone();
-        let gathering = tokio::spawn(async move {
-            let _gathers = gathers.lock().await;
-            relay.recorded().await
-        });
-        // It fails when the runtime ends, and nobody is asked any more.
-        gathering.await.unwrap_or_default()
-    }
-
-    /// Waits until nothing is being gathered.
-    pub async fn settle(&self) {
-        let _ = tokio::time::timeout(WITHIN, self.gathers.lock()).await;
-    }
 }

@@ -47,6 +47,8 @@ struct Gathered {
     all: Recorders,
     /// Since somebody asked for an interval, if somebody does.
     interval: Option<Recorders>,
+    /// Those who were asked and have not answered yet.
+    asked: Vec<oneshot::Receiver<Told>>,
     /// Empty ones, for the next exchange.
     empty: Vec<Recorders>,
 }
@@ -59,6 +61,7 @@ impl Handle {
         let gathered = Mutex::new(Gathered {
             all: Recorders::new(asked.names.len()),
             interval: None,
+            asked: vec![],
             empty: vec![],
         });
         Self(Arc::new(Shared { asked, gathered }))
@@ -142,13 +145,21 @@ impl Handle {
             budget,
             ..
         } = &self.0.asked;
-        let mut answers = Vec::new();
+        // Of an earlier call that was given up.
+        let late = gathered.asked.len();
         for worker in workers {
             let (answer, answered) = oneshot::channel();
             let empty = gathered.take_empty(names.len());
             // A worker that has failed says nothing; its thread's result tells why.
             if worker.send(Order::Tell(empty, answer)).is_ok() {
-                answers.push(answered);
+                gathered.asked.push(answered);
+            }
+        }
+        if let Some(holder) = holder {
+            let (answer, answered) = oneshot::channel();
+            let empty = gathered.take_empty(names.len());
+            if holder.send(holder::Order::Tell(empty, answer)).is_ok() {
+                gathered.asked.push(answered);
             }
         }
         let mut gauges = Gauges {
@@ -157,22 +168,18 @@ impl Handle {
             pipe_budget: budget.limit() as u64,
             ..Gauges::default()
         };
-        for answered in answers {
+        // Each is forgotten only once it has answered: should whoever asks give up here, the next one hears it.
+        while let Some(asked) = gathered.asked.last_mut() {
+            let answer = asked.await;
+            gathered.asked.pop();
             if let Ok(Told {
                 recorders,
-                gauges: of_worker,
-            }) = answered.await
+                gauges: told,
+            }) = answer
             {
-                gauges.add(&of_worker);
-                gathered.add(*recorders);
-            }
-        }
-        if let Some(holder) = holder {
-            let (answer, answered) = oneshot::channel();
-            let empty = gathered.take_empty(names.len());
-            if holder.send(holder::Order::Tell(empty, answer)).is_ok()
-                && let Ok(recorders) = answered.await
-            {
+                if gathered.asked.len() >= late {
+                    gauges.add(&told);
+                }
                 gathered.add(*recorders);
             }
         }
@@ -196,5 +203,91 @@ impl Gathered {
         }
         given.clear();
         self.empty.push(given);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::metrics::ListenerId;
+
+    /// A relay of one worker, which is played by the test.
+    fn relay() -> (Handle, mpsc::UnboundedReceiver<Order>) {
+        let (worker, asked) = mpsc::unbounded_channel();
+        let handle = Handle::new(Asked {
+            workers: vec![worker],
+            holder: None,
+            names: vec!["ssh".to_owned()],
+            histograms: true,
+            loads: Loads::new(1),
+            budget: PipeBudget::new(0),
+        });
+        (handle, asked)
+    }
+
+    /// Answers once, with so many connections accepted and sessions that run.
+    fn answer(order: Option<Order>, accepted: u64, sessions: u64) {
+        let Some(Order::Tell(mut given, answer)) = order else {
+            panic!("a worker is asked what it has recorded");
+        };
+        assert_eq!(given.merged().counters, Counters::default());
+        given.of(ListenerId(0)).counters.accepted = accepted;
+        let gauges = Gauges {
+            sessions: vec![sessions],
+            workers: 1,
+            ..Gauges::default()
+        };
+        let told = Told {
+            recorders: given,
+            gauges,
+        };
+        // Whoever has asked may have given up.
+        let _ = answer.send(told);
+    }
+
+    fn run<T>(test: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        runtime.unwrap().block_on(test)
+    }
+
+    #[test]
+    fn what_a_worker_gives_is_kept_when_whoever_asked_has_given_up() {
+        run(async {
+            let (handle, mut asked) = relay();
+            let given_up = tokio::time::timeout(Duration::from_millis(1), handle.recorded()).await;
+            assert!(given_up.is_err(), "nobody has answered");
+            answer(asked.recv().await, 3, 1);
+            let (recorded, ()) = tokio::join!(handle.recorded(), async {
+                answer(asked.recv().await, 4, 2);
+            });
+            assert_eq!(recorded.merged().counters.accepted, 7);
+            assert_eq!(recorded.gauges.sessions, [2], "as it is now");
+            assert_eq!(recorded.gauges.workers, 1);
+        });
+    }
+
+    #[test]
+    fn an_interval_has_what_came_since_the_one_before_and_all_has_everything() {
+        run(async {
+            let (handle, mut asked) = relay();
+            let mut counts = Vec::new();
+            for (accepted, interval) in [(1, false), (2, true), (4, false), (8, true), (0, true)] {
+                let ask = async {
+                    match interval {
+                        true => handle.interval().await,
+                        false => handle.recorded().await,
+                    }
+                };
+                let (recorded, ()) = tokio::join!(ask, async {
+                    answer(asked.recv().await, accepted, 0);
+                });
+                counts.push(recorded.merged().counters.accepted);
+            }
+            assert_eq!(counts, [1, 3, 7, 12, 0]);
+        });
     }
 }

@@ -24,8 +24,9 @@ use super::held::{Arrival, Flow, Settled, Syn};
 use super::listen::Served;
 use super::refusal::Refused;
 use super::waiting::{Held, Packet, Upstream};
+use super::worker::Told;
 use crate::config::{Hold, Mode, Process, Side};
-use crate::metrics::{Counters, ListenerId, Recorders};
+use crate::metrics::{Counters, Gauges, ListenerId, Recorders};
 use crate::sys::neighbours::Neighbours;
 use crate::sys::packet_queue::{PacketQueue, Queued, Verdict};
 use crate::sys::watch::{watch_neighbours, watch_queue};
@@ -58,7 +59,7 @@ pub struct QueueError {
 #[derive(Debug)]
 pub enum Order {
     /// Say what was recorded since the last time, in exchange for empty ones to record into.
-    Tell(Box<Recorders>, oneshot::Sender<Box<Recorders>>),
+    Tell(Box<Recorders>, oneshot::Sender<Told>),
     /// Hold no more packets: what waits, and what comes, flows unrelayed.
     Close,
     /// End.
@@ -186,7 +187,10 @@ impl Holder {
                 order = orders.recv() => match order {
                     Some(Order::Tell(mut given, answer)) => {
                         std::mem::swap(&mut *self.recorders.borrow_mut(), &mut given);
-                        drop(answer.send(given));
+                        drop(answer.send(Told {
+                            recorders: given,
+                            gauges: Gauges::default(),
+                        }));
                     }
                     Some(Order::Close) => self.close(),
                     Some(Order::Stop) | None => return Ok(()),

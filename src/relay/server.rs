@@ -54,7 +54,7 @@ const ABORT_WITHIN: Duration = Duration::from_secs(5);
 
 /// Descriptors that come after the start and are no session's: of runtimes, programs that are run, names that
 /// are looked up.
-const SPARE: usize = 32;
+const SPARE: usize = 64;
 /// What a worker opens for itself beyond the first few: its runtime, pipes that are kept.
 const A_WORKER: usize = 4;
 
