@@ -69,7 +69,7 @@ fn main() -> anyhow::Result<()> {
         args.seconds
     );
     let words = format!(
-        "--to {} --via {} --mode rr --connections {connections} --rate {rate} --duration {}s --warmup 0s",
+        "--to {} --via {} --mode rr --connections {connections} --rate {rate} --duration {}s --warmup 0s --turns 8",
         stand.to, relay.door, args.seconds
     );
     let rounds: Vec<Round> = (0..args.rounds)

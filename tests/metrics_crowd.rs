@@ -17,10 +17,11 @@ use site::{PATIENCE, Relay, until};
 /// As many as an answer holds.
 const FEW: u64 = 100;
 const MANY: u64 = 9_000;
-const QUESTIONS: [&str; 2] = ["/metrics", "/api/sessions?limit=100"];
 const TIMES: usize = 15;
-/// How much longer an answer may take with many than with few. Going through thousands costs something.
-const FACTOR: f64 = 8.0;
+/// What is asked, and how much longer an answer may take with many than with few, of which there are a ninetieth: going
+/// through thousands costs something. Kernels before 6.2 do not say how many descriptors are open, so for `/metrics`
+/// they are counted there.
+const QUESTIONS: [(&str, f64); 2] = [("/metrics", 30.0), ("/api/sessions?limit=100", 10.0)];
 
 #[test]
 fn thousands_of_sessions_do_not_make_an_answer_long() {
@@ -49,15 +50,15 @@ fn thousands_of_sessions_do_not_make_an_answer_long() {
             let figures = Figures::read(&get(admin, "/metrics"));
             figures.sum("unmangle_sessions_active", &[]) == Some(sessions as f64)
         });
-        let told: serde_json::Value = serde_json::from_str(&get(admin, QUESTIONS[1])).unwrap();
+        let told: serde_json::Value = serde_json::from_str(&get(admin, QUESTIONS[1].0)).unwrap();
         assert_eq!(
             told["sessions"].as_array().unwrap().len() as u64,
             FEW,
             "{told}"
         );
-        QUESTIONS.map(|question| middle(admin, question))
+        QUESTIONS.map(|(question, _)| middle(admin, question))
     });
-    for ((question, few), many) in QUESTIONS.iter().zip(few).zip(many) {
+    for (((question, factor), few), many) in QUESTIONS.into_iter().zip(few).zip(many) {
         let ratio = many.as_secs_f64() / few.as_secs_f64();
         println!("{question}: {few:?} with few, {many:?} with many: {ratio:.1} times as long");
         assert!(
