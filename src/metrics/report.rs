@@ -37,9 +37,11 @@ impl fmt::Display for Recorder {
         }
         writeln!(f, "{table}\n")?;
         for (name, value, help) in self.counters.named() {
-            writeln!(f, " {name:<24}{value:>16}  {help}")?;
+            if value > 0 {
+                writeln!(f, " {name:<24}{value:>16}  {help}")?;
+            }
         }
-        Ok(())
+        writeln!(f, " everything else that is counted is 0")
     }
 }
 
@@ -58,15 +60,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_names_every_histogram_and_counter() {
-        let text = Recorder::default().to_string();
-        for name in [
-            "connect",
-            "session lifetime",
-            "added client_to_server",
-            "pipes_evicted",
-        ] {
+    fn the_table_has_every_histogram_and_the_counters_that_have_counted() {
+        let mut recorder = Recorder::default();
+        recorder.counters.accepted = 3;
+        let text = recorder.to_string();
+        for name in ["connect", "session lifetime", "added client_to_server"] {
             assert!(text.contains(name), "{name} in\n{text}");
         }
+        let counters: Vec<&str> = text.lines().rev().take(2).collect();
+        assert!(counters[0].contains("everything else"), "{text}");
+        let words: Vec<&str> = counters[1].split_whitespace().take(2).collect();
+        assert_eq!(words, ["accepted", "3"]);
     }
 }

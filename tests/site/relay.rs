@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 use unmangle::lab::{Lab, Process, Role};
+use unmangle::metrics::Counters;
 
 use super::{PATIENCE, UNMANGLE, until};
 
@@ -353,7 +354,11 @@ fn tables(log: &str) -> Vec<BTreeMap<String, u64>> {
         if let Some(at) = words.iter().position(|word| word.parse::<u64>().is_ok()) {
             table.insert(words[..at].join(" "), words[at].parse().unwrap());
         }
-        if words.first() == Some(&"pipes_evicted") {
+        if words.first() == Some(&"everything") {
+            // Those that have counted nothing are not told.
+            for (name, ..) in Counters::default().named() {
+                table.entry(name.to_owned()).or_insert(0);
+            }
             add_both_ways(&mut table);
             tables.push(std::mem::take(&mut table));
         }
