@@ -5,7 +5,7 @@
 //! question of each kind every second follow each other in pairs.
 //!
 //! ```text
-//! cargo bench --bench scrape -- [--sessions 9000] [--pairs 12] [--seconds 3] [--rate 4000]
+//! cargo bench --bench scrape -- [--sessions 9000] [--pairs 24] [--seconds 2] [--rate 4000]
 //! ```
 
 mod stand;
@@ -27,10 +27,10 @@ struct Args {
     #[arg(long, default_value_t = 9000)]
     sessions: u32,
     /// How many pairs of turns, with questions and without.
-    #[arg(long, default_value_t = 12)]
+    #[arg(long, default_value_t = 24)]
     pairs: usize,
     /// How long a turn is.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 2)]
     seconds: u32,
     /// Requests a second.
     #[arg(long, default_value_t = 4000)]
@@ -113,7 +113,7 @@ fn time_questions(at: SocketAddr, sessions: &str) -> anyhow::Result<bool> {
 /// Latency of those that have something to say, while the relay is asked and while it is not.
 fn beside(relay: &Relay, at: SocketAddr, args: &Args) -> anyhow::Result<()> {
     let words = format!(
-        "--to {} --mode rr --connections 16 --rate {} --duration {}s --warmup 200ms",
+        "--to {} --mode rr --connections 16 --threads 1 --rate {} --duration {}s --warmup 200ms",
         relay.door, args.rate, args.seconds
     );
     println!(

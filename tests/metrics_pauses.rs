@@ -61,11 +61,11 @@ fn a_pause_of_fifty_milliseconds_is_found_in_the_added_latency_of_its_direction(
 fn expect_found(pause: Duration) {
     let directory = tempfile::tempdir().unwrap();
     let shim = compile(&directory);
-    for paused in 0..DIRECTIONS.len() {
+    for (paused, (name, _)) in DIRECTIONS.into_iter().enumerate() {
         let mut seen = Vec::new();
         for _ in 0..ATTEMPTS {
             let observed = observe(&shim, paused, pause);
-            println!("{pause:?} in {}: {observed:?}", DIRECTIONS[paused].0);
+            println!("{pause:?} in {name}: {observed:?}");
             // Every message is one record, whatever else the machine does.
             assert_eq!(observed.paused.count, MESSAGES);
             assert_eq!(observed.other.count, MESSAGES);
