@@ -96,7 +96,7 @@ fn a_relay_out_of_descriptors_keeps_its_sessions_and_its_listener() {
     const BULK: usize = 4 * MIB;
     let Some(site) = Site::put_up() else { return };
     raise_own_limit();
-    let relay = site.relay_by(&["prlimit", "--nofile=80:80"], &[]);
+    let relay = site.relay_by(&["prlimit", "--nofile=128:128"], &[]);
     let before = relay.descriptors();
     let running = FAMILIES.map(|family| site.connect(OpenedFrom::Client, family));
     running.iter().for_each(talk);

@@ -24,6 +24,7 @@
 //! | `sessions` | those that run, and what they have counted |
 //! | `watchdog`, `stall` | looks at them once in a while: which are idle, which are stuck, and where |
 //! | `handle`, `view` | what can be asked while it runs: what was recorded, which sessions there are |
+//! | `wake` | since when a message waits: when the worker was woken |
 //! | `sample` | round-trip times and retransmissions, once in a while |
 //! | `leg` | what a direction needs of a socket |
 //! | `pipes` | the bounded pool of pipes |
@@ -61,6 +62,7 @@ mod stall;
 mod told;
 mod view;
 mod waiting;
+mod wake;
 mod watchdog;
 mod witness;
 mod worker;

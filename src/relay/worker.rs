@@ -16,6 +16,7 @@ use super::session;
 use super::sessions::Sessions;
 use super::view::{self, Query, View};
 use super::waiting::Held;
+use super::wake::{self, TASKS, Wake};
 use super::watchdog;
 use super::witness::{Known, Openings};
 use crate::config::Engine;
@@ -55,8 +56,8 @@ pub struct Resources {
     pub pipes: PipePool,
     /// What is counted and timed.
     pub recorders: Recorders,
-    /// Whether anything is timed: without it no clock is read on the way of a byte.
-    pub histograms: bool,
+    /// What messages are timed by; nothing is timed without it, and no clock is read on the way of a byte.
+    pub wake: Option<Wake>,
 }
 
 /// How many sessions each worker has: a new one goes to the worker with the fewest.
@@ -143,10 +144,12 @@ const BUFFER: usize = 16 << 10;
 /// # Errors
 /// If the kernel gives no epoll instance or does not take a listener.
 pub fn run(start: Start) -> std::io::Result<()> {
-    let runtime = Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build_local(LocalOptions::default())?;
+    let mut runtime = Builder::new_current_thread();
+    runtime.enable_io().enable_time().event_interval(TASKS);
+    if start.histograms {
+        runtime.on_thread_unpark(wake::woken);
+    }
+    let runtime = runtime.build_local(LocalOptions::default())?;
     runtime.block_on(serve(start))
 }
 
@@ -173,7 +176,7 @@ async fn serve(start: Start) -> std::io::Result<()> {
             buffer: vec![0; BUFFER],
             pipes: PipePool::new(budget),
             recorders: Recorders::new(served),
-            histograms,
+            wake: histograms.then(Wake::default),
         }),
         abort,
         held,
@@ -267,7 +270,7 @@ impl Worker {
     /// Records times and sizes of a listener's sessions, unless none are recorded.
     pub fn recorded(&self, listener: ListenerId, record: impl FnOnce(&mut Recorder)) {
         let mut resources = self.resources.borrow_mut();
-        if resources.histograms {
+        if resources.wake.is_some() {
             record(resources.recorders.of(listener));
         }
     }

@@ -29,6 +29,8 @@ pub struct Half {
     /// Counts its bytes.
     flow: Rc<Flow>,
     message: Option<Message>,
+    /// Whether it had nothing to read when it was polled last.
+    waits: bool,
     /// When the session was accepted, until the first bytes of this direction were passed on.
     accepted: Option<Instant>,
 }
@@ -100,6 +102,7 @@ impl Half {
             severed: false,
             flow,
             message: None,
+            waits: false,
             accepted: Some(accepted),
         }
     }
@@ -140,10 +143,14 @@ impl Half {
                 }
                 End::Open => {}
             }
-            ready!(from.poll_readable(cx)).map_err(HalfError::Read)?;
-            if resources.histograms {
-                self.message.get_or_insert_with(Message::start);
+            match from.poll_readable(cx) {
+                Poll::Ready(readable) => readable.map_err(HalfError::Read)?,
+                Poll::Pending => {
+                    self.waits = true;
+                    return Poll::Pending;
+                }
             }
+            self.begin(resources);
             match self.fill(from, to, resources) {
                 Err(HalfError::Read(error)) if is_passing(&error) => self.message = None,
                 other => other?,
@@ -365,6 +372,20 @@ impl Half {
         }
     }
 
+    /// Times what is read now, unless it goes on with what is timed already.
+    fn begin(&mut self, resources: &mut Resources) {
+        let waited = std::mem::take(&mut self.waits);
+        if let Some(wake) = &mut resources.wake
+            && self.message.is_none()
+        {
+            let woken = match waited {
+                true => wake.awaited(),
+                false => wake.next(),
+            };
+            self.message = Some(Message::begun(woken));
+        }
+    }
+
     /// Records the message if its last byte was accepted.
     fn settle(&mut self, resources: &mut Resources) {
         if !matches!(self.held, Held::Nothing) {
@@ -373,13 +394,16 @@ impl Half {
         let Some(message) = self.message.take() else {
             return;
         };
-        let now = Instant::now();
+        let now = match &mut resources.wake {
+            Some(wake) => wake.end(),
+            None => return,
+        };
         let recorder = resources.recorders.of(self.listener);
         if let Some(accepted) = self.accepted.take() {
             let since = now.saturating_duration_since(accepted);
             recorder.first_byte.of(self.direction).record(since);
         }
-        let whole = now - message.woken;
+        let whole = now.saturating_duration_since(message.woken);
         recorder
             .added
             .of(self.direction)
@@ -393,9 +417,9 @@ impl Half {
 // === impl Message ===
 
 impl Message {
-    fn start() -> Self {
+    fn begun(woken: Instant) -> Self {
         Self {
-            woken: Instant::now(),
+            woken,
             blocked_since: None,
             blocked: Duration::ZERO,
         }

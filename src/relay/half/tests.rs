@@ -11,6 +11,7 @@ use super::super::pipes::{PipeBudget, PipePool};
 use super::super::stall::Counted;
 use super::*;
 use crate::metrics::Recorders;
+use crate::relay::wake::Wake;
 
 /// What a sending leg does at its next turn.
 #[derive(Debug, Clone)]
@@ -167,7 +168,7 @@ fn resources(pipe_budget: usize) -> Resources {
         buffer: vec![0; 16 << 10],
         pipes: PipePool::new(PipeBudget::new(pipe_budget)),
         recorders: Recorders::new(1),
-        histograms: true,
+        wake: Some(Wake::default()),
     }
 }
 

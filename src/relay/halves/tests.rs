@@ -250,7 +250,7 @@ impl World {
                 buffer: vec![0; 16 << 10],
                 pipes: PipePool::new(budget.clone()),
                 recorders: Recorders::new(1),
-                histograms: true,
+                wake: Some(Default::default()),
             },
             budget,
             limit,
