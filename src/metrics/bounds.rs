@@ -89,7 +89,7 @@ impl Bounds {
 
     /// What a histogram has, in buckets. Its sum is known better by who recorded the values: in base units.
     pub fn distribution(self, histogram: &Histogram<u64>, sum: f64) -> Distribution {
-        let limit = histogram.lowest_equivalent(histogram.high());
+        let limit = histogram.lowest_equivalent(*self.bounds.last().expect("there are some"));
         let mut cumulative = vec![0; self.bounds.len()];
         for cell in histogram.iter_recorded() {
             let least = histogram.lowest_equivalent(cell.value_iterated_to());

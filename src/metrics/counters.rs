@@ -79,17 +79,17 @@ counters! {
         /// An error of the relay's own.
         relay_error ("relay", "error"),
     }
-    /// Sessions that ended, by outcome: closed is in order on both sides, aborted is by a reset, a timeout or the relay.
+    /// The same sessions by outcome: closed is in order on both sides, aborted is by a reset, a timeout or the relay.
     "unmangle_sessions" None ("listener", "outcome") {
         /// Sessions that both sides closed in order.
         sessions_closed ("closed"),
         /// Sessions ended by a reset, a timeout or the relay.
         sessions_aborted ("aborted"),
     }
-    /// Dials that failed after the client had been accepted; it was reset.
+    /// Dials that failed after the client had been accepted; it was reset. By kind they are in unmangle_errors_total.
     "unmangle_dial_failures" None ("listener") { dial_failures (), }
-    /// Sessions that never came to relaying, by whose side failed and what went wrong.
-    "unmangle_errors" None ("listener", "side", "kind") {
+    /// Sessions that never came to relaying, by the leg that failed and what went wrong; dials for opening packets that are held count here, too.
+    "unmangle_errors" None ("listener", "leg", "kind") {
         /// The server refused the connection.
         dials_refused ("upstream", "refused"),
         /// The server did not answer in time.
@@ -166,7 +166,7 @@ counters! {
     "unmangle_held_syn_repeats" None ("listener") { held_repeats (), }
     /// Opening packets answered at once, because the table was full or the relay could not dial.
     "unmangle_held_syn_fallbacks" None () { held_fell_back (), }
-    /// Sessions reset because no byte had moved either way for the idle timeout.
+    /// Sessions told to end because no byte had moved either way for the idle timeout.
     "unmangle_idle_resets" None ("listener") { idle_resets (), }
     /// Stalls: bytes waited and none moved, by the side that is stuck and why.
     "unmangle_stalls" None ("listener", "side", "why") {
@@ -183,14 +183,14 @@ counters! {
     }
     /// Stalls that ended because bytes moved again.
     "unmangle_stalls_over" None ("listener") { stalls_over (), }
-    /// Sessions reset because they were stuck.
+    /// Sessions told to end because they were stuck.
     "unmangle_stall_resets" None ("listener") { stall_resets (), }
     /// Bytes passed on: as they pass with the engine splice, at the end of their session with the others.
     "unmangle_passed_bytes" Bytes ("listener", "direction") {
         bytes_client_to_server ("client_to_server"),
         bytes_server_to_client ("server_to_client"),
     }
-    /// Reads from a leg, by how the bytes went on: through a pipe (splice) or the shared buffer (copy).
+    /// Reads from a leg, by how the bytes went on: through a pipe (splice) or the shared buffer (copy). Counted by the engine splice only.
     "unmangle_reads" None ("listener", "direction", "method") {
         splices_client_to_server ("client_to_server", "splice"),
         splices_server_to_client ("server_to_client", "splice"),

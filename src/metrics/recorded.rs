@@ -32,8 +32,14 @@ pub struct Gauges {
     pub pipe_bytes: u64,
     /// Bytes that they may hold at most.
     pub pipe_budget: u64,
-    /// Threads that relay.
+    /// Opening packets that are held now.
+    pub held: u64,
+    /// How many may be.
+    pub held_limit: u64,
+    /// Threads that relay, and have answered.
     pub workers: u64,
+    /// Threads that did not answer in time: what they have recorded lately is missing.
+    pub silent: u64,
 }
 
 /// Directions that are stuck, by side.
@@ -67,7 +73,10 @@ gauges! {
     PIPES "unmangle_pipes" None ("state") "Pipes that exist now: in_use holds bytes that wait for a receiver, free is kept for the next who needs one"
     PIPE_BYTES "unmangle_pipe_capacity_bytes" Bytes () "Bytes that all pipes can hold now"
     PIPE_BUDGET "unmangle_pipe_budget_bytes" Bytes () "Bytes that all pipes may hold at most"
-    WORKERS "unmangle_workers" None () "Threads that relay"
+    HELD "unmangle_held_syns_waiting" None () "Opening packets that are held now, or were let through and whose connection is not accepted yet"
+    HELD_LIMIT "unmangle_held_syns_limit" None () "Opening packets that may be held at a time; 0 if none is"
+    WORKERS "unmangle_workers" None () "Threads that relay and have answered"
+    SILENT "unmangle_threads_silent" None () "Threads that did not answer within two seconds: what they have recorded lately is missing here"
 }
 
 // === impl Recorded ===
@@ -135,7 +144,10 @@ impl Gauges {
         self.stuck.relay += other.stuck.relay;
         self.pipes_in_use += other.pipes_in_use;
         self.pipes_free += other.pipes_free;
+        self.held += other.held;
+        self.held_limit += other.held_limit;
         self.workers += other.workers;
+        self.silent += other.silent;
     }
 
     fn families(&self, names: &[String]) -> Vec<Family> {
@@ -143,7 +155,7 @@ impl Gauges {
             .iter()
             .map(String::as_str)
             .zip(self.sessions.iter().copied());
-        let values: [Vec<(&str, u64)>; 6] = [
+        let values: [Vec<(&str, u64)>; 9] = [
             by_listener.collect(),
             vec![
                 ("client", self.stuck.client),
@@ -153,7 +165,10 @@ impl Gauges {
             vec![("in_use", self.pipes_in_use), ("free", self.pipes_free)],
             vec![("", self.pipe_bytes)],
             vec![("", self.pipe_budget)],
+            vec![("", self.held)],
+            vec![("", self.held_limit)],
             vec![("", self.workers)],
+            vec![("", self.silent)],
         ];
         let families = GAUGES.iter().zip(values);
         families

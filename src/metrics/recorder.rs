@@ -81,15 +81,17 @@ macro_rules! recorder {
 recorder! {
     /// How long the dial to the server took.
     connect: Times => "unmangle_connect_seconds" Seconds ("listener"),
-    /// From accept to relaying: what a client waits before its first byte can go on.
+    /// From accept to relaying, and the dial before it where opening packets are held: what a client waits
+    /// before its first byte can go on.
     setup: Times => "unmangle_setup_seconds" Seconds ("listener"),
     /// From accept until the first bytes of a direction were passed on. Recorded by the engine splice only.
     first_byte: PerDirection<Times> => "unmangle_first_byte_seconds" Seconds ("listener", "direction"),
     /// What the relay added: from the worker's wake-up for a readable socket until the other socket had
-    /// taken the last of those bytes, without the time in which that one's window was shut. The kernel's
-    /// queueing before the wake-up is not in it. Recorded by the engine splice only.
+    /// taken the last of those bytes, without the time in which that one took nothing. The kernel's queueing
+    /// before the wake-up is not in it. Recorded by the engine splice only.
     added: PerDirection<Times> => "unmangle_added_latency_seconds" Seconds ("listener", "direction"),
-    /// How long bytes waited because the receiving side's window was shut; waits only, most bytes never do.
+    /// How long bytes waited in the relay because the receiving side's socket took no more: its window was shut,
+    /// or the way there is slower. Waits only, most bytes never do.
     /// Recorded by the engine splice only.
     stall: PerDirection<Times> => "unmangle_stall_seconds" Seconds ("listener", "direction"),
     /// From accept to the end of both legs.

@@ -16,7 +16,8 @@ const LARGEST: u64 = 1 << 40;
 impl Sizes {
     /// Records one size; nothing counts as one byte, above 1 TiB as 1 TiB. The sum is exact all the same.
     pub fn record(&mut self, bytes: u64) {
-        self.histogram.saturating_record(bytes.clamp(1, LARGEST));
+        let clamped = bytes.clamp(1, LARGEST);
+        self.histogram.record(clamped).expect("it grows");
         self.sum += u128::from(bytes);
     }
 
@@ -27,15 +28,17 @@ impl Sizes {
 
     /// Adds what another one has recorded.
     pub fn add(&mut self, other: &Self) {
-        self.histogram
-            .add(&other.histogram)
-            .expect("all have the same bounds");
+        if !other.histogram.is_empty() {
+            self.histogram.add(&other.histogram).expect("it grows");
+        }
         self.sum += other.sum;
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.histogram.reset();
+        if !self.histogram.is_empty() {
+            self.histogram.reset();
+        }
         self.sum = 0;
     }
 
@@ -47,8 +50,8 @@ impl Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        // The bounds are constants, so this cannot fail.
-        let histogram = Histogram::new_with_bounds(1, LARGEST, 2).expect("constant bounds");
+        // It grows as far as its values need. Two is a valid number of digits, so this cannot fail.
+        let histogram = Histogram::new(2).expect("constant");
         Self { histogram, sum: 0 }
     }
 }

@@ -23,6 +23,8 @@ pub trait Unit {
     }
 }
 
+/// The longest time, in seconds.
+const HOUR: u64 = 3600;
 const A_BILLION: u128 = 1_000_000_000;
 
 /// Microseconds.
@@ -68,7 +70,8 @@ impl Unit for Nanos {
 impl<U: Unit> Timed<U> {
     /// Records one time; below one unit counts as one, above 1 h as 1 h.
     pub fn record(&mut self, time: Duration) {
-        self.histogram.saturating_record(U::of(time).max(1));
+        let units = U::of(time).clamp(1, HOUR * U::A_SECOND);
+        self.histogram.record(units).expect("it grows");
         self.sum += time.as_nanos();
     }
 
@@ -80,7 +83,10 @@ impl<U: Unit> Timed<U> {
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.histogram.reset();
+        // What nothing was recorded in is not touched: its memory is not even there.
+        if !self.histogram.is_empty() {
+            self.histogram.reset();
+        }
         self.sum = 0;
     }
 
@@ -113,9 +119,9 @@ impl<U: Unit> Timed<U> {
 
     /// Adds what another one has recorded; nothing is averaged.
     pub fn add(&mut self, other: &Self) {
-        self.histogram
-            .add(&other.histogram)
-            .expect("all have the same bounds");
+        if !other.histogram.is_empty() {
+            self.histogram.add(&other.histogram).expect("it grows");
+        }
         self.sum += other.sum;
     }
 
@@ -140,6 +146,9 @@ impl<U: Unit> Timed<U> {
         let read: Histogram<u64> = Deserializer::new()
             .deserialize(&mut bytes.as_slice())
             .map_err(|error| Unreadable(error.to_string()))?;
+        if read.max() > read.highest_equivalent(HOUR * U::A_SECOND) {
+            return Err(Unreadable("it has times beyond an hour".to_owned()));
+        }
         let mut times = Self::default();
         times
             .histogram
@@ -157,9 +166,8 @@ impl<U: Unit> Timed<U> {
 
 impl<U: Unit> Default for Timed<U> {
     fn default() -> Self {
-        let hour = 3600 * U::A_SECOND;
-        // The bounds are constants, so this cannot fail.
-        let histogram = Histogram::new_with_bounds(1, hour, 3).expect("constant bounds");
+        // It grows as far as its values need. Three is a valid number of digits, so this cannot fail.
+        let histogram = Histogram::new(3).expect("constant");
         Self {
             histogram,
             sum: 0,

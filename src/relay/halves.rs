@@ -139,6 +139,9 @@ impl Halves {
 
     fn poll(&mut self, cx: &mut Context, worker: &Worker, legs: &Legs) -> Poll<Close> {
         let resources = &mut *worker.resources.borrow_mut();
+        if let Some(wake) = &mut resources.wake {
+            wake.turn();
+        }
         let [downstream, upstream] =
             [Party::Client, Party::Server].map(|party| legs.tcp_leg(party));
         self.advance(cx, &downstream, &upstream, resources)

@@ -4,8 +4,10 @@
 //! asked last, in exchange for empty recorders; what was given is added up here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 use super::holder;
 use super::pipes::PipeBudget;
@@ -38,6 +40,8 @@ pub struct Asked {
 struct Shared {
     asked: Asked,
     gathered: Mutex<Gathered>,
+    /// One look at the sessions at a time.
+    turns: Semaphore,
 }
 
 /// What the workers have given.
@@ -47,24 +51,33 @@ struct Gathered {
     all: Recorders,
     /// Since somebody asked for an interval, if somebody does.
     interval: Option<Recorders>,
-    /// Those who were asked and have not answered yet.
-    asked: Vec<oneshot::Receiver<Told>>,
+    /// What each thread has been asked and has not answered: the workers, and behind them the holder.
+    asked: Vec<Option<oneshot::Receiver<Told>>>,
     /// Empty ones, for the next exchange.
     empty: Vec<Recorders>,
 }
+
+/// A thread that does not answer for so long is told as one that is silent.
+const WITHIN: Duration = Duration::from_secs(2);
 
 // === impl Handle ===
 
 impl Handle {
     /// Of workers that have nothing recorded yet.
     pub fn new(asked: Asked) -> Self {
+        let threads = asked.workers.len() + 1;
         let gathered = Mutex::new(Gathered {
             all: Recorders::new(asked.names.len()),
             interval: None,
-            asked: vec![],
+            asked: (0..threads).map(|_| None).collect(),
             empty: vec![],
         });
-        Self(Arc::new(Shared { asked, gathered }))
+        let turns = Semaphore::new(1);
+        Self(Arc::new(Shared {
+            asked,
+            gathered,
+            turns,
+        }))
     }
 
     /// Sessions that run now, those that are still being dialled for included.
@@ -93,6 +106,8 @@ impl Handle {
     pub async fn sessions(&self, query: Query) -> Vec<View> {
         let query = Arc::new(query);
         let mut views = Vec::new();
+        // Whoever asks often waits for those before, and the workers for nobody.
+        let _turn = self.0.turns.acquire().await.expect("it is never closed");
         let asked = self.0.asked.workers.iter().filter_map(|worker| {
             let (answer, answered) = oneshot::channel();
             // One that has failed shows nothing; its thread's result tells why.
@@ -145,42 +160,26 @@ impl Handle {
             budget,
             ..
         } = &self.0.asked;
-        // Of an earlier call that was given up.
-        let late = gathered.asked.len();
-        for worker in workers {
-            let (answer, answered) = oneshot::channel();
-            let empty = gathered.take_empty(names.len());
-            // A worker that has failed says nothing; its thread's result tells why.
-            if worker.send(Order::Tell(empty, answer)).is_ok() {
-                gathered.asked.push(answered);
-            }
-        }
-        if let Some(holder) = holder {
-            let (answer, answered) = oneshot::channel();
-            let empty = gathered.take_empty(names.len());
-            if holder.send(holder::Order::Tell(empty, answer)).is_ok() {
-                gathered.asked.push(answered);
-            }
-        }
         let mut gauges = Gauges {
             sessions: vec![0; names.len()],
             pipe_bytes: budget.used() as u64,
             pipe_budget: budget.limit() as u64,
             ..Gauges::default()
         };
-        // Each is forgotten only once it has answered: should whoever asks give up here, the next one hears it.
-        while let Some(asked) = gathered.asked.last_mut() {
-            let answer = asked.await;
-            gathered.asked.pop();
-            if let Ok(Told {
-                recorders,
-                gauges: told,
-            }) = answer
-            {
-                if gathered.asked.len() >= late {
-                    gauges.add(&told);
-                }
-                gathered.add(*recorders);
+        let until = Instant::now() + WITHIN;
+        for (nth, thread) in workers.iter().map(Some).chain([None]).enumerate() {
+            let empty = match (thread, holder) {
+                (None, None) => continue,
+                _ => gathered.take_empty(names.len()),
+            };
+            let ask = |answer| match (thread, holder) {
+                (Some(worker), _) => worker.send(Order::Tell(empty, answer)).is_ok(),
+                (None, Some(holder)) => holder.send(holder::Order::Tell(empty, answer)).is_ok(),
+                (None, None) => false,
+            };
+            match gathered.answer(nth, until, ask).await {
+                Some(told) => gauges.add(&told),
+                None => gauges.silent += 1,
             }
         }
         gauges
@@ -190,6 +189,38 @@ impl Handle {
 // === impl Gathered ===
 
 impl Gathered {
+    /// What a thread tells now, once what it has recorded is added; nothing if it does not answer in time.
+    ///
+    /// Whom is waited for is kept: should whoever asks give up, the next one hears the answer. A thread that owes an
+    /// answer is not asked again.
+    async fn answer(
+        &mut self,
+        nth: usize,
+        until: Instant,
+        ask: impl FnOnce(oneshot::Sender<Told>) -> bool,
+    ) -> Option<Gauges> {
+        if self.asked[nth].is_some() {
+            // As things stood when somebody gave up.
+            self.hear(nth, until).await?;
+        }
+        let (answer, answered) = oneshot::channel();
+        // A thread that has failed says nothing; its result tells why.
+        if !ask(answer) {
+            return None;
+        }
+        self.asked[nth] = Some(answered);
+        self.hear(nth, until).await
+    }
+
+    async fn hear(&mut self, nth: usize, until: Instant) -> Option<Gauges> {
+        let answered = self.asked[nth].as_mut()?;
+        let answer = timeout_at(until, answered).await.ok()?;
+        self.asked[nth] = None;
+        let Told { recorders, gauges } = answer.ok()?;
+        self.add(*recorders);
+        Some(gauges)
+    }
+
     fn take_empty(&mut self, listeners: usize) -> Box<Recorders> {
         let empty = self.empty.pop();
         Box::new(empty.unwrap_or_else(|| Recorders::new(listeners)))
@@ -208,8 +239,6 @@ impl Gathered {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::metrics::ListenerId;
 
@@ -258,15 +287,36 @@ mod tests {
     fn what_a_worker_gives_is_kept_when_whoever_asked_has_given_up() {
         run(async {
             let (handle, mut asked) = relay();
-            let given_up = tokio::time::timeout(Duration::from_millis(1), handle.recorded()).await;
-            assert!(given_up.is_err(), "nobody has answered");
-            answer(asked.recv().await, 3, 1);
+            for _ in 0..2 {
+                let ask = tokio::time::timeout(Duration::from_millis(1), handle.recorded());
+                assert!(ask.await.is_err(), "nobody has answered");
+            }
             let (recorded, ()) = tokio::join!(handle.recorded(), async {
+                answer(asked.recv().await, 3, 1);
                 answer(asked.recv().await, 4, 2);
             });
+            assert!(
+                asked.try_recv().is_err(),
+                "who owes an answer is not asked again"
+            );
             assert_eq!(recorded.merged().counters.accepted, 7);
             assert_eq!(recorded.gauges.sessions, [2], "as it is now");
-            assert_eq!(recorded.gauges.workers, 1);
+            assert_eq!((recorded.gauges.workers, recorded.gauges.silent), (1, 0));
+        });
+    }
+
+    #[test]
+    fn a_worker_that_does_not_answer_is_told_and_what_it_has_recorded_comes_later() {
+        run(async {
+            let (handle, mut asked) = relay();
+            let recorded = handle.recorded().await;
+            assert_eq!((recorded.gauges.workers, recorded.gauges.silent), (0, 1));
+            let (recorded, ()) = tokio::join!(handle.recorded(), async {
+                answer(asked.recv().await, 3, 1);
+                answer(asked.recv().await, 4, 1);
+            });
+            assert_eq!(recorded.merged().counters.accepted, 7);
+            assert_eq!((recorded.gauges.workers, recorded.gauges.silent), (1, 0));
         });
     }
 

@@ -109,6 +109,11 @@ impl<P, U> Table<P, U> {
         }
     }
 
+    /// How many flows there are.
+    pub fn flows(&self) -> usize {
+        self.flows.len()
+    }
+
     /// An opening packet has come.
     pub fn arrived(&mut self, syn: &Syn, packet: P) -> Arrival<P> {
         let is_full = self.flows.len() >= self.most;

@@ -189,7 +189,11 @@ impl Holder {
                         std::mem::swap(&mut *self.recorders.borrow_mut(), &mut given);
                         drop(answer.send(Told {
                             recorders: given,
-                            gauges: Gauges::default(),
+                            gauges: Gauges {
+                                held: self.held.table().flows() as u64,
+                                held_limit: self.hold.most as u64,
+                                ..Gauges::default()
+                            },
                         }));
                     }
                     Some(Order::Close) => self.close(),

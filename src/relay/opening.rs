@@ -153,6 +153,7 @@ pub async fn open(worker: &Worker, accepted: Accepted) -> Result<Opened, Session
                 .map_err(|refusal| refuse(meant, refusal))?;
             let to = (&destination, side.other());
             let dialling = dial(worker, id, client, to, &settings, &gate);
+            let since = Instant::now();
             let dialled = tokio::select! {
                 biased;
                 dialled = dialling => dialled,
@@ -163,7 +164,7 @@ pub async fn open(worker: &Worker, accepted: Accepted) -> Result<Opened, Session
                     return Err(SessionError::Aborted { client, destination });
                 }
             };
-            (dialled, began.elapsed(), admitted)
+            (dialled, since.elapsed(), admitted)
         }
     };
     let Dialled {
@@ -188,7 +189,9 @@ pub async fn open(worker: &Worker, accepted: Accepted) -> Result<Opened, Session
     }
     worker.recorded(id, |recorder| {
         recorder.connect.record(connect_time);
-        recorder.setup.record(began.elapsed());
+        // Who was held was dialled before it was accepted.
+        let before = asked.map_or(Duration::ZERO, |_| connect_time);
+        recorder.setup.record(before + began.elapsed());
     });
     worker.counters(id).port_fallbacks += u64::from(port == SourcePort::Fallback);
     let legs = Legs {

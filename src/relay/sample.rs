@@ -1,6 +1,6 @@
 //! What the kernel knows of a session's legs, taken once in a while: round-trip times and retransmissions.
 //!
-//! Only sessions that have moved bytes since are asked for: one at rest costs nothing.
+//! Only sessions that have moved bytes since, or want to, are asked for: one at rest costs nothing.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -49,7 +49,8 @@ impl Sampled {
     fn rate_until(&self, now: Instant, passed: &Passed) -> Option<Passed> {
         let millis = now.saturating_duration_since(self.at).as_millis() as u64;
         let rate = |now: u64, then: u64| {
-            u64::try_from(u128::from(now - then) * 1000 / u128::from(millis)).unwrap_or(u64::MAX)
+            u64::try_from(u128::from(now.saturating_sub(then)) * 1000 / u128::from(millis))
+                .unwrap_or(u64::MAX)
         };
         (millis >= 1000).then(|| Passed {
             client_to_server: rate(passed.client_to_server, self.passed.client_to_server),
@@ -58,14 +59,14 @@ impl Sampled {
     }
 }
 
-/// Samples a session if it is time, and it has moved bytes since.
+/// Samples a session if it is time, and it has moved bytes since or has some that wait.
 pub fn in_time(worker: &Worker, session: &Session, now: Instant) {
     let last = session.sampled.get();
     if now.saturating_duration_since(last.at) < SAMPLED_EVERY {
         return;
     }
     let passed = session.passed();
-    if session.counts && passed == last.passed {
+    if session.counts && passed == last.passed && !session.waits() {
         let (at, rate) = (now, Passed::default());
         return session.sampled.set(Sampled { at, rate, ..last });
     }

@@ -299,6 +299,13 @@ impl Session {
         self.sampled.get().rates(now, &self.passed())
     }
 
+    /// Whether a direction of it was seen to have something to deliver that did not move.
+    pub fn waits(&self) -> bool {
+        let courses = self.courses.borrow();
+        let both = [&courses.client_to_server, &courses.server_to_client];
+        both.into_iter().any(Course::waits)
+    }
+
     /// Whether a direction of it is stuck.
     pub fn is_stuck(&self) -> bool {
         let courses = self.courses.borrow();

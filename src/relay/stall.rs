@@ -114,6 +114,11 @@ impl Course {
         }
     }
 
+    /// Whether there was something to deliver when it was looked at last.
+    pub fn waits(&self) -> bool {
+        self.waiting.is_some()
+    }
+
     /// Where it is stuck, if it is.
     pub fn stuck(&self) -> Option<Stuck> {
         self.stuck

@@ -113,12 +113,12 @@ pub struct StuckView {
 const AT_A_TIME: usize = 128;
 
 /// The sessions of a worker that are asked for, those that come first in front. Others run meanwhile: one that
-/// ends is left out, or was still there.
-pub async fn show(worker: &Worker, query: &Query) -> Vec<View> {
+/// ends is left out, or was still there. It looks no further once nobody wants to know.
+pub async fn show(worker: &Worker, query: &Query, is_wanted: impl Fn() -> bool) -> Vec<View> {
     let now = Instant::now();
     let mut found: Vec<(u64, Number)> = Vec::new();
     let mut last = None;
-    loop {
+    while is_wanted() {
         // None is kept over an await: whoever ends closes its legs at once.
         let some = worker.sessions.some_after(last, AT_A_TIME);
         let Some((number, _)) = some.last() else {
@@ -141,6 +141,9 @@ pub async fn show(worker: &Worker, query: &Query) -> Vec<View> {
                 .map(|session| View::of(worker, number, &session, now)),
         );
         if done % AT_A_TIME == AT_A_TIME - 1 {
+            if !is_wanted() {
+                break;
+            }
             tokio::task::yield_now().await;
         }
     }

@@ -13,12 +13,13 @@ pub struct Wake {
     at: Instant,
     /// When the last message ended.
     latest: Instant,
-    /// How many messages have begun since the worker was woken.
-    begun: u32,
+    /// How many sessions have had their turn since the worker was woken.
+    turns: u32,
 }
 
-/// After so many tasks the runtime asks the kernel for news without going to sleep, and nobody is told of that:
-/// what begins later is not counted from before.
+/// After so many tasks the runtime asks the kernel for news without going to sleep, and nobody is told of that: what
+/// has its turn later is counted from there, not from the wake-up. Other tasks than sessions have their turns, too,
+/// so the kernel may have been asked a little before, and a message counted from before it came.
 pub const TASKS: u32 = 61;
 
 thread_local! {
@@ -34,15 +35,25 @@ pub fn woken() {
 // === impl Wake ===
 
 impl Wake {
-    /// The beginning of a message that has just become readable: its direction had waited for it.
-    pub fn awaited(&mut self) -> Instant {
-        self.begin();
+    /// A session has its turn.
+    pub fn turn(&mut self) {
+        if let Some(at) = WOKEN.take() {
+            self.at = at;
+            self.turns = 0;
+        } else if self.turns == TASKS {
+            self.at = self.latest;
+            self.turns = 0;
+        }
+        self.turns += 1;
+    }
+
+    /// The beginning of a message that has become readable: its direction had waited for it.
+    pub fn awaited(&self) -> Instant {
         self.at
     }
 
     /// The beginning of a message that was there when the one before it had been read.
-    pub fn next(&mut self) -> Instant {
-        self.begin();
+    pub fn next(&self) -> Instant {
         self.at.max(self.latest)
     }
 
@@ -50,17 +61,6 @@ impl Wake {
     pub fn end(&mut self) -> Instant {
         self.latest = Instant::now();
         self.latest
-    }
-
-    fn begin(&mut self) {
-        if let Some(at) = WOKEN.take() {
-            self.at = at;
-            self.begun = 0;
-        } else if self.begun == TASKS {
-            self.at = self.latest;
-            self.begun = 0;
-        }
-        self.begun += 1;
     }
 }
 
@@ -70,7 +70,7 @@ impl Default for Wake {
         Self {
             at: now,
             latest: now,
-            begun: 0,
+            turns: 0,
         }
     }
 }
@@ -84,12 +84,14 @@ mod tests {
      {
         let mut wake = Wake::default();
         woken();
+        wake.turn();
         let first = wake.awaited();
         let end = wake.end();
         assert!(first < end);
         assert_eq!(wake.awaited(), first);
         assert_eq!(wake.next(), end);
         woken();
+        wake.turn();
         assert!(wake.next() > end, "it has slept in between");
     }
 
@@ -97,12 +99,15 @@ mod tests {
     fn a_worker_that_never_sleeps_counts_from_no_long_ago() {
         let mut wake = Wake::default();
         woken();
+        wake.turn();
         let first = wake.awaited();
         for _ in 1..TASKS {
             wake.end();
+            wake.turn();
             assert_eq!(wake.awaited(), first);
         }
         let end = wake.end();
+        wake.turn();
         assert_eq!(wake.awaited(), end);
     }
 }

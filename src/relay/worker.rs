@@ -217,7 +217,8 @@ async fn serve(start: Start) -> std::io::Result<()> {
             Order::Show(query, answer) => {
                 let worker = worker.clone();
                 tokio::task::spawn_local(async move {
-                    drop(answer.send(view::show(&worker, &query).await));
+                    let views = view::show(&worker, &query, || !answer.is_closed()).await;
+                    drop(answer.send(views));
                 });
             }
             Order::Close => known.iter().for_each(JoinHandle::abort),

@@ -167,8 +167,15 @@ impl Half {
         self.severed = self.end == End::Open;
     }
 
-    /// Gives back what it holds; its bytes are lost.
+    /// Gives back what it holds; its bytes are lost. That they have waited is recorded.
     pub fn abandon(&mut self, resources: &mut Resources) {
+        if let Some(mut message) = self.message.take() {
+            message.unblock();
+            if !message.blocked.is_zero() {
+                let recorder = resources.recorders.of(self.listener);
+                recorder.stall.of(self.direction).record(message.blocked);
+            }
+        }
         if let Held::Parked(ticket) = std::mem::replace(&mut self.held, Held::Nothing)
             && let Unparked::Pipe(pipe) = resources.pipes.unpark(ticket)
         {
@@ -375,7 +382,7 @@ impl Half {
     /// Times what is read now, unless it goes on with what is timed already.
     fn begin(&mut self, resources: &mut Resources) {
         let waited = std::mem::take(&mut self.waits);
-        if let Some(wake) = &mut resources.wake
+        if let Some(wake) = &resources.wake
             && self.message.is_none()
         {
             let woken = match waited {
