@@ -3,12 +3,14 @@
 //! Whoever asks brings an empty [`Recorders`] and gets the full one in exchange, so a worker never copies a
 //! histogram; the asker adds it to what it has.
 
+use std::time::Duration;
+
 use hdrhistogram::Histogram;
 
 use super::bounds::Bounds;
 use super::counters::Counters;
 use super::family::{BaseUnit, Definition, Distribution, Kind};
-use super::{PerDirection, PerLeg, Sizes, Times};
+use super::{Direction, PerDirection, PerLeg, Sizes, Times};
 
 /// The number of a listener in the order of the settings, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -18,9 +20,23 @@ pub struct ListenerId(pub u16);
 #[derive(Debug, Clone, Default)]
 pub struct Recorders {
     listeners: Vec<Recorder>,
+    /// What is not in its histogram yet: histograms are large, and looking them up for each message costs more
+    /// than for many one after the other.
+    fresh: Vec<Added>,
     /// What concerns no listener.
     pub process: Counters,
 }
+
+/// What the relay added to one message.
+#[derive(Debug, Clone, Copy)]
+struct Added {
+    listener: ListenerId,
+    direction: Direction,
+    time: Duration,
+}
+
+/// So many messages are put into their histograms at a time.
+const FRESH: usize = 64;
 
 /// A histogram that was recorded, and what it is of.
 #[derive(Debug, Clone, Copy)]
@@ -117,6 +133,14 @@ trait Alone {
     fn measured(&self, definition: &'static Definition, of: Option<&'static str>) -> Measured<'_>;
 }
 
+// === impl Recorder ===
+
+impl Recorder {
+    fn take(&mut self, added: Added) {
+        self.added.of(added.direction).record(added.time);
+    }
+}
+
 // === impl Measured ===
 
 impl Measured<'_> {
@@ -137,6 +161,7 @@ impl Recorders {
     pub fn new(listeners: usize) -> Self {
         Self {
             listeners: vec![Recorder::default(); listeners],
+            fresh: Vec::with_capacity(FRESH),
             process: Counters::default(),
         }
     }
@@ -146,7 +171,26 @@ impl Recorders {
         &mut self.listeners[usize::from(listener.0)]
     }
 
-    /// In the order of the settings.
+    /// Records what the relay added to a message.
+    pub fn added(&mut self, listener: ListenerId, direction: Direction, time: Duration) {
+        self.fresh.push(Added {
+            listener,
+            direction,
+            time,
+        });
+        if self.fresh.len() >= FRESH {
+            self.settle();
+        }
+    }
+
+    /// Puts everything into its histogram.
+    pub fn settle(&mut self) {
+        for added in self.fresh.drain(..) {
+            self.listeners[usize::from(added.listener.0)].take(added);
+        }
+    }
+
+    /// In the order of the settings, as far as they are settled.
     pub fn listeners(&self) -> &[Recorder] {
         &self.listeners
     }
@@ -156,12 +200,16 @@ impl Recorders {
         for (own, other) in self.listeners.iter_mut().zip(&other.listeners) {
             own.add(other);
         }
+        for added in &other.fresh {
+            self.of(added.listener).take(*added);
+        }
         self.process.add(&other.process);
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.listeners.iter_mut().for_each(Recorder::clear);
+        self.fresh.clear();
         self.process = Counters::default();
     }
 
@@ -169,6 +217,7 @@ impl Recorders {
     pub fn merged(&self) -> Recorder {
         let mut all = Recorder::default();
         self.listeners.iter().for_each(|each| all.add(each));
+        self.fresh.iter().for_each(|added| all.take(*added));
         all.counters.add(&self.process);
         all
     }
@@ -260,8 +309,6 @@ impl<T: Records + Alone> Records for PerLeg<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -299,6 +346,27 @@ mod tests {
         for measured in all.histograms() {
             assert_eq!((measured.histogram.len(), measured.sum), (0, 0.0));
         }
+    }
+
+    #[test]
+    fn a_message_counts_once_wherever_it_is_looked_for() {
+        let mut recorders = Recorders::new(2);
+        let (to, all) = (Direction::ServerToClient, FRESH as u64 + 3);
+        let count = |recorder: &Recorder| recorder.added.server_to_client.count();
+        for nth in 0..all {
+            recorders.added(ListenerId((nth % 2) as u16), to, Duration::from_micros(nth));
+        }
+        assert_eq!(count(&recorders.merged()), all);
+        let mut others = Recorders::new(2);
+        others.add(&recorders);
+        assert_eq!(others.listeners().iter().map(count).sum::<u64>(), all);
+        assert_eq!(
+            recorders.listeners().iter().map(count).sum::<u64>(),
+            FRESH as u64
+        );
+        recorders.settle();
+        assert_eq!(recorders.listeners().iter().map(count).sum::<u64>(), all);
+        assert_eq!(count(&recorders.merged()), all);
     }
 
     #[test]

@@ -279,6 +279,7 @@ impl Worker {
     /// What was recorded since the last time, and how things stand; from now on into the empty ones.
     fn tell(&self, mut given: Box<Recorders>) -> Told {
         let mut resources = self.resources.borrow_mut();
+        resources.recorders.settle();
         std::mem::swap(&mut resources.recorders, &mut given);
         let pipes = &mut resources.pipes;
         given.process.pipes_refused += std::mem::take(&mut pipes.refused);

@@ -405,17 +405,18 @@ impl Half {
             Some(wake) => wake.end(),
             None => return,
         };
-        let recorder = resources.recorders.of(self.listener);
+        let whole = now.saturating_duration_since(message.woken);
+        let added = whole.saturating_sub(message.blocked);
+        resources
+            .recorders
+            .added(self.listener, self.direction, added);
         if let Some(accepted) = self.accepted.take() {
             let since = now.saturating_duration_since(accepted);
+            let recorder = resources.recorders.of(self.listener);
             recorder.first_byte.of(self.direction).record(since);
         }
-        let whole = now.saturating_duration_since(message.woken);
-        recorder
-            .added
-            .of(self.direction)
-            .record(whole.saturating_sub(message.blocked));
         if !message.blocked.is_zero() {
+            let recorder = resources.recorders.of(self.listener);
             recorder.stall.of(self.direction).record(message.blocked);
         }
     }
