@@ -19,6 +19,8 @@ pub struct InPlace(Option<Ours>);
 struct Ours {
     owned: Owned,
     fail: Fail,
+    /// Whether a loss was told, and not yet that everything is in place again.
+    told_lost: bool,
 }
 
 /// What becomes of rules that are kept in place.
@@ -48,7 +50,11 @@ impl InPlace {
             Fail::Open => fail_closed::remove().map(drop).map_err(OwnError::from),
         };
         match settled {
-            Ok(()) => Ok(Self(Some(Ours { owned, fail }))),
+            Ok(()) => Ok(Self(Some(Ours {
+                owned,
+                fail,
+                told_lost: false,
+            }))),
             Err(error) => {
                 owned.remove().await;
                 Err(error)
@@ -66,7 +72,7 @@ impl InPlace {
     /// # Errors
     /// As for [`Owned::drain`]; nothing keeps new connections from flowing all the same.
     pub async fn drain(&mut self) -> Result<(), OwnError> {
-        let Some(Ours { owned, fail }) = &mut self.0 else {
+        let Some(Ours { owned, fail, .. }) = &mut self.0 else {
             return Ok(());
         };
         let drained = owned.drain().await;
@@ -95,15 +101,20 @@ impl InPlace {
     /// Puts back whatever is lost, for as long as it is waited for; it may be given up at any time and
     /// begun anew. Sessions wait for what is lost: ending the relay would reset them. Each change is told.
     pub async fn keep(&mut self, tell: impl Fn(Change)) -> Infallible {
-        let Some(Ours { owned, .. }) = &mut self.0 else {
+        let Some(ours) = &mut self.0 else {
             return std::future::pending().await;
         };
         loop {
-            let lost = owned.lost().await;
-            tell(Change::Lost(lost.to_string()));
-            tracing::error!("{lost}: putting it in place again");
-            match owned.restore().await {
+            // What was told lost may be there by now: this was given up halfway, or somebody else has put it back.
+            if !ours.told_lost {
+                let lost = ours.owned.lost().await;
+                ours.told_lost = true;
+                tell(Change::Lost(lost.to_string()));
+                tracing::error!("{lost}: putting it in place again");
+            }
+            match ours.owned.restore().await {
                 Ok(()) => {
+                    ours.told_lost = false;
                     tell(Change::Restored);
                     tracing::info!("it is in place again");
                 }
@@ -118,7 +129,7 @@ impl InPlace {
 
     /// Takes everything away that is ours, and waits until it is gone.
     pub async fn remove(self) {
-        let Some(Ours { owned, fail }) = self.0 else {
+        let Some(Ours { owned, fail, .. }) = self.0 else {
             return;
         };
         if fail == Fail::Closed
