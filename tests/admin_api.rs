@@ -9,33 +9,16 @@ use std::path::PathBuf;
 use rustix::process::Signal;
 use schemars::Schema;
 use serde_json::Value;
-use tempfile::TempDir;
 use unmangle::admin::{self, Sessions, Status};
 
-use site::asked::{Answer, ask, unix};
-use site::{Here, PATIENCE, Pair, talk, until};
-
-/// A relay that can be asked.
-struct Asked {
-    here: Here,
-    socket: PathBuf,
-    _directory: TempDir,
-}
+use site::asked::Asked;
+use site::series::{Figures, Labels};
+use site::web::{Answer, unix};
+use site::{PATIENCE, Pair, talk, until};
 
 impl Asked {
-    fn with(more: &[&str]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let socket = directory.path().join("admin.sock");
-        let path = ["--admin", socket.to_str().unwrap()];
-        Self {
-            here: Here::with(&[&path, more].concat()),
-            socket,
-            _directory: directory,
-        }
-    }
-
     fn get(&self, path: &str, headers: &str) -> Answer {
-        let answer = ask(unix(&self.socket), &format!("GET {path}"), headers);
+        let answer = self.ask_with(&format!("GET {path}"), headers);
         assert_eq!(answer.status, 200, "{answer:?}");
         answer
     }
@@ -67,13 +50,6 @@ impl Asked {
 
 fn client(pair: &Pair) -> String {
     pair.client.local_addr().unwrap().to_string()
-}
-
-/// The value of a sample, by its name and labels as they are written.
-fn sample(text: &str, name: &str) -> Option<f64> {
-    let mut lines = text.lines().filter_map(|line| line.rsplit_once(' '));
-    let (_, value) = lines.find(|(each, _)| *each == name)?;
-    Some(value.parse().unwrap())
 }
 
 // === schemas ===
@@ -320,6 +296,12 @@ fn metrics_come_in_the_format_that_is_preferred() {
         assert_eq!(answer.body.ends_with("# EOF\n"), ends, "{accept}");
         assert_eq!(answer.header("cache-control"), Some("no-store"));
     }
+    // And say the same.
+    let names = |accept: &str| -> Vec<(String, Labels)> {
+        let text = relay.get("/metrics", accept).body;
+        Figures::read(&text).0.into_keys().collect()
+    };
+    assert_eq!(names(&format!("Accept: {OPEN}\r\n")), names(""));
 }
 
 #[test]
@@ -327,25 +309,29 @@ fn metrics_have_what_the_relay_and_its_process_have_done() {
     let relay = Asked::with(&[]);
     let pair = relay.here.connect(1);
     talk(&pair);
-    let text = relay.get("/metrics", "").body;
-    let value = |name: &str| sample(&text, name).unwrap_or_else(|| panic!("{name}: {text}"));
-    assert_eq!(
-        value("unmangle_sessions_active{listener=\"listener 1\"}"),
-        1.0
-    );
-    assert_eq!(value("unmangle_ready"), 1.0);
-    assert_eq!(value("unmangle_draining"), 0.0);
-    assert_eq!(value("unmangle_workers"), 2.0);
-    let build = format!(
-        "unmangle_build_info{{version=\"{}\"}}",
-        env!("CARGO_PKG_VERSION")
-    );
-    assert_eq!(value(&build), 1.0);
-    assert!(value("process_resident_memory_bytes") > 1e6);
-    assert!(value("process_open_fds") > 10.0);
-    assert!(value("process_start_time_seconds") > 1.6e9);
+    let figures = Figures::read(&relay.get("/metrics", "").body);
+    for (name, labels, expected) in [
+        (
+            "unmangle_sessions_active",
+            &[("listener", "listener 1")][..],
+            1.0,
+        ),
+        ("unmangle_ready", &[], 1.0),
+        ("unmangle_draining", &[], 0.0),
+        ("unmangle_workers", &[], 2.0),
+        (
+            "unmangle_build_info",
+            &[("version", env!("CARGO_PKG_VERSION"))],
+            1.0,
+        ),
+    ] {
+        assert_eq!(figures.sum(name, labels), Some(expected), "{name}");
+    }
+    assert!(figures.expect("process_resident_memory_bytes", &[]) > 1e6);
+    assert!(figures.expect("process_open_fds", &[]) > 10.0);
+    assert!(figures.expect("process_start_time_seconds", &[]) > 1.6e9);
     // It has no rules.
-    assert_eq!(sample(&text, "unmangle_rules_in_place"), None);
+    assert_eq!(figures.sum("unmangle_rules_in_place", &[]), None);
     drop(pair);
 }
 
