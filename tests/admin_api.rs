@@ -9,33 +9,16 @@ use std::path::PathBuf;
 use rustix::process::Signal;
 use schemars::Schema;
 use serde_json::Value;
-use tempfile::TempDir;
 use unmangle::admin::{self, Sessions, Status};
 
-use site::asked::{Answer, ask, unix};
-use site::{Here, PATIENCE, Pair, talk, until};
-
-/// A relay that can be asked.
-struct Asked {
-    here: Here,
-    socket: PathBuf,
-    _directory: TempDir,
-}
+use site::asked::Asked;
+use site::series::{Figures, Labels};
+use site::web::{Answer, unix};
+use site::{PATIENCE, Pair, talk, until};
 
 impl Asked {
-    fn with(more: &[&str]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let socket = directory.path().join("admin.sock");
-        let path = ["--admin", socket.to_str().unwrap()];
-        Self {
-            here: Here::with(&[&path, more].concat()),
-            socket,
-            _directory: directory,
-        }
-    }
-
     fn get(&self, path: &str, headers: &str) -> Answer {
-        let answer = ask(unix(&self.socket), &format!("GET {path}"), headers);
+        let answer = self.ask_with(&format!("GET {path}"), headers);
         assert_eq!(answer.status, 200, "{answer:?}");
         answer
     }
@@ -69,13 +52,6 @@ fn client(pair: &Pair) -> String {
     pair.client.local_addr().unwrap().to_string()
 }
 
-/// The value of a sample, by its name and labels as they are written.
-fn sample(text: &str, name: &str) -> Option<f64> {
-    let mut lines = text.lines().filter_map(|line| line.rsplit_once(' '));
-    let (_, value) = lines.find(|(each, _)| *each == name)?;
-    Some(value.parse().unwrap())
-}
-
 // === schemas ===
 
 #[test]
@@ -86,13 +62,14 @@ fn the_schemas_that_are_checked_in_are_those_of_the_answers() {
     ] {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file);
         let current = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
-        if std::env::var_os("BLESS").is_some() {
+        if std::env::var_os("UNMANGLE_BLESS").is_some_and(|value| value == "1") {
             std::fs::write(&path, &current).unwrap();
+            continue;
         }
         let checked_in = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(
             checked_in == current,
-            "{file} is out of date: run this test with BLESS=1"
+            "{file} is stale; `UNMANGLE_BLESS=1 cargo test --test admin_api` writes it"
         );
         // Every field is there, if only as null, and has a sentence that says what it is.
         let text: Value = serde_json::from_str(&current).unwrap();
@@ -319,6 +296,12 @@ fn metrics_come_in_the_format_that_is_preferred() {
         assert_eq!(answer.body.ends_with("# EOF\n"), ends, "{accept}");
         assert_eq!(answer.header("cache-control"), Some("no-store"));
     }
+    // And say the same.
+    let names = |accept: &str| -> Vec<(String, Labels)> {
+        let text = relay.get("/metrics", accept).body;
+        Figures::read(&text).0.into_keys().collect()
+    };
+    assert_eq!(names(&format!("Accept: {OPEN}\r\n")), names(""));
 }
 
 #[test]
@@ -326,45 +309,30 @@ fn metrics_have_what_the_relay_and_its_process_have_done() {
     let relay = Asked::with(&[]);
     let pair = relay.here.connect(1);
     talk(&pair);
-    let text = relay.get("/metrics", "").body;
-    let value = |name: &str| sample(&text, name).unwrap_or_else(|| panic!("{name}: {text}"));
-    assert_eq!(
-        value("unmangle_sessions_active{listener=\"listener 1\"}"),
-        1.0
-    );
-    assert_eq!(value("unmangle_ready"), 1.0);
-    assert_eq!(value("unmangle_draining"), 0.0);
-    assert_eq!(value("unmangle_workers"), 2.0);
-    let build = format!(
-        "unmangle_build{{version=\"{}\"}}",
-        env!("CARGO_PKG_VERSION")
-    );
-    assert_eq!(value(&build), 1.0);
-    assert!(value("process_resident_memory_bytes") > 1e6);
-    assert!(value("process_open_fds") > 10.0);
-    assert!(value("process_start_time_seconds") > 1.6e9);
-    // It has no rules.
-    assert_eq!(sample(&text, "unmangle_rules_in_place"), None);
-    drop(pair);
-}
-
-#[test]
-fn nothing_that_was_counted_is_lost_when_who_asked_leaves_before_the_answer() {
-    let relay = Asked::with(&[]);
-    for host in 1..=40 {
-        let pair = relay.here.connect(host);
-        talk(&pair);
-        use std::io::Write;
-        let mut leaves = unix(&relay.socket);
-        leaves
-            .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-            .unwrap();
-        drop(leaves);
+    let figures = Figures::read(&relay.get("/metrics", "").body);
+    for (name, labels, expected) in [
+        (
+            "unmangle_sessions_active",
+            &[("listener", "listener 1")][..],
+            1.0,
+        ),
+        ("unmangle_ready", &[], 1.0),
+        ("unmangle_draining", &[], 0.0),
+        ("unmangle_workers", &[], 2.0),
+        (
+            "unmangle_build_info",
+            &[("version", env!("CARGO_PKG_VERSION"))],
+            1.0,
+        ),
+    ] {
+        assert_eq!(figures.sum(name, labels), Some(expected), "{name}");
     }
-    relay.here.relay.ended(40);
-    let text = relay.get("/metrics", "").body;
-    let name = "unmangle_connect_seconds_count{listener=\"listener 1\"}";
-    assert_eq!(sample(&text, name), Some(40.0));
+    assert!(figures.expect("process_resident_memory_bytes", &[]) > 1e6);
+    assert!(figures.expect("process_open_fds", &[]) > 10.0);
+    assert!(figures.expect("process_start_time_seconds", &[]) > 1.6e9);
+    // It has no rules.
+    assert_eq!(figures.sum("unmangle_rules_in_place", &[]), None);
+    drop(pair);
 }
 
 /// So many that an answer does not fit into the socket's buffers.

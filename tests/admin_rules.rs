@@ -11,7 +11,8 @@ use std::path::Path;
 use rustix::process::{Pid, Signal, kill_process};
 use unmangle::lab::{Family, OpenedFrom};
 
-use site::asked::{Answer, ask, unix};
+use site::asked::ask;
+use site::web::{Answer, unix};
 use site::{PATIENCE, Relay, Site, talk, until};
 
 /// An `nft` that can be taken away from a relay that runs.

@@ -10,9 +10,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use rustix::process::Signal;
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::time::timeout;
 use unmangle::config::{Fail, Intercept, Networks, Profile};
-use unmangle::lab::{Family, OpenedFrom, Role};
-use unmangle::rules::{InPlace, ListenPorts, Lock, Plan, fail_closed};
+use unmangle::lab::{Family, Host, OpenedFrom, Role};
+use unmangle::rules::{Change, InPlace, ListenPorts, Lock, Plan, fail_closed};
 
 use site::rules::Rules;
 use site::{
@@ -177,6 +179,48 @@ fn the_next_relay_replaces_the_table_or_removes_it_as_it_is_told() {
         assert_eq!(Rules::of(&site), at_first, "{fail:?}");
         talk(&site.connect_to(&listener, OpenedFrom::Client));
     }
+}
+
+#[test]
+fn a_table_that_is_removed_or_emptied_under_a_relay_that_runs_is_told_and_put_back() {
+    let Some(site) = Site::put_up() else { return };
+    let host = site.lab.relay();
+    inside(host, || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.unwrap().block_on(async {
+            let lock = Lock::relay().unwrap();
+            let mut rules = InPlace::own(plan(), Fail::Closed, lock).await.unwrap();
+            let whole = rules_of(host);
+            assert!(whole > 0);
+            for verb in ["delete", "flush"] {
+                host.run("nft", &[verb, "table", "inet", fail_closed::TABLE])
+                    .unwrap();
+                let (tell, mut told) = unbounded_channel();
+                let both = async { [told.recv().await, told.recv().await] };
+                let told = tokio::select! {
+                    told = timeout(PATIENCE, both) => told.expect("it is told"),
+                    never = rules.keep(|change| tell.send(change).unwrap()) => match never {},
+                };
+                let lost = format!(
+                    "somebody changed or removed the table inet {}",
+                    fail_closed::TABLE
+                );
+                let expected = [Change::Lost(lost), Change::Restored].map(Some);
+                assert_eq!(told, expected, "{verb}");
+                assert_eq!(rules_of(host), whole, "{verb}");
+            }
+            rules.remove().await;
+            assert!(!fail_closed::is_installed().unwrap());
+        });
+    });
+}
+
+/// How many rules the table has.
+fn rules_of(host: &Host) -> usize {
+    let list = ["list", "table", "inet", fail_closed::TABLE];
+    host.run("nft", &list).unwrap().matches(" drop\n").count()
 }
 
 #[test]

@@ -7,10 +7,14 @@ mod site;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::time::timeout;
+use unmangle::config::{Fail, Intercept, Networks, Profile};
 use unmangle::lab::{Family, OpenedFrom, Role};
+use unmangle::rules::{Change, InPlace, ListenPorts, Lock, Plan};
 
 use site::rules::Rules;
-use site::{FAMILIES, OPENED, Pair, Relay, Site, accept, talk};
+use site::{FAMILIES, OPENED, PATIENCE, Pair, Relay, Site, accept, inside, talk};
 
 /// Connects, talks, closes; whether the relay had a hand in it.
 fn is_relayed(site: &Site, relay: &Relay, from: Role, listener: &TcpListener) -> bool {
@@ -287,4 +291,57 @@ fn both_ends_of_an_unrelayed_connection_see_each_other_as_they_are() {
     let seen = |stream: &TcpStream| stream.peer_addr().unwrap();
     assert_eq!(seen(&pair.server), pair.client.local_addr().unwrap());
     assert_eq!(site.zones(&pair.client), [0], "it has no zone of its own");
+}
+
+#[test]
+fn what_somebody_else_puts_back_is_told_as_restored_too() {
+    let Some(site) = Site::put_up() else { return };
+    let host = site.lab.relay();
+    let intercept = Intercept {
+        ports: "22".parse().unwrap(),
+        from: Networks::default(),
+        to: Networks::default(),
+        mangled_side: "fw0".parse().unwrap(),
+    };
+    let listen = ListenPorts {
+        mangled: 1,
+        clean: 2,
+    };
+    let plan = Plan::new(intercept, &Profile::clean(), listen);
+    let keep_while_a_rule_goes_and_comes = async || {
+        let lock = Lock::relay().unwrap();
+        let mut rules = InPlace::own(plan, Fail::Open, lock).await.unwrap();
+        let shown = host.run("ip", &["-N", "-4", "rule", "show"]).unwrap();
+        let ours = shown.lines().find(|line| line.contains("proto 85"));
+        let (priority, rule) = ours.unwrap().split_once(":\tfrom all ").unwrap();
+        let rule: Vec<&str> = ["-4", "rule", "add", "pref", priority]
+            .into_iter()
+            .chain(rule.split_whitespace())
+            .collect();
+        host.run("ip", &["-4", "rule", "del", "pref", priority])
+            .unwrap();
+        let (tell, mut told) = unbounded_channel();
+        let tell = |change| tell.send(change).unwrap();
+        // As if a signal came: it is given up as soon as the loss is told.
+        let first = tokio::select! {
+            first = told.recv() => first.unwrap(),
+            never = rules.keep(tell) => match never {},
+        };
+        assert!(matches!(first, Change::Lost(_)), "{first:?}");
+        host.run("ip", &rule).unwrap();
+        let second = tokio::select! {
+            second = timeout(PATIENCE, told.recv()) => second.expect("it is told").unwrap(),
+            never = rules.keep(tell) => match never {},
+        };
+        assert_eq!(second, Change::Restored);
+        rules.remove().await;
+    };
+    inside(host, || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime
+            .unwrap()
+            .block_on(keep_while_a_rule_goes_and_comes());
+    });
 }

@@ -27,7 +27,7 @@ macro_rules! definitions {
 }
 
 definitions! {
-    Build "unmangle_build" Gauge None ("version") "Always 1, with the version of the program"
+    Build "unmangle_build_info" Gauge None ("version") "Always 1, with the version of the program"
     Ready "unmangle_ready" Gauge None () "1 while new connections are relayed, as /readyz says; else 0"
     Draining "unmangle_draining" Gauge None () "1 while the relay ends with its last session; else 0"
     InPlace "unmangle_rules_in_place" Gauge None () "1 while every rule of the relay's own is in place, 0 while one is missing; absent if it has none"

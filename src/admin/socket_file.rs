@@ -4,12 +4,14 @@
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{Mode, fchmod};
+use rustix::fs::{FlockOperation, Mode, OFlags, fchmod, flock};
 use rustix::io::Errno;
+use rustix::process::umask;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 /// A socket that is there until this is dropped.
@@ -17,6 +19,14 @@ use socket2::{Domain, SockAddr, Socket, Type};
 pub struct SocketFile {
     path: PathBuf,
     made: Identity,
+}
+
+/// Whoever has it may look what is at a path, replace it and listen there, and nobody else until it is dropped. Without
+/// it, one that is between `bind` and `listen` would look as if it was dead.
+#[derive(Debug)]
+struct Turn {
+    path: PathBuf,
+    _locked: fs::File,
 }
 
 /// Which file it is, whatever its name.
@@ -48,22 +58,35 @@ pub(super) const BACKLOG: i32 = 128;
 /// Binds and listens. What a killed process has left there is replaced; whatever else is there stays.
 pub fn bind(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // The file gets the mode of the socket, less the umask: it is never open to others, not for a moment.
+    // The file gets the mode of the socket: it is never open to others, not for a moment, and never has to be changed
+    // by its name, which could be another file's by then.
     fchmod(&socket, Mode::from_raw_mode(MODE)).map_err(io::Error::from)?;
     let address = SockAddr::unix(path)?;
-    if let Err(error) = socket.bind(&address) {
+    let _turn = Turn::take(path)?;
+    if let Err(error) = bind_with_its_mode(&socket, &address) {
         if error.kind() != io::ErrorKind::AddrInUse {
             return Err(error.into());
         }
         make_room(path)?;
-        socket.bind(&address)?;
+        bind_with_its_mode(&socket, &address)?;
     }
-    // From here on it is removed if anything fails. The umask may have taken too much.
+    // From here on it is removed if anything fails.
     let file = SocketFile::of(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok((UnixListener::from(OwnedFd::from(socket)), file))
+}
+
+/// Binds, and the umask takes nothing from the mode.
+fn bind_with_its_mode(socket: &Socket, address: &SockAddr) -> io::Result<()> {
+    /// The umask is the whole process's: one at a time.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    // What another thread makes meanwhile is not open to others either.
+    let before = umask(Mode::from_raw_mode(!MODE & 0o007));
+    let bound = socket.bind(address);
+    umask(before);
+    bound
 }
 
 /// Removes a socket that nobody answers at.
@@ -95,9 +118,8 @@ fn is_dead(path: &Path) -> io::Result<bool> {
 /// # Errors
 /// If this process may not ask there.
 pub fn answers(path: &Path) -> io::Result<bool> {
-    match UnixStream::connect(path) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(false),
+    match is_dead(path) {
+        Ok(dead) => Ok(!dead),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
@@ -129,6 +151,41 @@ pub fn sweep(directory: &Path) {
     }
 }
 
+// === impl Turn ===
+
+impl Turn {
+    /// Waits for those that are binding there now, each for no longer than that takes.
+    fn take(socket: &Path) -> io::Result<Self> {
+        let mut path = socket.as_os_str().to_owned();
+        path.push(".starting");
+        let path = PathBuf::from(path);
+        // Nothing that others may have put there is followed or waited for.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+        loop {
+            let mut options = fs::OpenOptions::new();
+            options.write(true).create(true).truncate(false).mode(0o600);
+            let file = options.custom_flags(flags as i32).open(&path)?;
+            flock(&file, FlockOperation::LockExclusive)?;
+            // Whoever had it before has removed it: then it keeps nobody out.
+            let locked = Identity::from(&file.metadata()?);
+            if Identity::of(&path).is_ok_and(|now| now == locked) {
+                return Ok(Self {
+                    path,
+                    _locked: file,
+                });
+            }
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "a file that nobody needs stays");
+        }
+    }
+}
+
 // === impl SocketError ===
 
 impl SocketError {
@@ -151,11 +208,16 @@ impl SocketFile {
 
 impl Identity {
     fn of(path: &Path) -> io::Result<Self> {
-        let found = fs::symlink_metadata(path)?;
-        Ok(Self {
+        Ok(Self::from(&fs::symlink_metadata(path)?))
+    }
+}
+
+impl From<&fs::Metadata> for Identity {
+    fn from(found: &fs::Metadata) -> Self {
+        Self {
             device: found.dev(),
             inode: found.ino(),
-        })
+        }
     }
 }
 
@@ -173,6 +235,9 @@ impl Drop for SocketFile {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
     fn mode(path: &Path) -> u32 {
@@ -212,6 +277,35 @@ mod tests {
         socket.listen(0).unwrap();
         let _waits = UnixStream::connect(&path).unwrap();
         assert!(matches!(bind(&path), Err(SocketError::Taken)));
+        assert!(answers(&path).unwrap(), "and nobody waits for it");
+    }
+
+    #[test]
+    fn of_several_that_start_at_once_one_has_the_socket_and_the_others_say_so() {
+        const SEVERAL: usize = 8;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.sock");
+        for _ in 0..50 {
+            // What a killed process has left is in their way.
+            drop(UnixListener::bind(&path).unwrap());
+            let start = std::sync::Barrier::new(SEVERAL);
+            let bound: Vec<_> = std::thread::scope(|scope| {
+                let one = || {
+                    start.wait();
+                    bind(&path)
+                };
+                let all: Vec<_> = (0..SEVERAL).map(|_| scope.spawn(one)).collect();
+                all.into_iter().map(|one| one.join().unwrap()).collect()
+            });
+            let (have, others): (Vec<_>, Vec<_>) = bound.into_iter().partition(Result::is_ok);
+            assert_eq!(have.len(), 1);
+            let taken = |other| matches!(other, &Err(SocketError::Taken));
+            assert!(others.iter().all(taken), "{others:?}");
+            assert!(answers(&path).unwrap());
+            drop(have);
+            let left = fs::read_dir(directory.path()).unwrap().count();
+            assert_eq!(left, 0);
+        }
     }
 
     #[test]

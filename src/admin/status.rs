@@ -56,7 +56,7 @@ pub struct Status {
 pub struct RulesTold {
     /// How.
     pub standing: RulesStanding,
-    /// Seconds since they were verified last, or since they are missing.
+    /// Seconds since they were put in place, at the start or again, or since they are missing.
     pub since_seconds: Option<f64>,
     /// Why they are missing.
     pub why: Option<String>,

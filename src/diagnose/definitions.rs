@@ -20,7 +20,7 @@ pub static DEFINITIONS: [&Definition; 12] = [
 
 pub(super) static INVALID: Definition = counter(
     "unmangle_conntrack_invalid",
-    "packets that conntrack of this network namespace called INVALID, relayed or not, since it was loaded",
+    "Packets that conntrack of this network namespace called INVALID, relayed or not, since it was loaded",
 );
 pub(super) static INVALID_REASON: Definition = Definition {
     labels: &["reason"],
@@ -31,43 +31,43 @@ pub(super) static INVALID_REASON: Definition = Definition {
 };
 pub(super) static PASSED: Definition = counter(
     "unmangle_conntrack_ignored",
-    "packets that conntrack logged as odd and did not call INVALID; only where the reasons are counted",
+    "Packets that conntrack logged as odd and did not call INVALID; only where the reasons are counted",
 );
 pub(super) static REASONS_LOST: Definition = counter(
     "unmangle_conntrack_reasons_lost",
-    "times that the kernel had more of its log than it could keep, so that reasons are missing",
+    "Times that the kernel had more of its log than it could keep, so that reasons are missing",
 );
 pub(super) static INSERT_FAILED: Definition = counter(
     "unmangle_conntrack_insert_failed",
-    "packets dropped because conntrack could not enter their connection",
+    "Packets dropped because conntrack could not enter their connection",
 );
 pub(super) static DROPS: Definition = counter(
     "unmangle_conntrack_drops",
-    "packets dropped because conntrack was full or had no memory",
+    "Packets dropped because conntrack was full or had no memory",
 );
 pub(super) static EARLY_DROPS: Definition = counter(
     "unmangle_conntrack_early_drops",
-    "entries that conntrack gave up to make room for others",
+    "Entries that conntrack gave up to make room for others",
 );
 pub(super) static CHAINS_TOO_LONG: Definition = counter(
     "unmangle_conntrack_chains_too_long",
-    "packets dropped because too many connections had the same place in conntrack's table",
+    "Packets dropped because too many connections had the same place in conntrack's table",
 );
 pub(super) static CLASHES_RESOLVED: Definition = counter(
     "unmangle_conntrack_clashes_resolved",
-    "connections that two packets opened at once, and conntrack made one of",
+    "Connections that two packets opened at once, and conntrack made one of",
 );
 pub(super) static SEARCH_RESTARTS: Definition = counter(
     "unmangle_conntrack_search_restarts",
-    "searches that conntrack began anew because its table was being resized",
+    "Searches that conntrack began anew because its table was being resized",
 );
 pub(super) static ENTRIES: Definition = gauge(
     "unmangle_conntrack_entries",
-    "connections in conntrack's table; a relayed session has two",
+    "Connections in conntrack's table; a relayed session has two",
 );
 pub(super) static ENTRIES_LIMIT: Definition = gauge(
     "unmangle_conntrack_entries_limit",
-    "connections that conntrack's table may have (net.netfilter.nf_conntrack_max)",
+    "Connections that conntrack's table may have (net.netfilter.nf_conntrack_max)",
 );
 
 const fn counter(name: &'static str, help: &'static str) -> Definition {

@@ -140,11 +140,14 @@ impl Definition {
             let stem = self.name.strip_suffix(suffix);
             stem.is_some_and(|stem| stem.ends_with('_'))
         };
+        // Always 1, and its labels say something of the process.
+        let is_info =
+            self.kind == Kind::Gauge && self.unit == BaseUnit::None && !self.labels.is_empty();
         if !plain(self.name) {
             Some("a name has lower-case letters, digits and underscores")
         } else if ["total", "count", "sum", "bucket", "created", "info"]
             .into_iter()
-            .any(suffixed)
+            .any(|end| suffixed(end) && !(end == "info" && is_info))
         {
             Some("this ending has a meaning of its own")
         } else if self.unit.name().is_some_and(|unit| !suffixed(unit)) {
@@ -195,9 +198,18 @@ mod tests {
         labels: &["listener"],
     };
 
+    const INFO: Definition = Definition {
+        name: "unmangle_build_info",
+        help: "the version",
+        kind: Kind::Gauge,
+        unit: BaseUnit::None,
+        labels: &["version"],
+    };
+
     #[test]
     fn definitions_that_break_a_convention_are_complained_of() {
         assert_eq!(GOOD.complaint(), None);
+        assert_eq!(INFO.complaint(), None);
         for wrong in [
             Definition {
                 name: "Connect_seconds",
@@ -219,6 +231,16 @@ mod tests {
                 name: "unmangle_sessions_total",
                 unit: BaseUnit::None,
                 ..GOOD
+            },
+            Definition {
+                name: "unmangle_build_info",
+                kind: Kind::Counter,
+                unit: BaseUnit::None,
+                ..GOOD
+            },
+            Definition {
+                labels: &[],
+                ..INFO
             },
             Definition { help: "", ..GOOD },
             Definition {

@@ -8,6 +8,10 @@
 //! Beside a sidecar it stands in the input or in the output hook, where what was taken is told by a mark or has
 //! another destination by then.
 
+use std::time::Duration;
+
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
 use super::nft::{self, sides};
 use super::own::OwnError;
 use super::owner;
@@ -18,6 +22,18 @@ use super::tool::{self, ToolError};
 
 /// The one table: `inet unmangle_fail_closed`.
 pub const TABLE: &str = "unmangle_fail_closed";
+
+/// How often the table is looked at: nobody owns it, and `nft flush ruleset` removes it.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The table of a relay that runs, looked at again and again.
+#[derive(Debug)]
+pub(super) struct Guard {
+    text: String,
+    look: Interval,
+    /// Whether it could be looked at the last time.
+    seen: bool,
+}
 
 /// The whole table, ready for `nft -f`.
 pub fn table(plan: &Plan) -> String {
@@ -76,18 +92,36 @@ pub fn install(plan: &Plan) -> Result<(), OwnError> {
             "fail closed: a relay that was killed has left its table, and new connections were dropped since"
         );
     }
-    let text = table(plan);
-    // One transaction: the table is made if it is not there, so that it can be deleted.
-    let replaced = format!("table inet {TABLE}\ndelete table inet {TABLE}\n{text}");
-    tool::feed("nft", &["-f", "-"], &replaced)
-        .map_err(|error| OwnError::Refused(error.to_string()))?;
-    let listing = owner::listed(TABLE)?.unwrap_or_default();
-    owner::verify(TABLE, &text, &listing)?;
+    load(&table(plan))?;
     tracing::info!(
         "fail closed: should the relay be killed, new connections are dropped until it runs again or \
          `unmangle rules --remove`"
     );
     Ok(())
+}
+
+fn load(text: &str) -> Result<(), OwnError> {
+    // One transaction: the table is made if it is not there, so that it can be deleted.
+    let replaced = format!("table inet {TABLE}\ndelete table inet {TABLE}\n{text}");
+    tool::feed("nft", &["-f", "-"], &replaced)
+        .map_err(|error| OwnError::Refused(error.to_string()))?;
+    let listing = owner::listed(TABLE)?.unwrap_or_default();
+    owner::verify(TABLE, text, &listing)?;
+    if !is_whole(text, &listing) {
+        return Err(OwnError::Unverified {
+            what: format!("table inet {TABLE}"),
+        });
+    }
+    Ok(())
+}
+
+/// Whether every rule of the text is in the table as `nft` lists it.
+fn is_whole(text: &str, listing: &str) -> bool {
+    let drops = |table: &str| {
+        let lines = table.lines().map(str::trim_end);
+        lines.filter(|line| line.ends_with(" drop")).count()
+    };
+    drops(text) == drops(listing)
 }
 
 /// Takes the table away; whether there was one.
@@ -109,4 +143,50 @@ pub fn remove() -> Result<bool, ToolError> {
 /// If `nft` cannot tell.
 pub fn is_installed() -> Result<bool, ToolError> {
     Ok(owner::listed(TABLE)?.is_some())
+}
+
+// === impl Guard ===
+
+impl Guard {
+    /// Puts the table in place, as [`install`] does.
+    pub fn install(plan: &Plan) -> Result<Self, OwnError> {
+        install(plan)?;
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Self {
+            text: table(plan),
+            look,
+            seen: true,
+        })
+    }
+
+    /// Waits until it is no longer in place, or a rule of it is gone. May be given up and begun anew.
+    pub async fn lost(&mut self) {
+        loop {
+            self.look.tick().await;
+            match self.is_in_place().await {
+                Ok(true) => self.seen = true,
+                Ok(false) => return,
+                Err(error) if self.seen => {
+                    self.seen = false;
+                    tracing::warn!(%error, "nobody sees whether the table that fails closed is in place");
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Puts back what is lost.
+    pub async fn restore(&self) -> Result<(), OwnError> {
+        match self.is_in_place().await? {
+            true => Ok(()),
+            false => load(&self.text),
+        }
+    }
+
+    async fn is_in_place(&self) -> Result<bool, ToolError> {
+        let listed = tool::ask("nft", &["list", "table", "inet", TABLE]).await;
+        let listing = tool::if_there(listed)?.unwrap_or_default();
+        Ok(is_whole(&self.text, &listing))
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::fail_closed;
+use super::fail_closed::{self, Guard};
 use super::lock::Lock;
 use super::own::{OwnError, Owned};
 use super::plan::Plan;
@@ -18,7 +18,10 @@ pub struct InPlace(Option<Ours>);
 #[derive(Debug)]
 struct Ours {
     owned: Owned,
-    fail: Fail,
+    /// What fails closed, until the relay drains.
+    guard: Option<Guard>,
+    /// Whether a loss was told, and not yet that everything is in place again.
+    told_lost: bool,
 }
 
 /// What becomes of rules that are kept in place.
@@ -44,11 +47,15 @@ impl InPlace {
     pub async fn own(plan: Plan, fail: Fail, lock: Lock) -> Result<Self, OwnError> {
         let owned = Owned::apply(plan.clone(), lock).await?;
         let settled = match fail {
-            Fail::Closed => fail_closed::install(&plan),
-            Fail::Open => fail_closed::remove().map(drop).map_err(OwnError::from),
+            Fail::Closed => Guard::install(&plan).map(Some),
+            Fail::Open => fail_closed::remove().map(|_| None).map_err(OwnError::from),
         };
         match settled {
-            Ok(()) => Ok(Self(Some(Ours { owned, fail }))),
+            Ok(guard) => Ok(Self(Some(Ours {
+                owned,
+                guard,
+                told_lost: false,
+            }))),
             Err(error) => {
                 owned.remove().await;
                 Err(error)
@@ -66,12 +73,13 @@ impl InPlace {
     /// # Errors
     /// As for [`Owned::drain`]; nothing keeps new connections from flowing all the same.
     pub async fn drain(&mut self) -> Result<(), OwnError> {
-        let Some(Ours { owned, fail }) = &mut self.0 else {
+        let Some(Ours { owned, guard, .. }) = &mut self.0 else {
             return Ok(());
         };
         let drained = owned.drain().await;
-        if *fail == Fail::Closed {
+        if guard.is_some() {
             fail_closed::remove()?;
+            *guard = None;
         }
         drained
     }
@@ -95,15 +103,20 @@ impl InPlace {
     /// Puts back whatever is lost, for as long as it is waited for; it may be given up at any time and
     /// begun anew. Sessions wait for what is lost: ending the relay would reset them. Each change is told.
     pub async fn keep(&mut self, tell: impl Fn(Change)) -> Infallible {
-        let Some(Ours { owned, .. }) = &mut self.0 else {
+        let Some(ours) = &mut self.0 else {
             return std::future::pending().await;
         };
         loop {
-            let lost = owned.lost().await;
-            tell(Change::Lost(lost.to_string()));
-            tracing::error!("{lost}: putting it in place again");
-            match owned.restore().await {
+            // What was told lost may be there by now: this was given up halfway, or somebody else has put it back.
+            if !ours.told_lost {
+                let lost = ours.lost().await;
+                ours.told_lost = true;
+                tell(Change::Lost(lost.clone()));
+                tracing::error!("{lost}: putting it in place again");
+            }
+            match ours.restore().await {
                 Ok(()) => {
+                    ours.told_lost = false;
                     tell(Change::Restored);
                     tracing::info!("it is in place again");
                 }
@@ -118,14 +131,44 @@ impl InPlace {
 
     /// Takes everything away that is ours, and waits until it is gone.
     pub async fn remove(self) {
-        let Some(Ours { owned, fail }) = self.0 else {
+        let Some(Ours { owned, guard, .. }) = self.0 else {
             return;
         };
-        if fail == Fail::Closed
+        if guard.is_some()
             && let Err(error) = fail_closed::remove()
         {
             tracing::warn!(%error, "fail closed: the table stays, and drops new connections");
         }
         owned.remove().await;
+    }
+}
+
+// === impl Ours ===
+
+impl Ours {
+    /// Waits until something is lost, and says what. May be given up and begun anew.
+    async fn lost(&mut self) -> String {
+        let Self { owned, guard, .. } = self;
+        let opened = async {
+            match guard {
+                Some(guard) => guard.lost().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            lost = owned.lost() => lost.to_string(),
+            () = opened => format!("somebody changed or removed the table inet {}", fail_closed::TABLE),
+        }
+    }
+
+    /// Puts back what is lost.
+    async fn restore(&mut self) -> Result<(), OwnError> {
+        // One does not wait for the other: while its own table is lost, only this keeps connections back.
+        let guarded = match &self.guard {
+            Some(guard) => guard.restore().await,
+            None => Ok(()),
+        };
+        self.owned.restore().await?;
+        guarded
     }
 }

@@ -1,77 +1,54 @@
-//! Requests to a relay's admin sockets, written by hand: no client of ours is between the test and the bytes.
+//! A relay that can be asked how it does, at a Unix socket and at a port.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::PathBuf;
 
-use serde_json::Value;
+use tempfile::TempDir;
 
-use super::{PATIENCE, Relay};
+use super::Here;
+use super::web::{self, Answer, Stream};
 
-/// What was answered.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub head: String,
-    pub body: String,
+pub struct Asked {
+    pub here: Here,
+    pub socket: PathBuf,
+    /// Where the socket is, and nobody else's.
+    pub directory: TempDir,
 }
 
-/// A connection of either kind.
-pub trait Stream: Read + Write {}
-impl<T: Read + Write> Stream for T {}
+// === impl Asked ===
 
-// === impl Answer ===
-
-impl Answer {
-    /// The value of a header, if it is there.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let lines = self.head.lines().skip(1);
-        let mut named = lines.filter_map(|line| line.split_once(": "));
-        named
-            .find(|(each, _)| each.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+impl Asked {
+    pub fn start() -> Self {
+        Self::with(&[])
     }
 
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    pub fn with(more: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("admin.sock");
+        let path = socket.to_str().unwrap();
+        let both = ["--admin", path, "--admin", "127.0.0.1:0"];
+        Self {
+            here: Here::with(&[&both, more].concat()),
+            socket,
+            directory,
+        }
     }
-}
 
-pub fn unix(path: &Path) -> UnixStream {
-    let stream = UnixStream::connect(path).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
+    pub fn ask(&self, request: &str) -> Answer {
+        self.ask_with(request, "")
+    }
 
-pub fn tcp(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
+    /// With more lines of header.
+    pub fn ask_with(&self, request: &str, headers: &str) -> Answer {
+        ask(web::unix(&self.socket), request, headers)
+    }
 
-/// Sends a request, such as `GET /healthz`, with more lines of header, and reads until the relay closes.
-pub fn ask(mut stream: impl Stream, request: &str, headers: &str) -> Answer {
-    let head =
-        format!("{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
-    stream.write_all(head.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head ends");
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Answer {
-        status,
-        head: head.to_owned(),
-        body: body.to_owned(),
+    pub fn ask_by_tcp(&self, request: &str) -> Answer {
+        let stream = web::tcp(self.here.relay.admin()).unwrap();
+        ask(stream, request, "")
     }
 }
 
-/// The TCP address that a relay answers at, as its log says.
-pub fn tcp_address(relay: &Relay) -> SocketAddr {
-    let events = relay.events("answering");
-    let addresses = events.iter().filter_map(|event| event["admin"].as_str());
-    let mut tcp = addresses.filter_map(|address| address.parse().ok());
-    tcp.next().unwrap_or_else(|| panic!("{}", relay.log()))
+/// Sends a request, such as `GET /healthz`, with more lines of header.
+pub fn ask(stream: impl Stream, request: &str, headers: &str) -> Answer {
+    web::exchange(stream, &format!("{request} HTTP/1.1"), headers).unwrap()
 }

@@ -60,7 +60,7 @@ fn rules(rules: &RulesTold) -> String {
     match rules.standing {
         RulesStanding::NotNeeded => "none needed".to_owned(),
         RulesStanding::SomebodyElses => "somebody else's".to_owned(),
-        RulesStanding::InPlace => format!("in place, verified {since} ago"),
+        RulesStanding::InPlace => format!("in place for {since}"),
         RulesStanding::Missing => {
             let why = rules.why.as_deref().unwrap_or("nobody knows why");
             format!("MISSING for {since}: {why}")
@@ -234,7 +234,7 @@ mod tests {
         let expected = "\
 unmangle 0.1.0, process 4711, up 3h 12m: ready
 
-rules     in place, verified 1m 5s ago
+rules     in place for 1m 5s
 sessions  812 of at most 5000
 added     p50 38.0 us, p99 210 us
 INVALID   7 packets: window 4
