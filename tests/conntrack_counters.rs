@@ -340,7 +340,7 @@ fn netlink_says_the_same_as_proc_and_only_to_the_privileged() {
             by_proc.of(Counter::Invalid),
             Some(by_the_tool(host, "invalid"))
         );
-        assert_eq!(Counters::from_netlink(), Ok(by_proc));
+        assert_eq!(Counters::from_netlink(), Ok(by_proc.clone()));
 
         log_to_group(host);
         let settings = LogSettings::read(&Proc::default());

@@ -9,17 +9,19 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
-use super::conntrack::{Counter, Counters, Entries, Proc};
+use super::conntrack::{Counter, Counters, Entries, NoCounters, Proc};
 use super::definitions::{ENTRIES, ENTRIES_LIMIT, INVALID_REASON, PASSED, REASONS_LOST};
 use super::invalid::{InvalidWatch, Tally};
 use super::log_settings::{Family as IpFamily, LogSettings, Logger, WhyNot};
 use super::reason::Reason;
+use super::widened::Widened;
 use crate::metrics::{Family, Sample, Value};
 
 /// What is known of this host's conntrack. Its task ends when this is dropped.
 #[derive(Debug)]
 pub struct Conntrack {
     proc: Proc,
+    counters: Mutex<Widened>,
     known: Arc<Known>,
     task: JoinHandle<()>,
 }
@@ -86,15 +88,24 @@ impl Conntrack {
         let looking = look(proc.clone(), known.clone(), watch, settings, period);
         Self {
             proc,
+            counters: Mutex::default(),
             known,
             task: tokio::spawn(looking),
         }
     }
 
+    /// What conntrack has counted by now.
+    fn counters(&self) -> Result<Widened, NoCounters> {
+        // Held while they are read: what was read first is taken in first.
+        let mut widened = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        widened.add(&Counters::read(&self.proc)?);
+        Ok(widened.clone())
+    }
+
     /// Everything that is known, as metrics. What is not known is left out.
     pub fn families(&self) -> Vec<Family> {
         let mut families = Vec::new();
-        if let Ok(counters) = Counters::read(&self.proc) {
+        if let Ok(counters) = self.counters() {
             let known = |counter: Counter| {
                 let value = Value::Count(counters.of(counter)?);
                 Some(Family::single(counter.definition(), value))
@@ -122,7 +133,7 @@ impl Conntrack {
 
     /// What an operator asks first.
     pub fn summary(&self) -> Summary {
-        let counters = Counters::read(&self.proc);
+        let counters = self.counters();
         let entries = Entries::read(&self.proc);
         let reasons = || {
             let all = Reason::ALL.into_iter();
