@@ -23,7 +23,7 @@ pub struct Conntrack {
     proc: Proc,
     counters: Mutex<Widened>,
     known: Arc<Known>,
-    task: JoinHandle<()>,
+    task: Option<JoinHandle<()>>,
 }
 
 /// The same for `status`.
@@ -78,11 +78,7 @@ impl Conntrack {
     pub fn looking_every(period: Duration) -> Self {
         let proc = Proc::default();
         let settings = LogSettings::read(&proc);
-        let known = Arc::new(Known {
-            tally: Tally::default(),
-            sources: Mutex::new(settings.sources()),
-            counted: AtomicBool::new(false),
-        });
+        let known = Known::of(settings.sources());
         let watch = InvalidWatch::open(&settings, &known.tally);
         known.tell(&watch.sources);
         let looking = look(proc.clone(), known.clone(), watch, settings, period);
@@ -90,7 +86,18 @@ impl Conntrack {
             proc,
             counters: Mutex::default(),
             known,
-            task: tokio::spawn(looking),
+            task: Some(tokio::spawn(looking)),
+        }
+    }
+
+    /// Counters alone: what is logged is left to other programs.
+    #[must_use]
+    pub fn without_reasons() -> Self {
+        Self {
+            proc: Proc::default(),
+            counters: Mutex::default(),
+            known: Known::of([const { Err(WhyNot::LeftAlone) }; 2]),
+            task: None,
         }
     }
 
@@ -159,7 +166,9 @@ impl Conntrack {
 
 impl Drop for Conntrack {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 
@@ -188,6 +197,15 @@ fn why_not(sources: &Sources) -> Vec<String> {
 // === impl Known ===
 
 impl Known {
+    /// Nothing has been counted.
+    fn of(sources: Sources) -> Arc<Self> {
+        Arc::new(Self {
+            tally: Tally::default(),
+            sources: Mutex::new(sources),
+            counted: AtomicBool::new(false),
+        })
+    }
+
     /// Keeps what brings the texts now, and says it in the log.
     fn tell(&self, sources: &Sources) {
         if sources.iter().any(Result::is_ok) {
