@@ -128,7 +128,7 @@ fn what_the_relay_ends_is_told_as_its_own() {
 /// With the last session the relay ends, and tells no more metrics: its table has the rest.
 #[test]
 fn what_ends_with_the_drain_deadline_is_told_until_then_as_running_and_then_as_drained() {
-    let here = relay(&["--drain", "2s"]);
+    let here = relay(&["--drain", "5s"]);
     let pair = here.connect(1);
     talk(&pair);
     here.relay.signal(Signal::TERM);
