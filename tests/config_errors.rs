@@ -51,7 +51,7 @@ fn checked(parts: &[&str], flags: &[&str]) -> String {
 fn a_key_that_there_is_not_is_answered_with_those_there_are() {
     assert_eq!(
         refusal(&["drian = \"1m\"\n", GATEWAY], &[]),
-        "unmangle.toml:1: drian: there is no such key; there are: workers, pipe-budget, drain, connect-timeout, close-timeout, keepalive, idle-timeout, stall-after, stall-action, max-connections, max-per-source, rate-per-source, source-prefix, engine, fail, rules, track, host-tuning, override-forward, mark, dial-mark, table, priority, zones, held-max, queue, answer-mark, log, log-format, log-file, admin, histograms, hdr-log, hdr-log-interval, hdr-log-size, hdr-log-keep, run-as, and the tables listener, profile"
+        "unmangle.toml:1: drian: there is no such key; there are: workers, pipe-budget, drain, connect-timeout, close-timeout, keepalive, idle-timeout, stall-after, stall-action, max-connections, max-per-source, rate-per-source, source-prefix, engine, fail, rules, track, host-tuning, override-forward, mark, dial-mark, table, priority, zones, held-max, queue, answer-mark, log, log-format, log-file, admin, invalid-reasons, histograms, hdr-log, hdr-log-interval, hdr-log-size, hdr-log-keep, run-as, and the tables listener, profile"
     );
     assert_eq!(
         refusal(&[GATEWAY, "port = 22\n"], &[]),
@@ -266,6 +266,10 @@ fn a_word_that_is_none_of_a_few_is_answered_with_them() {
     assert_eq!(
         refusal(&["host-tuning = \"maybe\"\n", GATEWAY], &[]),
         r#"unmangle.toml:1: host-tuning: "maybe" is none of: none, print, apply"#
+    );
+    assert_eq!(
+        refusal(&["invalid-reasons = \"some\"\n", GATEWAY], &[]),
+        r#"unmangle.toml:1: invalid-reasons: "some" is none of: on, off"#
     );
     assert_eq!(
         refusal(&["log-format = \"xml\"\n", GATEWAY], &[]),
@@ -711,6 +715,7 @@ queue = 5
 answer-mark = 0x70000000
 log = "debug"
 log-format = "json"
+invalid-reasons = "off"
 histograms = "on"
 hdr-log = "relay.hlog"
 hdr-log-interval = "1m"

@@ -9,7 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
-use site::{PATIENCE, Site, inside};
+use site::web::get;
+use site::{Here, PATIENCE, Site, inside};
 use socket2::{Domain, Protocol, Socket, Type};
 use unmangle::diagnose::conntrack::{Counter, Counters, NoCounters, Proc};
 use unmangle::diagnose::invalid::{InvalidWatch, Tally};
@@ -303,6 +304,36 @@ fn a_group_that_another_program_reads_is_told_and_is_taken_when_it_is_free() {
 }
 
 #[test]
+fn who_is_told_not_to_look_for_reasons_leaves_the_group_to_others_and_tells_the_counters() {
+    on_a_host(async |host| {
+        log_to_group(host);
+        let relay = Conntrack::without_reasons();
+        let other = Conntrack::start();
+        assert_eq!(other.summary().reasons_unknown, [""; 0]);
+        both_families()[0].misbehave();
+        wait_until(&other, |summary| counted(summary) == 4).await;
+        let summary = relay.summary();
+        assert_eq!(summary.invalid, Some(by_the_tool(host, "invalid")));
+        assert_eq!(summary.reasons, None);
+        assert_eq!(
+            summary.reasons_unknown,
+            ["INVALID packets are not counted by reason: invalid-reasons is off"]
+        );
+    });
+}
+
+#[test]
+fn a_relay_looks_for_reasons_unless_it_is_told_not_to() {
+    for (more, is_off) in [(&[][..], false), (&["--invalid-reasons", "off"], true)] {
+        let here = Here::with(&[&["--admin", "127.0.0.1:0"], more].concat());
+        let status: serde_json::Value =
+            serde_json::from_str(&get(here.relay.admin(), "/api/status")).unwrap();
+        let why = status["conntrack"]["reasons_unknown"].to_string();
+        assert_eq!(why.contains("invalid-reasons is off"), is_off, "{status:#}");
+    }
+}
+
+#[test]
 fn a_flood_that_was_not_read_in_time_is_told_as_lost_and_reading_goes_on() {
     on_a_host(async |host| {
         log_to_group(host);
@@ -340,7 +371,7 @@ fn netlink_says_the_same_as_proc_and_only_to_the_privileged() {
             by_proc.of(Counter::Invalid),
             Some(by_the_tool(host, "invalid"))
         );
-        assert_eq!(Counters::from_netlink(), Ok(by_proc));
+        assert_eq!(Counters::from_netlink(), Ok(by_proc.clone()));
 
         log_to_group(host);
         let settings = LogSettings::read(&Proc::default());

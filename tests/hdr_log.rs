@@ -4,18 +4,24 @@
 mod site;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::Deserializer;
 use rustix::process::Signal;
 use serde::Deserialize;
 use tempfile::TempDir;
-use unmangle::metrics::Times;
 
 use site::here::Here;
-use site::{PATIENCE, talk, until};
+use site::relay::row;
+use site::{PATIENCE, carry, pattern, talk, until};
 
 /// What `tests/read_hdr_log.py` prints of an interval.
 #[derive(Debug, Deserialize)]
@@ -31,11 +37,22 @@ const PERCENTILES: [f64; 6] = [0.0, 50.0, 90.0, 99.0, 99.9, 100.0];
 
 /// Reads a log by PyPI's `hdrhistogram`.
 fn read(log: &Path) -> Vec<Read> {
+    read_by(&[log.as_os_str()])
+}
+
+/// The same of several, each tag with all that they have of it.
+fn read_together(logs: &[PathBuf]) -> Vec<Read> {
+    let mut words = vec![OsStr::new("--sum")];
+    words.extend(logs.iter().map(|log| log.as_os_str()));
+    read_by(&words)
+}
+
+fn read_by(words: &[&OsStr]) -> Vec<Read> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = root.join("target/python/bin/python");
     let ended = Command::new(&python)
         .arg(root.join("tests/read_hdr_log.py"))
-        .arg(log)
+        .args(words)
         .output()
         .unwrap_or_else(|error| {
             panic!(
@@ -44,7 +61,7 @@ fn read(log: &Path) -> Vec<Read> {
             )
         });
     let stderr = String::from_utf8_lossy(&ended.stderr);
-    assert!(ended.status.success(), "{}: {stderr}", log.display());
+    assert!(ended.status.success(), "{words:?}: {stderr}");
     String::from_utf8(ended.stdout)
         .unwrap()
         .lines()
@@ -114,6 +131,23 @@ fn sessions(here: &Here, number: usize) {
     here.relay.ended(before + number);
 }
 
+/// Bytes of the nth session, from the client and from the server: each is told apart from all others.
+fn sizes(nth: usize) -> [usize; 2] {
+    [10_000 * nth, 300 * nth]
+}
+
+/// Sessions of these numbers; they are over when this returns.
+fn sized(here: &Here, numbers: RangeInclusive<usize>) {
+    let last = *numbers.end();
+    for nth in numbers {
+        let pair = here.connect(7);
+        let [up, down] = sizes(nth);
+        carry(&pair.client, &pair.server, &pattern(1, up));
+        carry(&pair.server, &pair.client, &pattern(2, down));
+    }
+    here.relay.ended(last);
+}
+
 #[test]
 fn an_independent_reader_finds_every_session_once_whatever_becomes_of_the_file() {
     let logged = Logged::new();
@@ -121,7 +155,7 @@ fn an_independent_reader_finds_every_session_once_whatever_becomes_of_the_file()
     let (mut opened, mut lines) = (0, 0);
     for renewed in [true, true, false] {
         for _ in 0..2 {
-            sessions(&here, 3);
+            sized(&here, opened + 1..=opened + 3);
             opened += 3;
             until("an interval is written", PATIENCE, || {
                 logged.lines() > lines
@@ -137,45 +171,106 @@ fn an_independent_reader_finds_every_session_once_whatever_becomes_of_the_file()
         }
     }
     // These are in the interval that the end cuts short.
-    sessions(&here, 2);
+    sized(&here, opened + 1..=opened + 2);
     opened += 2;
-    let table = here.relay.table();
-    here.relay.stop();
+    let log = here.relay.stop();
 
-    assert_eq!(logged.files().len(), 3);
-    let counts = logged.counts();
-    for (tag, told) in [
-        ("connect|listener=listener_1", "connect"),
-        ("session_duration|listener=listener_1", "session lifetime"),
-        (
-            "added_latency|listener=listener_1|direction=client_to_server",
-            "added client_to_server",
-        ),
-        (
-            "added_latency|listener=listener_1|direction=server_to_client",
-            "added server_to_client",
-        ),
-    ] {
-        assert_eq!(counts.get(tag), Some(&table[told]), "{tag}: {counts:?}");
-    }
-    assert_eq!(table["connect"], opened as u64);
+    let files = logged.files();
+    assert_eq!(files.len(), 3);
+    let found = read_together(&files);
+    expect_what_the_relay_has_measured(&found, &log, opened);
+    expect_the_sizes_that_were_sent(&found, opened);
     expect_intervals_that_do_not_overlap(&logged);
-    for file in logged.files() {
+    for file in files {
         expect_the_percentiles_of_our_own_library(&file);
     }
 }
 
+/// As its table at the end tells it, which was never in a file.
+fn expect_what_the_relay_has_measured(found: &[Read], log: &str, sessions: usize) {
+    for (tag, name) in [
+        ("connect", "connect"),
+        ("setup", "setup"),
+        ("session_duration", "session lifetime"),
+        (
+            "first_byte|direction=client_to_server",
+            "first byte client_to_server",
+        ),
+        (
+            "first_byte|direction=server_to_client",
+            "first byte server_to_client",
+        ),
+        (
+            "added_latency|direction=client_to_server",
+            "added client_to_server",
+        ),
+        (
+            "added_latency|direction=server_to_client",
+            "added server_to_client",
+        ),
+        ("rtt|leg=downstream", "rtt downstream"),
+        ("rtt|leg=upstream", "rtt upstream"),
+    ] {
+        let told = row(log, name);
+        let found = of_tag(found, tag);
+        assert_eq!(found.count as usize, told.count, "{tag}");
+        assert!(told.count >= sessions, "{tag}: {told:?}");
+        for (nth, told) in told.times.iter().enumerate() {
+            let found = found.percentiles[nth + 1] as f64 * 1e-6;
+            // The table has three digits.
+            assert!(
+                (found / told - 1.0).abs() < 0.006,
+                "{tag}, {} %: {found} is read, {told} was measured",
+                PERCENTILES[nth + 1]
+            );
+        }
+    }
+}
+
+/// What is found of a tag, told without its listener.
+fn of_tag<'a>(found: &'a [Read], tag: &str) -> &'a Read {
+    let (name, rest) = tag.split_at(tag.find('|').unwrap_or(tag.len()));
+    let tag = format!("{name}|listener=listener_1{rest}");
+    let mut found = found.iter().filter(|one| one.tag == tag);
+    found.next().unwrap_or_else(|| panic!("{tag} is not there"))
+}
+
+fn expect_the_sizes_that_were_sent(found: &[Read], sessions: usize) {
+    for (nth, direction) in ["client_to_server", "server_to_client"].iter().enumerate() {
+        let found = of_tag(found, &format!("session_size|direction={direction}"));
+        assert_eq!(found.count as usize, sessions, "{direction}");
+        for (percent, found) in PERCENTILES.iter().zip(found.percentiles) {
+            // The least session that so many are no larger than.
+            let rank = (percent / 100.0 * sessions as f64).ceil().max(1.0) as usize;
+            let sent = sizes(rank)[nth] as f64;
+            // Sizes have two digits.
+            assert!(
+                (found as f64 / sent - 1.0).abs() <= 0.01,
+                "{direction}, {percent} %: {found} is read, {sent} was sent"
+            );
+        }
+    }
+}
+
+/// Line by line, which the table cannot tell.
 fn expect_the_percentiles_of_our_own_library(file: &Path) {
     let text = fs::read_to_string(file).unwrap();
     let lines = text.lines().filter(|line| line.starts_with("Tag="));
     let found = read(file);
     assert_eq!(found.len(), lines.clone().count());
-    let both = lines.zip(found);
-    for (line, found) in both.filter(|(_, found)| !found.tag.starts_with("session_size")) {
-        let times = Times::decode(line.rsplit(',').next().unwrap()).unwrap();
-        assert_eq!(times.count(), found.count, "{line}");
-        let ours = PERCENTILES.map(|percent| times.percentile(percent).as_micros() as u64);
-        assert_eq!(ours, found.percentiles, "{line}");
+    for (line, found) in lines.zip(found) {
+        let bytes = STANDARD.decode(line.rsplit(',').next().unwrap()).unwrap();
+        let decoded: Histogram<u64> = Deserializer::new()
+            .deserialize(&mut bytes.as_slice())
+            .unwrap();
+        assert_eq!(decoded.len(), found.count, "{line}");
+        let lowest = decoded.lowest_equivalent(decoded.min());
+        assert_eq!(lowest, found.percentiles[0], "{line}");
+        for (percent, found) in PERCENTILES.iter().zip(found.percentiles).skip(1) {
+            // As other HdrHistogram libraries do it: what rounding adds to the rank is taken off again.
+            let ours = decoded.value_at_quantile((percent / 100.0).next_down());
+            assert_eq!(ours, found, "{percent} %: {line}");
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use super::places::{Place, Places};
 use super::routes::{self, Kind};
 use super::socket_file::SocketFile;
 use super::source::Source;
-use crate::config::AdminAddress;
+use crate::config::{AdminAddress, InvalidReasons};
 use crate::diagnose::Conntrack;
 
 /// Answers until it is dropped; then its sockets are gone.
@@ -49,7 +49,7 @@ impl Server {
     ///
     /// # Errors
     /// If the system gives no thread or no epoll instance.
-    pub fn start(doors: Doors, source: Source) -> io::Result<Self> {
+    pub fn start(doors: Doors, source: Source, reasons: InvalidReasons) -> io::Result<Self> {
         if let Some(why) = doors.missing {
             tracing::info!("nobody can ask how the relay does: {why}");
         }
@@ -68,7 +68,10 @@ impl Server {
         let (unix, tcp) = (Places::new(CONNECTIONS), Places::new(CONNECTIONS));
         let mut files = Vec::new();
         let entered = runtime.enter();
-        let conntrack = Arc::new(Conntrack::start());
+        let conntrack = Arc::new(match reasons {
+            InvalidReasons::On => Conntrack::start(),
+            InvalidReasons::Off => Conntrack::without_reasons(),
+        });
         let router = |kind| routes::router(source.clone(), conntrack.clone(), kind);
         for Door {
             address,

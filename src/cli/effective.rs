@@ -58,6 +58,7 @@ impl fmt::Display for Effective<'_> {
             writeln!(f, "hdr-log-keep = {}", log.keep)?;
         }
         write_admin(f, &process.admin)?;
+        writeln!(f, "invalid-reasons = \"{}\"", process.invalid_reasons)?;
         if let Some(run_as) = &process.run_as {
             writeln!(f, "run-as = {}", Quoted(&run_as.to_string()))?;
         }

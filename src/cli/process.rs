@@ -125,6 +125,11 @@ pub struct ProcessFlags {
     #[arg(long, value_name = "PATH|ADDR:PORT")]
     admin: Vec<String>,
 
+    /// Whether INVALID packets are counted by conntrack's reasons, where the host logs them: on or off, which leaves
+    /// NFLOG group 0 and the kernel's log to other programs [default: on]
+    #[arg(long, value_name = "HOW", hide_short_help = true)]
+    invalid_reasons: Option<String>,
+
     /// Whether times and sizes are recorded: on or off; without them no clock is read on the way of a byte, and
     /// their metrics are absent [default: on]
     #[arg(long, value_name = "HOW", hide_short_help = true)]
@@ -188,6 +193,7 @@ impl ProcessFlags {
             ("log-format", &self.log_format),
             ("log", &self.log),
             ("log-file", &self.log_file),
+            ("invalid-reasons", &self.invalid_reasons),
             ("histograms", &self.histograms),
             ("hdr-log", &self.hdr_log),
             ("hdr-log-interval", &self.hdr_log_interval),

@@ -153,6 +153,7 @@ async fn relay(
         beginning,
         workers,
         ways.clone(),
+        settings.process.invalid_reasons,
     )
     .context("starting the thread that answers")?;
     let mut plan = settings::plan(&settings, &ways_in);

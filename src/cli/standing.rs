@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use super::effective::Effective;
 use super::reload::Running;
 use crate::admin::{About, Doors, Phase, Rules, Server, Source, Standing};
-use crate::config::Settings;
+use crate::config::{InvalidReasons, Settings};
 use crate::relay::Handle;
 use crate::rules::Change;
 
@@ -99,6 +99,7 @@ impl Asked {
         beginning: Beginning,
         workers: usize,
         ways: Vec<String>,
+        reasons: InvalidReasons,
     ) -> std::io::Result<Self> {
         let (asks, drain) = mpsc::channel(1);
         let source = Source {
@@ -112,7 +113,7 @@ impl Asked {
             standing: publisher.0.subscribe(),
             drain: asks,
         };
-        let server = Server::start(doors, source)?;
+        let server = Server::start(doors, source, reasons)?;
         Ok(Self {
             _server: server,
             drain,

@@ -81,6 +81,17 @@ choice! {
 }
 
 choice! {
+    /// Whether packets that conntrack calls INVALID are counted by its reasons.
+    InvalidReasons {
+        /// They are, where the host logs them.
+        #[default]
+        On = "on",
+        /// What is logged is left to other programs.
+        Off = "off",
+    }
+}
+
+choice! {
     /// What moves the bytes.
     Engine {
         /// Our own: a shared buffer for short messages, pooled pipes for bulk.

@@ -68,6 +68,7 @@ pub const PROCESS: &[&str] = &[
     "log-format",
     "log-file",
     "admin",
+    "invalid-reasons",
     "histograms",
     "hdr-log",
     "hdr-log-interval",

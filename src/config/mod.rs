@@ -28,8 +28,8 @@ pub use access::{Access, Barred};
 pub use admin::{Admin, AdminAddress, Asked, NoAdminAddress};
 pub use answer::{AnswerMark, Hold};
 pub use choice::{
-    Answer, Deployment, DialFrom, Engine, Fail, Histograms, HostTuning, LogFormat, RulesMode,
-    ServiceLeg, StallAction, Track,
+    Answer, Deployment, DialFrom, Engine, Fail, Histograms, HostTuning, InvalidReasons, LogFormat,
+    RulesMode, ServiceLeg, StallAction, Track,
 };
 pub use file::Contents;
 pub use forward::{Forward, MangledLeg, Target};

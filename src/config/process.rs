@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::admin::Admin;
 use super::answer::Hold;
-use super::choice::{Engine, Fail, Histograms, HostTuning, RulesMode, Track};
+use super::choice::{Engine, Fail, Histograms, HostTuning, InvalidReasons, RulesMode, Track};
 use super::hdr_log::HdrLog;
 use super::keys::{ConfigError, Keys};
 use super::limits;
@@ -48,6 +48,8 @@ pub struct Process {
     pub hdr_log: Option<HdrLog>,
     /// Where it answers those who ask how it does.
     pub admin: Admin,
+    /// Whether INVALID packets are counted by reason.
+    pub invalid_reasons: InvalidReasons,
     /// Whom it becomes where root has started it.
     pub run_as: Option<RunAs>,
 }
@@ -139,6 +141,9 @@ impl Process {
             log: Log::read(keys)?,
             hdr_log: HdrLog::read(keys)?,
             admin: Admin::read(keys)?,
+            invalid_reasons: keys
+                .parse("invalid-reasons", str::parse)?
+                .unwrap_or_default(),
             run_as: keys.parse("run-as", str::parse)?,
         })
     }

@@ -1,8 +1,8 @@
 //! Conntrack's own counters in this network namespace, from /proc, or from ctnetlink where the kernel has no
 //! such file (CONFIG_NF_CONNTRACK_PROCFS).
 //!
-//! They count every tracked packet of the namespace, not only relayed ones. Each CPU has its own, of 32 bits; they
-//! begin anew when the namespace does.
+//! They count every tracked packet of the namespace, not only relayed ones, from when the namespace was made or conntrack
+//! was loaded, whichever was later. Each CPU has its own, of 32 bits, which begin at 0 again when they are full.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -38,9 +38,12 @@ pub enum Counter {
     SearchRestarts,
 }
 
-/// What the counters say, all CPUs added up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counters([Option<u64>; Counter::ALL.len()]);
+/// What the counters say, CPU by CPU.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Counters(Vec<PerCpu>);
+
+/// What those of one CPU say, in the order of [`Counter::ALL`]; none where this kernel does not have it.
+pub(super) type PerCpu = [Option<u32>; Counter::ALL.len()];
 
 /// How full the table is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,9 +170,15 @@ impl Counters {
         }
     }
 
-    /// What the counter says; none if this kernel does not have it.
+    /// What the counters of all CPUs add up to; none if this kernel does not have it.
     pub fn of(&self, counter: Counter) -> Option<u64> {
-        self.0[counter as usize]
+        let known = self.0.iter().filter_map(|cpu| cpu[counter as usize]);
+        known.map(u64::from).reduce(|sum, one| sum + one)
+    }
+
+    /// CPU by CPU, always in the same order.
+    pub(super) fn cpus(&self) -> &[PerCpu] {
+        &self.0
     }
 
     /// Reads a line of names, and a line of hexadecimal numbers for each CPU.
@@ -178,14 +187,16 @@ impl Counters {
         let names: Vec<&str> = lines.next()?.split_whitespace().collect();
         let place = |counter: Counter| names.iter().position(|name| *name == counter.column());
         let places = Counter::ALL.map(place);
-        let mut counters = Self(places.map(|place| place.map(|_| 0)));
+        let mut counters = Self::default();
         for line in lines {
             let numbers: Vec<&str> = line.split_whitespace().collect();
-            for (sum, place) in counters.0.iter_mut().zip(places) {
-                if let (Some(sum), Some(place)) = (sum, place) {
-                    *sum += u64::from(u32::from_str_radix(numbers.get(place)?, 16).ok()?);
+            let mut cpu = PerCpu::default();
+            for (value, place) in cpu.iter_mut().zip(places) {
+                if let Some(place) = place {
+                    *value = Some(u32::from_str_radix(numbers.get(place)?, 16).ok()?);
                 }
             }
+            counters.0.push(cpu);
         }
         counters.of(Counter::Invalid).map(|_| counters)
     }
@@ -231,11 +242,12 @@ impl Counters {
     }
 
     fn add(&mut self, answer: &Answer) {
-        for (sum, counter) in self.0.iter_mut().zip(Counter::ALL) {
-            let values = answer.counters.iter();
-            for (_, value) in values.filter(|(kind, _)| *kind == counter.attribute()) {
-                *sum.get_or_insert(0) += value;
-            }
+        for cpu in &answer.cpus {
+            let of = |counter: Counter| {
+                let mut values = cpu.iter().filter(|(kind, _)| *kind == counter.attribute());
+                values.next().map(|(_, value)| *value)
+            };
+            self.0.push(Counter::ALL.map(of));
         }
     }
 }
@@ -324,7 +336,8 @@ entries  clashres found new invalid ignore delete chainlength insert insert_fail
 ";
 
     fn values(text: &str) -> [Option<u64>; 7] {
-        Counters::parse(text).unwrap().0
+        let counters = Counters::parse(text).unwrap();
+        Counter::ALL.map(|counter| counters.of(counter))
     }
 
     #[test]
@@ -356,7 +369,7 @@ entries  clashres found new invalid ignore delete chainlength insert insert_fail
     #[test]
     fn what_is_not_understood_is_no_zero() {
         let cut = &NEW[..NEW.len() - 30];
-        for text in ["", "entries found\n0 0\n", "invalid\nx\n", cut] {
+        for text in ["", "entries found\n0 0\n", "invalid\n", "invalid\nx\n", cut] {
             assert_eq!(Counters::parse(text), None, "{text:?}");
         }
     }
@@ -373,7 +386,7 @@ entries  clashres found new invalid ignore delete chainlength insert insert_fail
         let mut counters = Counters::default();
         for invalid in [3, 4] {
             counters.add(&Answer {
-                counters: vec![(2, 77), (4, invalid), (15, 1)],
+                cpus: vec![vec![(2, 77), (4, invalid), (15, 1)]],
                 end: None,
             });
         }

@@ -20,7 +20,7 @@ pub static DEFINITIONS: [&Definition; 12] = [
 
 pub(super) static INVALID: Definition = counter(
     "unmangle_conntrack_invalid",
-    "Packets that conntrack of this network namespace called INVALID, relayed or not, since it was loaded",
+    "Packets that conntrack of this network namespace called INVALID, relayed or not, since the namespace was made or conntrack was loaded, whichever was later",
 );
 pub(super) static INVALID_REASON: Definition = Definition {
     labels: &["reason"],

@@ -34,6 +34,9 @@ pub enum Family {
 /// Why a packet's reason is not counted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WhyNot {
+    /// The relay was told not to look.
+    #[error("INVALID packets are not counted by reason: invalid-reasons is off")]
+    LeftAlone,
     /// The kernel does not say.
     #[error(
         "conntrack logs no reasons: net.netfilter.nf_conntrack_log_invalid is 0; 6 logs those of TCP"

@@ -3,6 +3,7 @@
 //! | file | what it is about |
 //! | --- | --- |
 //! | `conntrack` | the counters, from /proc or by netlink |
+//! | `widened` | the counters beyond their 32 bits: pure |
 //! | `log_settings` | where conntrack's reasons are logged, by the host's settings: pure |
 //! | `reason` | a text of the log as a reason: pure |
 //! | `invalid` | reads what is logged, and counts |
@@ -17,6 +18,7 @@ pub mod invalid;
 pub mod log_settings;
 pub mod reason;
 mod watching;
+mod widened;
 
 pub use definitions::DEFINITIONS;
 pub use watching::{Conntrack, Summary};

@@ -9,19 +9,21 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
-use super::conntrack::{Counter, Counters, Entries, Proc};
+use super::conntrack::{Counter, Counters, Entries, NoCounters, Proc};
 use super::definitions::{ENTRIES, ENTRIES_LIMIT, INVALID_REASON, PASSED, REASONS_LOST};
 use super::invalid::{InvalidWatch, Tally};
 use super::log_settings::{Family as IpFamily, LogSettings, Logger, WhyNot};
 use super::reason::Reason;
+use super::widened::Widened;
 use crate::metrics::{Family, Sample, Value};
 
 /// What is known of this host's conntrack. Its task ends when this is dropped.
 #[derive(Debug)]
 pub struct Conntrack {
     proc: Proc,
+    counters: Mutex<Widened>,
     known: Arc<Known>,
-    task: JoinHandle<()>,
+    task: Option<JoinHandle<()>>,
 }
 
 /// The same for `status`.
@@ -76,25 +78,41 @@ impl Conntrack {
     pub fn looking_every(period: Duration) -> Self {
         let proc = Proc::default();
         let settings = LogSettings::read(&proc);
-        let known = Arc::new(Known {
-            tally: Tally::default(),
-            sources: Mutex::new(settings.sources()),
-            counted: AtomicBool::new(false),
-        });
+        let known = Known::of(settings.sources());
         let watch = InvalidWatch::open(&settings, &known.tally);
         known.tell(&watch.sources);
         let looking = look(proc.clone(), known.clone(), watch, settings, period);
         Self {
             proc,
+            counters: Mutex::default(),
             known,
-            task: tokio::spawn(looking),
+            task: Some(tokio::spawn(looking)),
         }
+    }
+
+    /// Counters alone: what is logged is left to other programs.
+    #[must_use]
+    pub fn without_reasons() -> Self {
+        Self {
+            proc: Proc::default(),
+            counters: Mutex::default(),
+            known: Known::of([const { Err(WhyNot::LeftAlone) }; 2]),
+            task: None,
+        }
+    }
+
+    /// What conntrack has counted by now.
+    fn counters(&self) -> Result<Widened, NoCounters> {
+        // Held while they are read: what was read first is taken in first.
+        let mut widened = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        widened.add(&Counters::read(&self.proc)?);
+        Ok(widened.clone())
     }
 
     /// Everything that is known, as metrics. What is not known is left out.
     pub fn families(&self) -> Vec<Family> {
         let mut families = Vec::new();
-        if let Ok(counters) = Counters::read(&self.proc) {
+        if let Ok(counters) = self.counters() {
             let known = |counter: Counter| {
                 let value = Value::Count(counters.of(counter)?);
                 Some(Family::single(counter.definition(), value))
@@ -122,7 +140,7 @@ impl Conntrack {
 
     /// What an operator asks first.
     pub fn summary(&self) -> Summary {
-        let counters = Counters::read(&self.proc);
+        let counters = self.counters();
         let entries = Entries::read(&self.proc);
         let reasons = || {
             let all = Reason::ALL.into_iter();
@@ -148,7 +166,9 @@ impl Conntrack {
 
 impl Drop for Conntrack {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 
@@ -177,6 +197,15 @@ fn why_not(sources: &Sources) -> Vec<String> {
 // === impl Known ===
 
 impl Known {
+    /// Nothing has been counted.
+    fn of(sources: Sources) -> Arc<Self> {
+        Arc::new(Self {
+            tally: Tally::default(),
+            sources: Mutex::new(sources),
+            counted: AtomicBool::new(false),
+        })
+    }
+
     /// Keeps what brings the texts now, and says it in the log.
     fn tell(&self, sources: &Sources) {
         if sources.iter().any(Result::is_ok) {

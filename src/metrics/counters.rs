@@ -277,6 +277,9 @@ fn sample(before: &[&str], labels: &[&str], value: u64) -> Sample {
 }
 
 #[cfg(test)]
+mod told;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -9,8 +9,10 @@ const BEGINNING: &str = "\
 What `GET /metrics` tells, as Prometheus 0.0.4 or OpenMetrics 1.0.0, whichever the scraper prefers. Made of the
 definitions by `UNMANGLE_BLESS=1 cargo test --test metrics_document`; a test fails when it is stale.
 
-Everything counts from the start of the process; nothing is reset by being read. `listener` is the name that the
-settings give it; other labels have the values that are listed. None has a value that a client could choose.
+Everything counts from the start of the process, but for what conntrack counts itself (`unmangle_conntrack_*`, without
+`invalid_reason`, `ignored` and `reasons_lost`): that counts from when the network namespace was made or conntrack was
+loaded, whichever was later. Nothing is reset by being read. `listener` is the name that the settings give it; other
+labels have the values that are listed. None has a value that a client could choose.
 ";
 
 const WHAT_TIMES_MEAN: &str = "\

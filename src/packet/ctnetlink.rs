@@ -6,8 +6,8 @@ use super::nflog::{attributes, messages};
 /// What one datagram of the answer says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answer {
-    /// Counters of some CPUs: the number of the attribute, and its value.
-    pub counters: Vec<(u16, u64)>,
+    /// Of some CPUs each its counters: the number of the attribute, and its value.
+    pub cpus: Vec<Vec<(u16, u32)>>,
     /// How it ends, if it does: 0, or what the kernel has against the question.
     pub end: Option<i32>,
 }
@@ -49,7 +49,7 @@ impl Answer {
             match kind {
                 wire::STATISTICS => {
                     let attributes = attributes(body.get(wire::GENERAL..).unwrap_or_default());
-                    answer.counters.extend(attributes.filter_map(counter));
+                    answer.cpus.push(attributes.filter_map(counter).collect());
                 }
                 wire::DONE | wire::ERROR => answer.end = Some(code(body)),
                 _ => {}
@@ -59,9 +59,8 @@ impl Answer {
     }
 }
 
-fn counter((kind, value): (u16, &[u8])) -> Option<(u16, u64)> {
-    let value = u32::from_be_bytes(value.try_into().ok()?);
-    Some((kind, value.into()))
+fn counter((kind, value): (u16, &[u8])) -> Option<(u16, u32)> {
+    Some((kind, u32::from_be_bytes(value.try_into().ok()?)))
 }
 
 /// An error is told as a negative number.
@@ -93,8 +92,11 @@ mod tests {
             .collect();
         let answer = Answer::parse(&bytes);
         assert_eq!(answer.end, Some(0));
-        assert_eq!(answer.counters.len(), 10);
-        assert_eq!(answer.counters[1], (4, 10));
+        let [cpu] = &answer.cpus[..] else {
+            panic!("{answer:?}");
+        };
+        assert_eq!(cpu.len(), 10);
+        assert_eq!(cpu[1], (4, 10));
     }
 
     #[test]
@@ -118,7 +120,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_can_be_taken_for_an_answer(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            prop_assert!(Answer::parse(&bytes).counters.len() <= bytes.len() / 8);
+            let cpus = Answer::parse(&bytes).cpus;
+            prop_assert!(cpus.iter().map(Vec::len).sum::<usize>() <= bytes.len() / 8);
         }
     }
 }

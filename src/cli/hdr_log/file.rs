@@ -83,6 +83,10 @@ impl LogFile {
     /// # Errors
     /// What the file system says; the next interval tries again.
     pub fn renew(&mut self, begun: Instant) -> io::Result<()> {
+        self.begin_anew(begun).map(drop)
+    }
+
+    fn begin_anew(&mut self, begun: Instant) -> io::Result<&mut Open> {
         let path = self.settings.file.clone();
         if is_used(&path)? {
             // Names tell the order, though several may be put aside at a time, and clocks be set back.
@@ -99,19 +103,18 @@ impl LogFile {
             let _ = file.set_len(0);
             return Err(error);
         }
-        self.open = Some(Open {
+        if let Err(error) = prune(&path, self.settings.keep) {
+            let file = path.display();
+            tracing::warn!(%file, %error, "former histogram logs cannot be removed");
+        }
+        Ok(self.open.insert(Open {
             file,
             size: header.len() as u64,
             used: false,
             spoiled: false,
             log,
             begun,
-        });
-        if let Err(error) = prune(&path, self.settings.keep) {
-            let file = path.display();
-            tracing::warn!(%file, %error, "former histogram logs cannot be removed");
-        }
-        Ok(())
+        }))
     }
 
     /// Appends an interval, to a new file if it has no room in this one. All of it is there afterwards, or nothing.
@@ -119,18 +122,17 @@ impl LogFile {
     /// # Errors
     /// What the file system says.
     pub fn write(&mut self, interval: &Interval) -> io::Result<()> {
-        let has_room = |open: &Open| {
-            let size = open.size + open.lines(interval).len() as u64;
-            size <= self.settings.most || !open.used
-        };
-        let fit = |open: &Open| open.is_fit() && has_room(open);
-        if !self.open.as_ref().is_some_and(fit) {
-            self.renew(interval.begun)?;
+        let most = self.settings.most;
+        if let Some(open) = self.open.as_mut().filter(|open| open.is_fit()) {
+            let lines = open.lines(interval);
+            if open.has_room(&lines, most) {
+                return open.append(&lines);
+            }
         }
-        match &mut self.open {
-            Some(open) => open.append(interval),
-            None => Ok(()),
-        }
+        // Its lines are others there: times count from the start of their file.
+        let open = self.begin_anew(interval.begun)?;
+        let lines = open.lines(interval);
+        open.append(&lines)
     }
 }
 
@@ -156,8 +158,12 @@ impl Open {
             .collect()
     }
 
-    fn append(&mut self, interval: &Interval) -> io::Result<()> {
-        let lines = self.lines(interval);
+    /// Whether so much may be appended, of `most` bytes; there is always room for the first.
+    fn has_room(&self, lines: &str, most: u64) -> bool {
+        !self.used || self.size + lines.len() as u64 <= most
+    }
+
+    fn append(&mut self, lines: &str) -> io::Result<()> {
         if let Err(error) = self.file.write_all(lines.as_bytes()) {
             // Half a line would spoil the one after it.
             self.spoiled = self.file.set_len(self.size).is_err();
