@@ -195,7 +195,7 @@ fn a_dial_that_is_refused_is_told_as_the_server_s() {
     let figures = figures_of(&here.relay);
     assert_eq!(
         told(&figures, "unmangle_errors_total"),
-        once("kind=refused side=upstream")
+        once("kind=refused leg=upstream")
     );
 }
 

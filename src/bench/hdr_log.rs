@@ -61,8 +61,8 @@ impl<W: Write> HdrLog<W> {
             };
             let tag = Tag::exactly(&tag)
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
-            let latency = tally.latency.histogram();
-            let line = self.log.line(&tag, from, interval.length, latency);
+            let latency = tally.latency.whole();
+            let line = self.log.line(&tag, from, interval.length, &latency);
             self.out.write_all(line.as_bytes())?;
         }
         Ok(())

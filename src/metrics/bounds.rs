@@ -87,6 +87,15 @@ impl Bounds {
         each.map(move |bound| *bound as f64 / self.a_base_unit as f64)
     }
 
+    /// A histogram with room up to the last bound, whatever room it has itself.
+    pub fn whole(self, histogram: &Histogram<u64>) -> Histogram<u64> {
+        let most = *self.bounds.last().expect("there are some");
+        let mut whole = Histogram::new_with_bounds(1, most, histogram.sigfig())
+            .expect("the bounds are constants");
+        whole.add(histogram).expect("there is room");
+        whole
+    }
+
     /// What a histogram has, in buckets. Its sum is known better by who recorded the values: in base units.
     pub fn distribution(self, histogram: &Histogram<u64>, sum: f64) -> Distribution {
         let limit = histogram.lowest_equivalent(*self.bounds.last().expect("there are some"));

@@ -146,11 +146,19 @@ impl Recorder {
 impl Measured<'_> {
     /// The same in buckets.
     pub fn distribution(&self) -> Distribution {
-        let bounds = match self.definition.unit {
+        self.bounds().distribution(self.histogram, self.sum)
+    }
+
+    /// Its histogram with room for every value, as those need who add histograms.
+    pub fn whole(&self) -> Histogram<u64> {
+        self.bounds().whole(self.histogram)
+    }
+
+    fn bounds(&self) -> Bounds {
+        match self.definition.unit {
             BaseUnit::Bytes => Bounds::SIZES,
             BaseUnit::Seconds | BaseUnit::None => Bounds::TIMES,
-        };
-        bounds.distribution(self.histogram, self.sum)
+        }
     }
 }
 

@@ -125,14 +125,23 @@ impl<U: Unit> Timed<U> {
         self.sum += other.sum;
     }
 
-    /// The histogram itself, for those who write or draw it.
+    /// The same with room for every time up to the longest. A histogram grows with its values, and some libraries
+    /// add none to one with less room.
+    pub fn whole(&self) -> Histogram<u64> {
+        let longest = HOUR * U::A_SECOND;
+        let mut whole = Histogram::new_with_bounds(1, longest, 3).expect("constant bounds");
+        whole.add(&self.histogram).expect("there is room");
+        whole
+    }
+
+    /// The histogram itself, for those who draw it or look into it.
     pub fn histogram(&self) -> &Histogram<u64> {
         &self.histogram
     }
 
     /// As text: HdrHistogram's V2 encoding, deflated, in base64, as every HdrHistogram library reads it.
     pub fn encode(&self) -> String {
-        encoded(&self.histogram)
+        encoded(&self.whole())
     }
 
     /// Reads what [`Self::encode`] wrote.

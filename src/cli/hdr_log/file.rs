@@ -153,7 +153,7 @@ impl Open {
             .map(|(listener, measured)| {
                 let labels = [Some(listener), measured.of].into_iter().flatten();
                 let tag = Tag::of(measured.definition, labels);
-                self.log.line(&tag, from, length, measured.histogram)
+                self.log.line(&tag, from, length, &measured.whole())
             })
             .collect()
     }
