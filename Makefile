@@ -42,6 +42,7 @@ bench: root
 	$(CARGO) bench --locked --bench added
 	$(CARGO) bench --locked --bench scrape
 	$(CARGO) bench --locked --bench recording
+	$(CARGO) bench --locked --bench recording -- --one-core
 	$(CARGO) bench --locked --bench micro
 
 ## compare: the relay and its engines beside HAProxy, nginx and socat; under 15 minutes

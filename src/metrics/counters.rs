@@ -146,7 +146,9 @@ counters! {
     "unmangle_hdr_log_intervals_lost" None () { hdr_log_intervals_lost (), }
     /// Reloads of the settings (SIGHUP), by whether they were taken on; where refused, the old ones stayed.
     "unmangle_reloads" None ("result") {
+        /// Reloads (SIGHUP) that were taken on.
         reloads ("taken_on"),
+        /// Reloads (SIGHUP) that were refused; the old settings stayed.
         reloads_refused ("refused"),
     }
     /// Opening packets held until the server answered.
@@ -187,19 +189,27 @@ counters! {
     "unmangle_stall_resets" None ("listener") { stall_resets (), }
     /// Bytes passed on: as they pass with the engine splice, at the end of their session with the others.
     "unmangle_passed_bytes" Bytes ("listener", "direction") {
+        /// Bytes passed on from client to server.
         bytes_client_to_server ("client_to_server"),
+        /// Bytes passed on from server to client.
         bytes_server_to_client ("server_to_client"),
     }
     /// Reads from a leg, by how the bytes went on: through a pipe (splice) or the shared buffer (copy). Counted by the engine splice only.
     "unmangle_reads" None ("listener", "direction", "method") {
+        /// Reads from the client that went on through a pipe.
         splices_client_to_server ("client_to_server", "splice"),
+        /// Reads from the server that went on through a pipe.
         splices_server_to_client ("server_to_client", "splice"),
+        /// Reads from the client that went on through the shared buffer.
         copies_client_to_server ("client_to_server", "copy"),
+        /// Reads from the server that went on through the shared buffer.
         copies_server_to_client ("server_to_client", "copy"),
     }
     /// Segments sent again on a leg.
     "unmangle_retransmits" None ("listener", "leg") {
+        /// Segments sent again to the client.
         retransmits_downstream ("downstream"),
+        /// Segments sent again to the server.
         retransmits_upstream ("upstream"),
     }
     /// Times a pipe was wanted and refused; the bytes were copied.
