@@ -1,6 +1,6 @@
 //! What becomes of bytes and ends: resets, half-closes, urgent bytes, acknowledgements, ports used again.
 
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
 
 use socket2::SockRef;
@@ -138,8 +138,19 @@ pub fn port_used_again(stage: &Stage) -> Cell {
         };
         for round in 0..10 {
             let to = stage.target(family);
-            let Ok(client) = stage.site.dial_from(Role::Client, port, to) else {
-                return Cell::Fails;
+            // The client's own kernel may still wait for the last acknowledgement of the connection before.
+            let mut dialled = Err(ErrorKind::AddrNotAvailable.into());
+            until("the client's kernel gives the port", PATIENCE, || {
+                dialled = stage.site.dial_from(Role::Client, port, to);
+                let error = dialled.as_ref().err().map(io::Error::kind);
+                error != Some(ErrorKind::AddrNotAvailable)
+            });
+            let client = match dialled {
+                Ok(client) => client,
+                Err(error) => {
+                    println!("{family:?}, round {round}: {error}");
+                    return Cell::Fails;
+                }
             };
             let server = accept(&listener);
             let pair = Pair { client, server };
