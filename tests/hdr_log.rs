@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
+use std::net::TcpListener;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,7 +22,7 @@ use tempfile::TempDir;
 
 use site::here::Here;
 use site::relay::row;
-use site::{PATIENCE, carry, pattern, talk, until};
+use site::{PATIENCE, UNMANGLE, carry, pattern, talk, until};
 
 /// What `tests/read_hdr_log.py` prints of an interval.
 #[derive(Debug, Deserialize)]
@@ -327,6 +328,8 @@ fn a_directory_that_vanishes_is_told_once_and_the_relay_goes_on() {
     };
     until("it is told", PATIENCE, || told("cannot be written") > 0);
     fs::create_dir(logged.0.path()).unwrap();
+    // There has to be something to write.
+    sessions(&here, 1);
     until("it is written again", PATIENCE, || {
         told("is written again") > 0
     });
@@ -334,7 +337,7 @@ fn a_directory_that_vanishes_is_told_once_and_the_relay_goes_on() {
     assert_eq!(told("cannot be written"), 1);
     here.relay.stop();
     // What was recorded meanwhile is lost.
-    assert_eq!(logged.counts()["connect|listener=listener_1"], 1);
+    assert_eq!(logged.counts()["connect|listener=listener_1"], 2);
 }
 
 #[test]
@@ -387,4 +390,44 @@ fn a_full_disk_is_told_once_and_the_relay_goes_on() {
     here.relay.stop();
     let lines = fs::read_to_string(&copy).unwrap().matches("Tag=").count();
     assert_eq!(read(&copy).len(), lines);
+}
+
+#[test]
+fn a_log_that_a_relay_writes_is_left_to_it_by_another_and_by_one_that_cannot_start() {
+    let logged = Logged::new();
+    let here = logged.by(&[]);
+    sessions(&here, 1);
+    until("an interval is written", PATIENCE, || logged.lines() > 0);
+    let path = logged.path();
+    let other = |listen: &str| {
+        let ended = Command::new(UNMANGLE)
+            .args([
+                "run",
+                "--to",
+                "127.0.0.1:9",
+                "--admin",
+                "off",
+                "--listen",
+                listen,
+            ])
+            .arg("--hdr-log")
+            .arg(&path)
+            .output()
+            .unwrap();
+        assert_eq!(ended.status.code(), Some(2));
+        String::from_utf8(ended.stderr).unwrap()
+    };
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let told = other(&address);
+    assert!(told.contains("cannot listen"), "{told}");
+    let told = other("127.0.0.1:0");
+    assert!(told.contains("another process writes to it"), "{told}");
+    assert_eq!(logged.files(), std::slice::from_ref(&path));
+    let before = logged.lines();
+    sessions(&here, 1);
+    until("the relay writes where it wrote", PATIENCE, || {
+        logged.lines() > before
+    });
+    assert_eq!(logged.files(), [path]);
 }

@@ -34,6 +34,7 @@ definitions! {
     Cpu "process_cpu_seconds" Counter Seconds () "Processor time of all threads, user and system"
     Resident "process_resident_memory_bytes" Gauge Bytes () "Memory that is really there"
     Open "process_open_fds" Gauge None () "Descriptors that are open"
+    LinesLost "unmangle_log_lines_lost" Counter None () "Lines of the log that could not be written"
     MaxOpen "process_max_fds" Gauge None () "Descriptors that may be open"
     Threads "process_threads" Gauge None () "Threads"
     Start "process_start_time_seconds" Gauge Seconds () "When the process was started, since 1970"
@@ -76,6 +77,7 @@ pub(super) fn families(about: &About, standing: &Standing) -> Vec<Family> {
             of_stat(|stat| Value::Level(stat.resident as f64 * page_size() as f64)),
         ),
         (Told::Open, open_descriptors().map(level)),
+        (Told::LinesLost, Some(Value::Count((about.lines_lost)()))),
         (
             Told::MaxOpen,
             getrlimit(Resource::Nofile).current.map(level),

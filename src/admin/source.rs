@@ -30,4 +30,6 @@ pub struct About {
     pub workers: usize,
     /// What comes to each listener, in a few words.
     pub ways: Vec<String>,
+    /// How many lines of the log could not be written.
+    pub lines_lost: fn() -> u64,
 }

@@ -177,21 +177,21 @@ impl Keeper {
     /// Whether it was done.
     fn does(&mut self, work: Work) -> bool {
         let done = match &work {
-            Work::Renew(begun) => self.file.renew(*begun),
+            Work::Renew(begun) => self.file.renew(*begun).map(|()| true),
             Work::Write(interval) => self.file.write(interval),
         };
         let file = self.file.path().display();
         let is_done = done.is_ok();
         match (work, done) {
-            (Work::Renew(_), Ok(())) => tracing::info!(%file, "the histogram log was begun anew"),
+            (Work::Renew(_), Ok(_)) => tracing::info!(%file, "the histogram log was begun anew"),
             (Work::Renew(_), Err(error)) => {
                 tracing::error!(%file, %error, "the histogram log cannot be begun anew");
             }
-            (Work::Write(_), Ok(())) if self.lost > 0 => {
+            (Work::Write(_), Ok(true)) if self.lost > 0 => {
                 let lost = std::mem::take(&mut self.lost);
                 tracing::info!(%file, lost, "the histogram log is written again");
             }
-            (Work::Write(_), Ok(())) => {}
+            (Work::Write(_), Ok(_)) => {}
             (Work::Write(_), Err(error)) => {
                 if self.lost == 0 {
                     tracing::error!(%file, %error, "the histogram log cannot be written: intervals are lost");

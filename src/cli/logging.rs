@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::OFlags;
@@ -28,6 +29,18 @@ struct LogFile {
 /// The file as it is now.
 struct Appending(Arc<LogFile>);
 
+/// Writes what can be written. A line that cannot be is lost and counted, and nobody ends because of it: the log may
+/// go to a pipe whose reader has gone, a terminal that was closed, or a disk that is full.
+struct Losing<W>(W);
+
+/// Lines that could not be written.
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// How many lines of the log could not be written.
+pub fn lost() -> u64 {
+    LOST.load(Ordering::Relaxed)
+}
+
 /// Starts logging.
 ///
 /// # Errors
@@ -45,10 +58,10 @@ pub fn start(log: &Log) -> Result<Logging, Usage> {
                 .map_err(|error| Usage(format!("--log-file {}: {error}", path.display())))?;
             let file = Arc::new(file);
             let appending = file.clone();
-            let writer = BoxMakeWriter::new(move || Appending(appending.clone()));
+            let writer = BoxMakeWriter::new(move || Losing(Appending(appending.clone())));
             (Logging(Some(file)), writer)
         }
-        None => (Logging(None), BoxMakeWriter::new(io::stderr)),
+        None => (Logging(None), BoxMakeWriter::new(|| Losing(io::stderr()))),
     };
     let colour = log.file.is_none()
         && io::stderr().is_terminal()
@@ -125,6 +138,30 @@ impl Write for Appending {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+// === impl Losing ===
+
+impl<W: Write> Write for Losing<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match self.0.write(line) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                LOST.fetch_add(1, Ordering::Relaxed);
+                Ok(line.len())
+            }
+            Ok(0) if !line.is_empty() => {
+                LOST.fetch_add(1, Ordering::Relaxed);
+                Ok(line.len())
+            }
+            other => other,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // What was lost was counted when it was written.
+        let _ = self.0.flush();
         Ok(())
     }
 }

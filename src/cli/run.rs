@@ -81,8 +81,6 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
     }
     let needs = privileges::step_down(&settings)?;
     let logging = logging::start(&settings.process.log)?;
-    let hdr_log = settings.process.hdr_log.as_ref().map(HdrLog::open);
-    let hdr_log = hdr_log.transpose()?;
     end_with_a_panic();
     let workers = match settings.process.workers {
         Some(workers) => workers,
@@ -98,6 +96,9 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
         .map_err(|error| Usage(error.to_string()))?;
     let doors = Doors::bind(&settings.process.admin).map_err(|error| Usage(error.to_string()))?;
     listeners.are_not_alone(doors.ports());
+    // Last, because it puts aside what is there: a relay that cannot start has changed nothing.
+    let hdr_log = settings.process.hdr_log.as_ref().map(HdrLog::open);
+    let hdr_log = hdr_log.transpose()?;
     let legacy = looked.as_ref().is_some_and(|looked| looked.legacy);
     privileges::settle(needs.with_legacy(legacy), &settings.process)?;
     tokio::runtime::Builder::new_current_thread()
@@ -255,12 +256,12 @@ async fn relay(
         std::future::pending::<Infallible>().await
     };
     let outcome = tokio::select! {
-        outcome = orderly => outcome,
+        outcome = orderly => (outcome, "the drain deadline is over"),
         never = reopen => match never {},
-        _ = terminate.recv() => server.drain(Duration::ZERO).await,
-        _ = interrupt.recv() => server.drain(Duration::ZERO).await,
+        _ = terminate.recv() => (server.drain(Duration::ZERO).await, TWICE),
+        _ = interrupt.recv() => (server.drain(Duration::ZERO).await, TWICE),
     };
-    told(outcome);
+    told(outcome.0, outcome.1);
     drop(asked);
     running.remove_rules().await;
     if let Some(tuned) = tuned {
@@ -367,11 +368,14 @@ fn way(listener: &Listener, way_in: &WayIn) -> String {
     }
 }
 
-fn told(outcome: Outcome) {
+/// Why sessions do not get the time that the drain would have given them.
+const TWICE: &str = "the end was asked for twice";
+
+fn told(outcome: Outcome, why: &str) {
     match outcome {
         Outcome::Drained => tracing::info!("drained"),
         Outcome::Aborted(sessions) => {
-            tracing::warn!(sessions, "the drain deadline is over: sessions were reset");
+            tracing::warn!(sessions, "{why}: sessions were reset");
         }
     }
 }

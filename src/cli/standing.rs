@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 use tokio::sync::{mpsc, watch};
 
 use super::effective::Effective;
+use super::logging;
 use super::reload::Running;
 use crate::admin::{About, Doors, Phase, Rules, Server, Source, Standing};
 use crate::config::{InvalidReasons, Settings};
@@ -109,6 +110,7 @@ impl Asked {
                 began: beginning.1,
                 workers,
                 ways,
+                lines_lost: logging::lost,
             },
             standing: publisher.0.subscribe(),
             drain: asks,

@@ -50,12 +50,17 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
     let (text, status) = asked::<Status>(&address, "/api/status")?;
     if args.json {
         let text = String::from_utf8_lossy(&text);
-        print(format_args!("{}\n", text.trim_end()))?;
+        print(format_args!("{}\n", text.trim_end())).map_err(cannot_print)?;
     } else {
         let (_, stuck) = asked::<Sessions>(&address, STUCK)?;
-        print(summary::render(&status, &stuck))?;
+        print(summary::render(&status, &stuck)).map_err(cannot_print)?;
     }
     Ok(ExitCode::from(if status.ready { 0 } else { 1 }))
+}
+
+/// Not to be taken for a relay that is not ready.
+fn cannot_print(error: impl std::fmt::Display) -> Usage {
+    Usage(format!("cannot print the answer: {error}"))
 }
 
 /// The socket of the relay that runs, if it is one.

@@ -46,9 +46,9 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Connections accepted.
+    /// Connections accepted, those included that the lists and limits reset.
     "unmangle_connections_accepted" None ("listener") { accepted (), }
-    /// Sessions that ended, by who closed first and how. A fin of the client or the server is an orderly end.
+    /// Sessions that ended, by who closed first and how: fin where both sides ended in order, otherwise whose reset or error broke it, even if an end had come before.
     "unmangle_sessions_ended" None ("listener", "closed_by", "how") {
         /// The client said that it sends no more, and both sides ended in order.
         client_fin ("client", "fin"),
@@ -303,7 +303,14 @@ mod tests {
             accepted: 3,
             ..Counters::default()
         });
-        assert_eq!(one.named()[0], ("accepted", 5, "Connections accepted"));
+        assert_eq!(
+            one.named()[0],
+            (
+                "accepted",
+                5,
+                "Connections accepted, those included that the lists and limits reset"
+            )
+        );
     }
 
     #[test]

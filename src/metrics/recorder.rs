@@ -107,12 +107,13 @@ recorder! {
     /// before the wake-up is not in it. Recorded by the engine splice only.
     added: PerDirection<Times> => "unmangle_added_latency_seconds" Seconds ("listener", "direction"),
     /// How long bytes waited in the relay because the receiving side's socket took no more: its window was shut,
-    /// or the way there is slower. Waits only, most bytes never do.
+    /// or the way there is slower. Waits only, most bytes never do; told once they are over.
     /// Recorded by the engine splice only.
     stall: PerDirection<Times> => "unmangle_stall_seconds" Seconds ("listener", "direction"),
     /// From accept to the end of both legs.
     lifetime: Times => "unmangle_session_duration_seconds" Seconds ("listener"),
-    /// Bytes of a session that were passed on, at its end; a direction without any counts as one byte.
+    /// Bytes of a session that were passed on, at its end; a direction without any counts as one byte, and as none in
+    /// the sum.
     bytes: PerDirection<Sizes> => "unmangle_session_size_bytes" Bytes ("listener", "direction"),
     /// The kernel's smoothed round-trip time of a leg: of sessions that moved bytes every ten seconds, and of
     /// each at its end.

@@ -371,7 +371,12 @@ impl Holder {
                 // Nobody has verified who sent the packet, and anybody can send many.
                 match gate.troubles().next(now) {
                     Some(left_out) => tracing::warn!(
-                        target: "unmangle::session", error, answer = answer_name, left_out, "session failed"
+                        target: "unmangle::session",
+                        listener = settings.name,
+                        error,
+                        answer = answer_name,
+                        left_out,
+                        "session failed"
                     ),
                     None => self.counters(id).lines_left_out += 1,
                 }

@@ -43,7 +43,9 @@ pub async fn run(worker: Rc<Worker>, accepted: Accepted) {
         }
         Err(error) => {
             error.count(&mut worker.counters(id));
-            tracing::warn!(target: "unmangle::session", %error, "session failed");
+            tracing::warn!(
+                target: "unmangle::session", listener = settings.name, %error, "session failed"
+            );
         }
     }
 }

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use humantime::format_rfc3339_millis;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use crate::cli::logging;
 use crate::config::HdrLog;
@@ -55,6 +57,16 @@ struct Open {
     begun: Instant,
 }
 
+// === impl Interval ===
+
+impl Interval {
+    /// Whether nothing was recorded.
+    fn is_empty(&self) -> bool {
+        let mut histograms = self.recorded.histograms();
+        histograms.all(|(_, measured)| measured.histogram.is_empty())
+    }
+}
+
 // === impl LogFile ===
 
 impl LogFile {
@@ -68,6 +80,7 @@ impl LogFile {
             open: None,
             aside: SystemTime::UNIX_EPOCH,
         };
+        is_nobodys(&settings.file)?;
         file.renew(Instant::now())?;
         Ok(file)
     }
@@ -95,6 +108,7 @@ impl LogFile {
         }
         self.open = None;
         let mut file = logging::append(&path)?;
+        lock(&file)?;
         file.set_len(0)?;
         let log = IntervalLog::new(SystemTime::now() - begun.elapsed(), 1.0);
         let header = log.header(COMMENT);
@@ -118,21 +132,42 @@ impl LogFile {
     }
 
     /// Appends an interval, to a new file if it has no room in this one. All of it is there afterwards, or nothing.
+    /// Whether there was anything to append.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn write(&mut self, interval: &Interval) -> io::Result<()> {
+    pub fn write(&mut self, interval: &Interval) -> io::Result<bool> {
+        if interval.is_empty() {
+            return Ok(false);
+        }
         let most = self.settings.most;
         if let Some(open) = self.open.as_mut().filter(|open| open.is_fit()) {
             let lines = open.lines(interval);
             if open.has_room(&lines, most) {
-                return open.append(&lines);
+                return open.append(&lines).map(|()| true);
             }
         }
         // Its lines are others there: times count from the start of their file.
         let open = self.begin_anew(interval.begun)?;
         let lines = open.lines(interval);
-        open.append(&lines)
+        open.append(&lines).map(|()| true)
+    }
+}
+
+/// Sees that no other process writes to the file, if it is there.
+fn is_nobodys(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().append(true).open(path) {
+        Ok(file) => lock(&file),
+        // What is wrong with it is told by who makes it.
+        Err(_) => Ok(()),
+    }
+}
+
+/// Keeps others from writing to the file until it is closed, whatever its name is then.
+fn lock(file: &File) -> io::Result<()> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Err(io::Error::other("another process writes to it")),
+        other => Ok(other?),
     }
 }
 
