@@ -45,7 +45,7 @@ impl Relayed {
             assert!(Instant::now() < deadline, "a session does not end");
             sleep(Duration::from_millis(1));
         }
-        let runtime = Builder::new_current_thread().build().unwrap();
+        let runtime = Builder::new_current_thread().enable_time().build().unwrap();
         let recorded = runtime.block_on(self.server.handle().recorded());
         self.server.stop().unwrap();
         recorded.merged().counters
