@@ -1,53 +1,18 @@
 //! The HDR log is what others can read: an independent implementation finds the same in it.
 
+#[path = "python/intervals.rs"]
+mod intervals;
+mod python;
+
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use serde::Deserialize;
 use unmangle::bench::hdr_log::HdrLog;
 use unmangle::bench::tally::{Interval, Tallies};
 use unmangle::bench::work::Mode;
 use unmangle::metrics::FineTimes;
 
-/// What `tests/read_hdr_log.py` prints of an interval.
-#[derive(Debug, Deserialize)]
-struct Read {
-    tag: String,
-    from: f64,
-    to: f64,
-    count: u64,
-    percentiles: [u64; 6],
-}
-
-const PERCENTILES: [f64; 6] = [0.0, 50.0, 90.0, 99.0, 99.9, 100.0];
-
-/// Reads a log by PyPI's `hdrhistogram`.
-fn read(log: &Path) -> Vec<Read> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let python = root.join("target/python/bin/python");
-    assert!(
-        python.exists(),
-        "{} is not there: deploy/install-packages.sh python makes it",
-        python.display()
-    );
-    let ended = Command::new(python)
-        .arg(root.join("tests/read_hdr_log.py"))
-        .arg(log)
-        .output()
-        .unwrap();
-    let stderr = String::from_utf8_lossy(&ended.stderr);
-    assert!(
-        ended.status.success(),
-        "deploy/install-packages.sh python may mend it: {stderr}"
-    );
-    String::from_utf8(ended.stdout)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
+use intervals::{PERCENTILES, read};
 
 /// Latencies whose number, times each share that is asked for, is a whole number: what rounding does to the
 /// rank shows there.
@@ -108,7 +73,7 @@ fn an_independent_reader_finds_the_same_counts_and_percentiles() {
     }
     log.finish().unwrap();
 
-    let found = read(&file);
+    let found = read(&[file.as_os_str()]);
     assert_eq!(found.len(), expected.len(), "{found:?}");
     for (found, (tag, from, times)) in found.iter().zip(expected) {
         assert_eq!(found.tag, tag);

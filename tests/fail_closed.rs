@@ -12,31 +12,17 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::timeout;
-use unmangle::config::{Fail, Intercept, Networks, Profile};
+use unmangle::config::Fail;
 use unmangle::lab::{Family, Host, OpenedFrom, Role};
-use unmangle::rules::{Change, InPlace, ListenPorts, Lock, Plan, fail_closed};
+use unmangle::rules::{Change, InPlace, Lock, fail_closed};
 
-use site::rules::Rules;
+use site::rules::{Rules, plan};
 use site::{
     FAMILIES, OPENED, PATIENCE, Pair, Site, UNMANGLE, accept, inside, is_unvisited, talk, until,
 };
 
 /// Long enough for a SYN that is let through, and its first repetition.
 const A_WHILE: Duration = Duration::from_millis(1500);
-
-fn plan() -> Plan {
-    let intercept = Intercept {
-        ports: "22".parse().unwrap(),
-        from: Networks::default(),
-        to: Networks::default(),
-        mangled_side: "fw0".parse().unwrap(),
-    };
-    let listen = ListenPorts {
-        mangled: 1,
-        clean: 2,
-    };
-    Plan::new(intercept, &Profile::clean(), listen)
-}
 
 fn install(site: &Site) {
     inside(site.lab.relay(), || fail_closed::install(&plan())).unwrap();

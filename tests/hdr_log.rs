@@ -1,6 +1,9 @@
 //! The log of histograms: what an independent reader finds in it is what the relay has recorded, all of it and once,
 //! however often the file changes; and a file that cannot be written ends nothing.
 
+#[path = "python/intervals.rs"]
+mod intervals;
+mod python;
 mod site;
 
 use std::collections::BTreeMap;
@@ -17,57 +20,23 @@ use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use rustix::process::Signal;
-use serde::Deserialize;
 use tempfile::TempDir;
 
+use intervals::{PERCENTILES, Read};
 use site::here::Here;
 use site::relay::row;
 use site::{PATIENCE, UNMANGLE, carry, pattern, talk, until};
 
-/// What `tests/read_hdr_log.py` prints of an interval.
-#[derive(Debug, Deserialize)]
-struct Read {
-    tag: String,
-    from: f64,
-    to: f64,
-    count: u64,
-    percentiles: [u64; 6],
-}
-
-const PERCENTILES: [f64; 6] = [0.0, 50.0, 90.0, 99.0, 99.9, 100.0];
-
 /// Reads a log by PyPI's `hdrhistogram`.
 fn read(log: &Path) -> Vec<Read> {
-    read_by(&[log.as_os_str()])
+    intervals::read(&[log.as_os_str()])
 }
 
 /// The same of several, each tag with all that they have of it.
 fn read_together(logs: &[PathBuf]) -> Vec<Read> {
     let mut words = vec![OsStr::new("--sum")];
     words.extend(logs.iter().map(|log| log.as_os_str()));
-    read_by(&words)
-}
-
-fn read_by(words: &[&OsStr]) -> Vec<Read> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let python = root.join("target/python/bin/python");
-    let ended = Command::new(&python)
-        .arg(root.join("tests/read_hdr_log.py"))
-        .args(words)
-        .output()
-        .unwrap_or_else(|error| {
-            panic!(
-                "{}: {error}: deploy/install-packages.sh python makes it",
-                python.display()
-            )
-        });
-    let stderr = String::from_utf8_lossy(&ended.stderr);
-    assert!(ended.status.success(), "{words:?}: {stderr}");
-    String::from_utf8(ended.stdout)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    intervals::read(&words)
 }
 
 /// A directory for a log.

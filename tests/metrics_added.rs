@@ -19,16 +19,8 @@ const PART: f64 = 0.3;
 fn what_the_relay_says_that_it_added_is_at_most_what_a_client_measures() {
     let serve = Serve::start_one("");
     let directory = tempfile::tempdir().unwrap();
-    let to = serve.address().to_string();
-    let words = [
-        "--listen",
-        "127.0.0.1:0",
-        "--to",
-        &to,
-        "--admin",
-        "127.0.0.1:0",
-    ];
-    let relay = Relay::start_here(directory.path(), &[], &words);
+    let to = serve.address();
+    let relay = Relay::in_front_of(to, directory.path());
     let via = relay.listens_at();
     let closed = run(&format!(
         "--to {via} --mode rr --connections 8 --duration 500ms"

@@ -32,16 +32,7 @@ fn thousands_of_sessions_do_not_make_an_answer_long() {
     let [few, many] = [FEW, many].map(|sessions| {
         let serve = Serve::start_one("");
         let directory = tempfile::tempdir().unwrap();
-        let to = serve.address().to_string();
-        let words = [
-            "--listen",
-            "127.0.0.1:0",
-            "--to",
-            &to,
-            "--admin",
-            "127.0.0.1:0",
-        ];
-        let relay = Relay::start_here(directory.path(), &[], &words);
+        let relay = Relay::in_front_of(serve.address(), directory.path());
         let via = relay.listens_at();
         let idle = format!("run --to {via} --mode idle --connections {sessions} --duration 1h");
         let _idle = Running::start(bench(&idle));

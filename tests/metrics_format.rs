@@ -1,9 +1,10 @@
 //! Metrics are what others can read: Prometheus's own checker finds nothing, and an independent parser of each format
 //! finds in them what was told.
 
+mod python;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -126,35 +127,14 @@ impl Read {
 
 /// Reads metrics by PyPI's `prometheus_client`.
 fn read(format: Format, text: &str) -> Vec<Read> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let python = root.join("target/python/bin/python");
-    assert!(
-        python.exists(),
-        "{} is not there: deploy/install-packages.sh python makes it",
-        python.display()
-    );
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("metrics");
     fs::write(&file, text).unwrap();
-    let ended = Command::new(python)
-        .arg(root.join("tests/read_metrics.py"))
-        .arg(match format {
-            Format::Prometheus => "prometheus",
-            Format::OpenMetrics => "openmetrics",
-        })
-        .arg(file)
-        .output()
-        .unwrap();
-    let stderr = String::from_utf8_lossy(&ended.stderr);
-    assert!(
-        ended.status.success(),
-        "deploy/install-packages.sh python may mend it: {stderr}"
-    );
-    String::from_utf8(ended.stdout)
-        .unwrap()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    let format = match format {
+        Format::Prometheus => "prometheus",
+        Format::OpenMetrics => "openmetrics",
+    };
+    python::lines("read_metrics.py", &[format.as_ref(), file.as_os_str()])
 }
 
 fn has(sample: &Read, labels: &[(&str, &str)]) -> bool {

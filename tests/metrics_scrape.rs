@@ -21,7 +21,6 @@ use site::web::{escaped, get};
 use site::{PATIENCE, Relay, until};
 
 /// Of a relay whose figures are asked for by TCP.
-const ADMIN: [&str; 2] = ["--admin", "127.0.0.1:0"];
 const ADDED: &str = "unmangle_added_latency_seconds";
 
 /// A Prometheus that scrapes one relay every second; dropped, it is killed.
@@ -34,7 +33,7 @@ struct Prometheus {
 fn promtool_has_nothing_to_say_of_a_relay_that_has_done_nothing_nor_of_one_that_has() {
     let serve = Serve::start_one("");
     let directory = tempfile::tempdir().unwrap();
-    let relay = relay(directory.path(), &serve);
+    let relay = Relay::in_front_of(serve.address(), directory.path());
     let admin = relay.admin();
     expect_clean(&get(admin, "/metrics"));
     for mode in ["rr", "crr", "stream --direction both"] {
@@ -67,7 +66,7 @@ fn a_prometheus_that_scrapes_a_relay_under_load_has_its_figures() {
     const BYTES: f64 = 64.0;
     let serve = Serve::start_one("");
     let directory = tempfile::tempdir().unwrap();
-    let relay = relay(directory.path(), &serve);
+    let relay = Relay::in_front_of(serve.address(), directory.path());
     let admin = relay.admin();
     let prometheus = Prometheus::start(directory.path(), admin);
     until("the first scrape", PATIENCE, || {
@@ -175,12 +174,6 @@ fn settled(figures: &Figures) -> Figures {
     };
     let kept = figures.0.iter().filter(|((name, _), _)| lasts(name));
     Figures(kept.map(|(key, value)| (key.clone(), *value)).collect())
-}
-
-fn relay(directory: &Path, serve: &Serve) -> Relay {
-    let to = serve.address().to_string();
-    let words = [&["--listen", "127.0.0.1:0", "--to", &to], &ADMIN[..]].concat();
-    Relay::start_here(directory, &[], &words)
 }
 
 /// Sees that `promtool check metrics` has no word to say.

@@ -9,11 +9,11 @@ use std::process::Command;
 
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::timeout;
-use unmangle::config::{Fail, Intercept, Networks, Profile};
+use unmangle::config::Fail;
 use unmangle::lab::{Family, OpenedFrom, Role};
-use unmangle::rules::{Change, InPlace, ListenPorts, Lock, Plan};
+use unmangle::rules::{Change, InPlace, Lock};
 
-use site::rules::Rules;
+use site::rules::{Rules, plan};
 use site::{FAMILIES, OPENED, PATIENCE, Pair, Relay, Site, accept, inside, talk};
 
 /// Connects, talks, closes; whether the relay had a hand in it.
@@ -297,17 +297,7 @@ fn both_ends_of_an_unrelayed_connection_see_each_other_as_they_are() {
 fn what_somebody_else_puts_back_is_told_as_restored_too() {
     let Some(site) = Site::put_up() else { return };
     let host = site.lab.relay();
-    let intercept = Intercept {
-        ports: "22".parse().unwrap(),
-        from: Networks::default(),
-        to: Networks::default(),
-        mangled_side: "fw0".parse().unwrap(),
-    };
-    let listen = ListenPorts {
-        mangled: 1,
-        clean: 2,
-    };
-    let plan = Plan::new(intercept, &Profile::clean(), listen);
+    let plan = plan();
     let keep_while_a_rule_goes_and_comes = async || {
         let lock = Lock::relay().unwrap();
         let mut rules = InPlace::own(plan, Fail::Open, lock).await.unwrap();

@@ -147,15 +147,12 @@ impl Write for Appending {
 impl<W: Write> Write for Losing<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         match self.0.write(line) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+            Ok(written) if written > 0 || line.is_empty() => Ok(written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+            _ => {
                 LOST.fetch_add(1, Ordering::Relaxed);
                 Ok(line.len())
             }
-            Ok(0) if !line.is_empty() => {
-                LOST.fetch_add(1, Ordering::Relaxed);
-                Ok(line.len())
-            }
-            other => other,
         }
     }
 

@@ -255,13 +255,13 @@ async fn relay(
         }
         std::future::pending::<Infallible>().await
     };
-    let outcome = tokio::select! {
+    let (outcome, why) = tokio::select! {
         outcome = orderly => (outcome, "the drain deadline is over"),
         never = reopen => match never {},
         _ = terminate.recv() => (server.drain(Duration::ZERO).await, TWICE),
         _ = interrupt.recv() => (server.drain(Duration::ZERO).await, TWICE),
     };
-    told(outcome.0, outcome.1);
+    told(outcome, why);
     drop(asked);
     running.remove_rules().await;
     if let Some(tuned) = tuned {

@@ -22,6 +22,14 @@ pub struct Bounds {
     a_base_unit: u64,
 }
 
+/// A histogram with room for every value up to `most`, in its own unit.
+pub(super) fn with_room(histogram: &Histogram<u64>, most: u64) -> Histogram<u64> {
+    let mut whole =
+        Histogram::new_with_bounds(1, most, histogram.sigfig()).expect("constant bounds");
+    whole.add(histogram).expect("there is room");
+    whole
+}
+
 // === impl Bounds ===
 
 impl Bounds {
@@ -89,11 +97,7 @@ impl Bounds {
 
     /// A histogram with room up to the last bound, whatever room it has itself.
     pub fn whole(self, histogram: &Histogram<u64>) -> Histogram<u64> {
-        let most = *self.bounds.last().expect("there are some");
-        let mut whole = Histogram::new_with_bounds(1, most, histogram.sigfig())
-            .expect("the bounds are constants");
-        whole.add(histogram).expect("there is room");
-        whole
+        with_room(histogram, *self.bounds.last().expect("there are some"))
     }
 
     /// What a histogram has, in buckets. Its sum is known better by who recorded the values: in base units.

@@ -44,7 +44,7 @@ impl Direction {
 }
 
 /// One value for each direction.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PerDirection<T> {
     /// From the client to the server.
     pub client_to_server: T,
@@ -64,11 +64,26 @@ pub struct PerLeg<T> {
 // === impl PerDirection ===
 
 impl<T> PerDirection<T> {
+    /// Both values, each with its direction.
+    pub fn both(&self) -> [(Direction, &T); 2] {
+        [
+            (Direction::ClientToServer, &self.client_to_server),
+            (Direction::ServerToClient, &self.server_to_client),
+        ]
+    }
+
     /// The value of one direction.
     pub fn of(&mut self, direction: Direction) -> &mut T {
         match direction {
             Direction::ClientToServer => &mut self.client_to_server,
             Direction::ServerToClient => &mut self.server_to_client,
         }
+    }
+}
+
+impl PerDirection<u64> {
+    /// Both directions together.
+    pub fn total(self) -> u64 {
+        self.client_to_server.saturating_add(self.server_to_client)
     }
 }

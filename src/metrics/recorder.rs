@@ -288,11 +288,8 @@ impl<T: Records + Alone> Records for PerDirection<T> {
     }
 
     fn each<'a>(&'a self, definition: &'static Definition, all: &mut Vec<Measured<'a>>) {
-        let both = [
-            ("client_to_server", &self.client_to_server),
-            ("server_to_client", &self.server_to_client),
-        ];
-        all.extend(both.map(|(of, one)| one.measured(definition, Some(of))));
+        let both = self.both();
+        all.extend(both.map(|(of, one)| one.measured(definition, Some(of.name()))));
     }
 }
 

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 
+use super::bounds::with_room;
 use super::interval_log::encoded;
 
 /// The unit in which a histogram counts.
@@ -128,10 +129,7 @@ impl<U: Unit> Timed<U> {
     /// The same with room for every time up to the longest. A histogram grows with its values, and some libraries
     /// add none to one with less room.
     pub fn whole(&self) -> Histogram<u64> {
-        let longest = HOUR * U::A_SECOND;
-        let mut whole = Histogram::new_with_bounds(1, longest, 3).expect("constant bounds");
-        whole.add(&self.histogram).expect("there is room");
-        whole
+        with_room(&self.histogram, HOUR * U::A_SECOND)
     }
 
     /// The histogram itself, for those who draw it or look into it.

@@ -57,6 +57,13 @@ struct Gathered {
     empty: Vec<Recorders>,
 }
 
+/// Somebody who records.
+#[derive(Debug, Clone, Copy)]
+enum Thread<'a> {
+    Worker(&'a mpsc::UnboundedSender<Order>),
+    Holder(&'a mpsc::UnboundedSender<holder::Order>),
+}
+
 /// A thread that does not answer for so long is told as one that is silent.
 const WITHIN: Duration = Duration::from_secs(2);
 
@@ -167,22 +174,27 @@ impl Handle {
             ..Gauges::default()
         };
         let until = Instant::now() + WITHIN;
-        for (nth, thread) in workers.iter().map(Some).chain([None]).enumerate() {
-            let empty = match (thread, holder) {
-                (None, None) => continue,
-                _ => gathered.take_empty(names.len()),
-            };
-            let ask = |answer| match (thread, holder) {
-                (Some(worker), _) => worker.send(Order::Tell(empty, answer)).is_ok(),
-                (None, Some(holder)) => holder.send(holder::Order::Tell(empty, answer)).is_ok(),
-                (None, None) => false,
-            };
-            match gathered.answer(nth, until, ask).await {
+        let workers = workers.iter().map(Thread::Worker);
+        let threads = workers.chain(holder.iter().map(Thread::Holder));
+        for (nth, thread) in threads.enumerate() {
+            match gathered.answer(nth, thread, until, names.len()).await {
                 Some(told) => gauges.add(&told),
                 None => gauges.silent += 1,
             }
         }
         gauges
+    }
+}
+
+// === impl Thread ===
+
+impl Thread<'_> {
+    /// Asks it what it has recorded; false if it is gone.
+    fn ask(self, empty: Box<Recorders>, answer: oneshot::Sender<Told>) -> bool {
+        match self {
+            Self::Worker(worker) => worker.send(Order::Tell(empty, answer)).is_ok(),
+            Self::Holder(holder) => holder.send(holder::Order::Tell(empty, answer)).is_ok(),
+        }
     }
 }
 
@@ -196,8 +208,9 @@ impl Gathered {
     async fn answer(
         &mut self,
         nth: usize,
+        thread: Thread<'_>,
         until: Instant,
-        ask: impl FnOnce(oneshot::Sender<Told>) -> bool,
+        listeners: usize,
     ) -> Option<Gauges> {
         if self.asked[nth].is_some() {
             // As things stood when somebody gave up.
@@ -205,7 +218,7 @@ impl Gathered {
         }
         let (answer, answered) = oneshot::channel();
         // A thread that has failed says nothing; its result tells why.
-        if !ask(answer) {
+        if !thread.ask(self.take_empty(listeners), answer) {
             return None;
         }
         self.asked[nth] = Some(answered);

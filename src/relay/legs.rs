@@ -6,7 +6,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::leg::TcpLeg;
-use crate::metrics::{Counters, PerDirection};
+use crate::metrics::Counters;
 
 /// The two legs of a session.
 #[derive(Debug)]
@@ -17,15 +17,6 @@ pub struct Legs {
     pub upstream: TcpStream,
     /// Whether urgent bytes may come on either: no rule takes the mark off them.
     pub may_be_urgent: bool,
-}
-
-/// Bytes that the receiving side has accepted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Passed {
-    /// From the client to the server.
-    pub client_to_server: u64,
-    /// From the server to the client.
-    pub server_to_client: u64,
 }
 
 /// Who ended a session, or its side of it, first.
@@ -166,17 +157,6 @@ impl Close {
             (Party::Relay, How::Idle) => &mut counters.relay_idle,
             (Party::Relay, How::Stall) => &mut counters.relay_stall,
             (Party::Relay, _) => &mut counters.relay_error,
-        }
-    }
-}
-
-// === impl Passed ===
-
-impl From<Passed> for PerDirection<u64> {
-    fn from(passed: Passed) -> Self {
-        Self {
-            client_to_server: passed.client_to_server,
-            server_to_client: passed.server_to_client,
         }
     }
 }

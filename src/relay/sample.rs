@@ -5,7 +5,6 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::legs::Passed;
 use super::sessions::Session;
 use super::worker::Worker;
 use crate::metrics::PerDirection;
@@ -18,9 +17,9 @@ pub const SAMPLED_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy)]
 pub struct Sampled {
     at: Instant,
-    passed: Passed,
+    passed: PerDirection<u64>,
     /// Bytes a second between that sample and the one before.
-    rate: Passed,
+    rate: PerDirection<u64>,
     retransmits: (u32, u32),
 }
 
@@ -31,28 +30,24 @@ impl Sampled {
     pub fn first(now: Instant) -> Self {
         Self {
             at: now,
-            passed: Passed::default(),
-            rate: Passed::default(),
+            passed: PerDirection::default(),
+            rate: PerDirection::default(),
             retransmits: (0, 0),
         }
     }
 
     /// Bytes a second since the last sample; if that is less than a second ago, up to then.
-    pub fn rates(&self, now: Instant, passed: &Passed) -> PerDirection<u64> {
-        let rate = self.rate_until(now, passed).unwrap_or(self.rate);
-        PerDirection {
-            client_to_server: rate.client_to_server,
-            server_to_client: rate.server_to_client,
-        }
+    pub fn rates(&self, now: Instant, passed: PerDirection<u64>) -> PerDirection<u64> {
+        self.rate_until(now, passed).unwrap_or(self.rate)
     }
 
-    fn rate_until(&self, now: Instant, passed: &Passed) -> Option<Passed> {
+    fn rate_until(&self, now: Instant, passed: PerDirection<u64>) -> Option<PerDirection<u64>> {
         let millis = now.saturating_duration_since(self.at).as_millis() as u64;
         let rate = |now: u64, then: u64| {
             u64::try_from(u128::from(now.saturating_sub(then)) * 1000 / u128::from(millis))
                 .unwrap_or(u64::MAX)
         };
-        (millis >= 1000).then(|| Passed {
+        (millis >= 1000).then(|| PerDirection {
             client_to_server: rate(passed.client_to_server, self.passed.client_to_server),
             server_to_client: rate(passed.server_to_client, self.passed.server_to_client),
         })
@@ -67,7 +62,7 @@ pub fn in_time(worker: &Worker, session: &Session, now: Instant) {
     }
     let passed = session.passed();
     if session.counts && passed == last.passed && !session.waits() {
-        let (at, rate) = (now, Passed::default());
+        let (at, rate) = (now, PerDirection::default());
         return session.sampled.set(Sampled { at, rate, ..last });
     }
     let legs = &session.legs;
@@ -117,7 +112,7 @@ pub fn sample(
     session.sampled.set(Sampled {
         at: now,
         passed,
-        rate: last.rate_until(now, &passed).unwrap_or(last.rate),
+        rate: last.rates(now, passed),
         retransmits: (down, up),
     });
 }
@@ -129,20 +124,18 @@ mod tests {
     #[test]
     fn a_rate_is_that_since_the_last_sample_or_of_the_interval_before() {
         let began = Instant::now();
-        let passed = |client_to_server| Passed {
+        let passed = |client_to_server| PerDirection {
             client_to_server,
             server_to_client: 0,
         };
         let mut sampled = Sampled::first(began);
         let after = |millis| began + Duration::from_millis(millis);
         let rate = |sampled: &Sampled, millis, bytes| {
-            sampled
-                .rates(after(millis), &passed(bytes))
-                .client_to_server
+            sampled.rates(after(millis), passed(bytes)).client_to_server
         };
         assert_eq!(rate(&sampled, 500, 1_000_000), 0);
         assert_eq!(rate(&sampled, 2000, 1_000_000), 500_000);
-        sampled.rate = sampled.rate_until(after(2000), &passed(1_000_000)).unwrap();
+        sampled.rate = sampled.rate_until(after(2000), passed(1_000_000)).unwrap();
         (sampled.at, sampled.passed) = (after(2000), passed(1_000_000));
         assert_eq!(rate(&sampled, 2001, 1_000_000), 500_000);
         assert_eq!(rate(&sampled, 4000, 1_000_000), 0);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::foreign;
 use super::halves::Halves;
-use super::legs::{Close, Party, Passed};
+use super::legs::{Close, Party};
 use super::listen::Accepted;
 use super::opening::{self, Opened, SessionError};
 use super::refusal::Refused;
@@ -14,7 +14,7 @@ use super::told::{Told, tell};
 use super::witness::Known;
 use super::worker::Worker;
 use crate::config::{Engine, Mode};
-use crate::metrics::ListenerId;
+use crate::metrics::{ListenerId, PerDirection};
 use crate::sys::tcp_info::tcp_info;
 
 /// Serves one connection from accept to its end.
@@ -118,7 +118,7 @@ async fn relay(worker: &Worker, opened: Opened) -> Result<(), SessionError> {
     drop(places);
     let shown = shown.or_else(|| worker.openings.take(client, local));
     let offer = offered.or(shown.map(|opening| opening.offer));
-    settle(worker, id, &close, &passed, lifetime);
+    settle(worker, id, &close, passed, lifetime);
     tell(&Told {
         listener: &listener.name,
         client,
@@ -136,7 +136,13 @@ async fn relay(worker: &Worker, opened: Opened) -> Result<(), SessionError> {
 }
 
 /// Records what a session came to.
-fn settle(worker: &Worker, id: ListenerId, close: &Close, passed: &Passed, lifetime: Duration) {
+fn settle(
+    worker: &Worker,
+    id: ListenerId,
+    close: &Close,
+    passed: PerDirection<u64>,
+    lifetime: Duration,
+) {
     worker.recorded(id, |recorder| {
         recorder.lifetime.record(lifetime);
         let bytes = &mut recorder.bytes;

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::addr::ClientAddr;
-use super::legs::{Close, Ended, Legs, Party, Passed};
+use super::legs::{Close, Ended, Legs, Party};
 use super::sample::{SAMPLED_EVERY, Sampled};
 use super::stall::{Counted, Course};
 use super::view::StuckView;
@@ -250,9 +250,9 @@ impl Session {
         }
     }
 
-    /// What was passed on so far.
-    pub fn passed(&self) -> Passed {
-        Passed {
+    /// Bytes that the receiving sides have accepted so far.
+    pub fn passed(&self) -> PerDirection<u64> {
+        PerDirection {
             client_to_server: self.client_to_server.counted().passed,
             server_to_client: self.server_to_client.counted().passed,
         }
@@ -296,34 +296,32 @@ impl Session {
 
     /// Bytes a second, as of the last sample.
     pub fn rate(&self, now: std::time::Instant) -> PerDirection<u64> {
-        self.sampled.get().rates(now, &self.passed())
+        self.sampled.get().rates(now, self.passed())
     }
 
     /// Whether a direction of it was seen to have something to deliver that did not move.
     pub fn waits(&self) -> bool {
         let courses = self.courses.borrow();
-        let both = [&courses.client_to_server, &courses.server_to_client];
-        both.into_iter().any(Course::waits)
+        courses.both().into_iter().any(|(_, course)| course.waits())
     }
 
     /// Whether a direction of it is stuck.
     pub fn is_stuck(&self) -> bool {
         let courses = self.courses.borrow();
-        let both = [&courses.client_to_server, &courses.server_to_client];
-        both.into_iter().any(|course| course.stuck().is_some())
+        let mut both = courses.both().into_iter();
+        both.any(|(_, course)| course.stuck().is_some())
     }
 
     /// Where its directions are stuck.
     pub fn stuck(&self, now: std::time::Instant) -> Vec<StuckView> {
         let courses = self.courses.borrow();
-        let both = [
-            (Direction::ClientToServer, &courses.client_to_server),
-            (Direction::ServerToClient, &courses.server_to_client),
-        ];
-        let stuck = both.into_iter().filter_map(|(direction, course)| {
-            let still = now.saturating_duration_since(course.moved());
-            Some(StuckView::new(direction, course.stuck()?, still))
-        });
+        let stuck = courses
+            .both()
+            .into_iter()
+            .filter_map(|(direction, course)| {
+                let still = now.saturating_duration_since(course.moved());
+                Some(StuckView::new(direction, course.stuck()?, still))
+            });
         stuck.collect()
     }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::addr::ClientAddr;
 use super::dial::SourcePort;
-use super::legs::{Close, Passed};
+use super::legs::Close;
+use crate::metrics::PerDirection;
 use crate::packet::Offer;
 use crate::sys::tcp_info::TcpInfo;
 
@@ -24,8 +25,8 @@ pub struct Told<'a> {
     pub port: SourcePort,
     /// How it ended.
     pub close: Close,
-    /// What was passed on.
-    pub passed: Passed,
+    /// Bytes that were passed on.
+    pub passed: PerDirection<u64>,
     /// How long the dial took.
     pub connect_time: Duration,
     /// From accept to the end.

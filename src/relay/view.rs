@@ -177,23 +177,21 @@ impl Query {
 
     /// The lower, the further in front.
     fn rank(&self, number: Number, session: &Session, now: Instant) -> u64 {
-        let both = |of: PerDirection<u64>| of.client_to_server.saturating_add(of.server_to_client);
         match self.order {
             Order::Oldest => number.0,
             Order::Newest => u64::MAX - number.0,
-            Order::Bytes => u64::MAX - both(session.passed().into()),
-            Order::Rate => u64::MAX - both(session.rate(now)),
+            Order::Bytes => u64::MAX - session.passed().total(),
+            Order::Rate => u64::MAX - session.rate(now).total(),
         }
     }
 
     /// Puts what several workers have shown in order, and leaves as much as is wanted.
     pub fn merge(&self, mut views: Vec<View>) -> Vec<View> {
-        let both = |of: &PerDirection<u64>| of.client_to_server.saturating_add(of.server_to_client);
         match self.order {
             Order::Oldest => views.sort_by_key(|view| std::cmp::Reverse(view.age)),
             Order::Newest => views.sort_by_key(|view| view.age),
-            Order::Bytes => views.sort_by_key(|view| std::cmp::Reverse(both(&view.bytes))),
-            Order::Rate => views.sort_by_key(|view| std::cmp::Reverse(both(&view.rate))),
+            Order::Bytes => views.sort_by_key(|view| std::cmp::Reverse(view.bytes.total())),
+            Order::Rate => views.sort_by_key(|view| std::cmp::Reverse(view.rate.total())),
         }
         views.truncate(self.limit);
         views
@@ -225,7 +223,7 @@ impl View {
             server: session.server,
             engine: worker.engine,
             age: now.saturating_duration_since(session.began.into_std()),
-            bytes: session.passed().into(),
+            bytes: session.passed(),
             rate: session.rate(now),
             client_offer: session.offer.get().or_else(|| late(worker, session)),
             legs: PerLeg {

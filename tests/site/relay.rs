@@ -245,6 +245,14 @@ impl Relay {
         find().unwrap()
     }
 
+    /// One on this host that leads to a server, and can be asked at a port.
+    pub fn in_front_of(server: SocketAddr, directory: &Path) -> Self {
+        let to = server.to_string();
+        let listen = ["--listen", "127.0.0.1:0", "--to", &to];
+        let words = [&listen[..], &["--admin", "127.0.0.1:0"]].concat();
+        Self::start_here(directory, &[], &words)
+    }
+
     /// The table as it stands now, by name: counters, and how often each time was recorded.
     pub fn table(&self) -> BTreeMap<String, u64> {
         let before = tables(&self.log()).len();

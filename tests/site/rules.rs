@@ -2,13 +2,30 @@
 
 use std::net::TcpStream;
 
+use unmangle::config::{Intercept, Networks, Profile};
 use unmangle::lab::Role;
+use unmangle::rules::{ListenPorts, Plan};
 
 use super::Site;
 
 /// Every rule, `ip rule` and route of the relay host; two that are equal say that nothing was changed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rules(String);
+
+/// A plan for connections to port 22, for tests that put it in place themselves; nobody listens.
+pub fn plan() -> Plan {
+    let intercept = Intercept {
+        ports: "22".parse().unwrap(),
+        from: Networks::default(),
+        to: Networks::default(),
+        mangled_side: "fw0".parse().unwrap(),
+    };
+    let listen = ListenPorts {
+        mangled: 1,
+        clean: 2,
+    };
+    Plan::new(intercept, &Profile::clean(), listen)
+}
 
 // === impl Rules ===
 
