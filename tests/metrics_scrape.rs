@@ -20,7 +20,7 @@ use site::series::{Figures, Labels};
 use site::web::{escaped, get};
 use site::{PATIENCE, Relay, until};
 
-/// Of a relay whose figures are asked for by TCP.
+/// What the relay itself adds.
 const ADDED: &str = "unmangle_added_latency_seconds";
 
 /// A Prometheus that scrapes one relay every second; dropped, it is killed.
