@@ -5,8 +5,8 @@ use std::fmt;
 use humantime::format_duration;
 
 use crate::config::{
-    AcceptProxy, Admin, Admission, Asked, Deployment, Identity, Intercept, Listener, Mode,
-    Networks, Profile, Settings, Watch,
+    AcceptProxy, Admin, Admission, Asked, CongestionControl, Deployment, Identity, Intercept,
+    Listener, Mode, Networks, Profile, Settings, Watch,
 };
 
 /// Settings as a TOML file.
@@ -283,8 +283,9 @@ fn write_profile(f: &mut fmt::Formatter, profile: &Profile) -> fmt::Result {
     if let Some(bytes) = profile.window_clamp {
         writeln!(f, "{mark}window-clamp = {bytes}")?;
     }
-    if let Some(name) = &profile.congestion_control {
-        writeln!(f, "{mark}congestion-control = {}", Quoted(name))?;
+    if profile.congestion_control != CongestionControl::Fitting {
+        let word = profile.congestion_control.word();
+        writeln!(f, "{mark}congestion-control = {}", Quoted(word))?;
     }
     if let Some(keepalive) = profile.keepalive {
         writeln!(

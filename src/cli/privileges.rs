@@ -40,7 +40,7 @@ impl Needs {
             let profiles = [&listener.mangled, &listener.clean];
             profiles
                 .into_iter()
-                .filter_map(|profile| profile.congestion_control.as_deref())
+                .filter_map(|profile| profile.congestion_control.named())
         });
         if chosen.any(|name| !allowed.split_whitespace().any(|one| one == name)) {
             running |= CapabilitySet::NET_ADMIN;

@@ -1,8 +1,9 @@
 //! An explicit listener: what comes to it is passed on to a fixed target.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::identity::Identity;
 
@@ -22,8 +23,9 @@ pub struct Forward {
 /// A host and a port; the name is looked up at each dial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    host: String,
+    host: Arc<str>,
     port: u16,
+    address: Option<IpAddr>,
 }
 
 /// Which leg of a forwarded session crosses the firewall.
@@ -74,6 +76,11 @@ impl Target {
     pub fn port(&self) -> u16 {
         self.port
     }
+
+    /// The address, if it is one and no name.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address.map(|ip| SocketAddr::new(ip, self.port))
+    }
 }
 
 impl FromStr for Target {
@@ -99,9 +106,13 @@ impl FromStr for Target {
                         .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
             }
         };
-        let host = bracketed.unwrap_or(host).to_owned();
+        let host = bracketed.unwrap_or(host);
         if fits {
-            Ok(Self { host, port })
+            Ok(Self {
+                host: host.into(),
+                port,
+                address: host.parse().ok(),
+            })
         } else {
             Err(refuse())
         }

@@ -41,7 +41,7 @@ pub use limits::{Admission, PerSource, Rate, Source, SourcePrefix};
 pub use log::Log;
 pub use mark::{DEFAULT_DIAL_MARK, DEFAULT_MARK, Mark};
 pub use process::{Numbers, Process};
-pub use profile::{Keepalive, Profile, Strip, UnknownProfile};
+pub use profile::{CongestionControl, Keepalive, Profile, Strip, UnknownProfile};
 pub use run_as::RunAs;
 pub use settings::{Listener, Mode, Settings};
 pub use sidecar::{ClientSidecar, ServerSidecar, Whose};
@@ -89,9 +89,9 @@ impl Listener {
         self.answer == Answer::AfterConnect
     }
 
-    /// Whether the relay's own rules let nothing urgent come to its sockets.
-    pub fn rules_clear_urgent(&self) -> bool {
-        matches!(self.mode, Mode::Gateway(_)) && self.fixed_ports.is_none()
+    /// When a silent peer is probed on a leg of this profile.
+    pub fn keepalive_of(&self, profile: &Profile) -> Keepalive {
+        profile.keepalive.unwrap_or(self.keepalive)
     }
 
     /// What a leg on this side may negotiate.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::keys::{ConfigError, Keys};
+use super::profile::CongestionControl;
 use super::profile::{self, Keepalive, Profile, UnknownProfile};
 use super::settings::{duration, number, truth, whole_seconds};
 
@@ -63,7 +64,7 @@ fn one(name: &str, keys: &Keys) -> Result<Profile, ConfigError> {
         profile.window_clamp = Some(bytes);
     }
     if let Some(given) = keys.given("congestion-control") {
-        profile.congestion_control = Some(given.text());
+        profile.congestion_control = CongestionControl::from_word(given.text());
     }
     if let Some(idle) = keys.parse("keepalive", whole_seconds)? {
         let interval = (idle / 4).max(Duration::from_secs(1));

@@ -21,14 +21,26 @@ pub struct Profile {
     /// Most bytes that the receive window is opened to (`TCP_WINDOW_CLAMP`). Up to 65535 the socket
     /// also announces a window scale of 0.
     pub window_clamp: Option<u32>,
-    /// Congestion control by the kernel's name for it, such as `cubic`; the host's default if `None`.
-    pub congestion_control: Option<String>,
+    /// What the leg sends by.
+    pub congestion_control: CongestionControl,
     /// When a silent peer is probed and given up; the relay's setting if `None`.
     pub keepalive: Option<Keepalive>,
     /// How long sent bytes may stay unacknowledged before the leg is ended (`TCP_USER_TIMEOUT`).
     pub user_timeout: Option<Duration>,
     /// Most unsent bytes that the leg reports itself writable with (`TCP_NOTSENT_LOWAT`).
     pub notsent_lowat: Option<u32>,
+}
+
+/// What a leg sends by.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum CongestionControl {
+    /// The host's, but a short leg is not paced.
+    #[default]
+    Fitting,
+    /// The host's, whatever it is.
+    Host,
+    /// This, by the kernel's name for it, such as `cubic`.
+    Named(String),
 }
 
 /// What is removed from SYN and SYN-ACK.
@@ -53,6 +65,43 @@ pub struct Keepalive {
     pub interval: Duration,
     /// Probes without an answer before the leg is ended with `ETIMEDOUT`.
     pub probes: u32,
+}
+
+// === impl CongestionControl ===
+
+impl CongestionControl {
+    /// By its word in a file.
+    pub fn from_word(word: String) -> Self {
+        match word.as_str() {
+            "auto" => Self::Fitting,
+            "host" => Self::Host,
+            _ => Self::Named(word),
+        }
+    }
+
+    /// Its word in a file.
+    pub fn word(&self) -> &str {
+        match self {
+            Self::Fitting => "auto",
+            Self::Host => "host",
+            Self::Named(name) => name,
+        }
+    }
+
+    /// Has the host decide, unless one was given.
+    pub fn leave_to_host(&mut self) {
+        if *self == Self::Fitting {
+            *self = Self::Host;
+        }
+    }
+
+    /// The kernel's name, if one was given.
+    pub fn named(&self) -> Option<&str> {
+        match self {
+            Self::Fitting | Self::Host => None,
+            Self::Named(name) => Some(name),
+        }
+    }
 }
 
 impl Default for Keepalive {
@@ -196,7 +245,7 @@ impl From<&Preset> for Profile {
             strip: preset.strip,
             mss: preset.mss,
             window_clamp: None,
-            congestion_control: None,
+            congestion_control: CongestionControl::Fitting,
             keepalive: preset.keepalive,
             user_timeout: None,
             notsent_lowat: None,

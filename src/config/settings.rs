@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::answer;
-use super::choice::{Answer, Deployment, Fail, RulesMode};
+use super::choice::{Answer, Deployment, Engine, Fail, RulesMode};
 use super::file::Contents;
 use super::forward::{Forward, MangledLeg, Target};
 use super::identity::{self, Identity};
@@ -108,7 +108,12 @@ impl Settings {
         let profiles = own_profile::all(&given.profiles)?;
         let mut listeners: Vec<Listener> = Vec::new();
         for (index, keys) in given.listeners.iter().enumerate() {
-            let listener = listener(index, keys, &given.process, &process, &profiles)?;
+            let mut listener = listener(index, keys, &given.process, &process, &profiles)?;
+            if process.engine != Engine::Splice {
+                // Nobody would look whether a leg that began without pacing is better paced.
+                listener.mangled.congestion_control.leave_to_host();
+                listener.clean.congestion_control.leave_to_host();
+            }
             if let Some(other) = listeners.iter().find(|other| other.collides(&listener)) {
                 let origin = origin(keys);
                 return Err(origin.error(format!(

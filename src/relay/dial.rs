@@ -3,18 +3,20 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout_at};
 
 use super::addr::{ClientAddr, ClientPort, Destination};
 use super::admission::Gate;
+use super::leg::TcpLeg;
+use super::pacing::{self, pacing_host};
 use super::refusal::Refusal;
 use super::shortage::Shortage;
-use crate::config::{Listener, Profile, Side, Target};
+use crate::config::{CongestionControl, Listener, Profile, Side, Target};
 use crate::metrics::Counters;
 use crate::sys::late_port::choose_port_at_connect;
 use crate::sys::window_clamp::set_window_clamp;
@@ -23,7 +25,7 @@ use crate::sys::window_clamp::set_window_clamp;
 #[derive(Debug)]
 pub struct Dialled {
     /// The upstream leg.
-    pub leg: TcpStream,
+    pub leg: TcpLeg,
     /// Which of the destination's addresses answered.
     pub server: SocketAddr,
     /// Which port the server sees.
@@ -88,11 +90,8 @@ pub enum DialError {
 
 impl Dialled {
     /// Takes it from its runtime, for another thread to have.
-    ///
-    /// # Errors
-    /// If the kernel's epoll does not let go of it.
-    pub fn into_parts(self) -> io::Result<(std::net::TcpStream, SocketAddr, SourcePort)> {
-        Ok((self.leg.into_std()?, self.server, self.port))
+    pub fn into_parts(self) -> (OwnedFd, SocketAddr, SourcePort) {
+        (self.leg.into_socket(), self.server, self.port)
     }
 }
 
@@ -171,23 +170,26 @@ pub async fn dial(
             timeout_at(deadline, at_once(own, meant.0, settings, profile)).await
         }
         Destination::Fixed(target) => {
-            let found = match timeout_at(deadline, look_up(target)).await {
-                Ok(found) => found.map_err(|error| DialError::Unknown {
-                    server: server(),
-                    client,
-                    error,
-                })?,
-                Err(_) => {
-                    return Err(DialError::Timeout {
+            let found = match target.address() {
+                Some(address) => vec![address],
+                None => match timeout_at(deadline, look_up(target)).await {
+                    Ok(found) => found.map_err(|error| DialError::Unknown {
                         server: server(),
                         client,
-                        within,
-                    });
-                }
+                        error,
+                    })?,
+                    Err(_) => {
+                        return Err(DialError::Timeout {
+                            server: server(),
+                            client,
+                            within,
+                        });
+                    }
+                },
             };
             let addresses = permitted(found, client, gate).map_err(refused)?;
             let from = settings.dials_from_client().then_some(client);
-            let trying = first_of(&addresses, from, deadline, settings, profile);
+            let trying = first_of(addresses, from, deadline, settings, profile);
             timeout_at(deadline, trying).await
         }
     };
@@ -284,16 +286,15 @@ fn permitted(
 /// Tries one address after the other, from this host or from the client's address; each gets its share of
 /// the time that is left, so that one that is silent does not use it all up.
 async fn first_of(
-    addresses: &[SocketAddr],
+    mut addresses: Vec<SocketAddr>,
     from: Option<ClientAddr>,
     deadline: Instant,
     settings: &Listener,
     profile: &Profile,
 ) -> io::Result<Dialled> {
-    let can_be_dialled = |server: &&SocketAddr| {
+    addresses.retain(|server| {
         from.is_none_or(|ClientAddr(client)| client.is_ipv4() == server.is_ipv4())
-    };
-    let addresses: Vec<_> = addresses.iter().filter(can_be_dialled).copied().collect();
+    });
     let mut last = io::Error::new(
         io::ErrorKind::NotFound,
         "it has no address of the client's family, IPv4 or IPv6, and is to see the client's",
@@ -331,13 +332,13 @@ async fn connect(
     to: SocketAddr,
     settings: &Listener,
     profile: &Profile,
-) -> io::Result<TcpStream> {
+) -> io::Result<TcpLeg> {
     let socket = Socket::new(
         Domain::for_address(to),
         Type::STREAM.nonblocking().cloexec(),
         Some(Protocol::TCP),
     )?;
-    set_options(&socket, settings, profile)?;
+    set_options(&socket, profile)?;
     if let Some(mark) = settings.mode.dial_mark() {
         socket.set_mark(mark.0)?;
     }
@@ -349,7 +350,13 @@ async fn connect(
         }
         socket.bind(&SockAddr::from(from))?;
     }
-    TcpSocket::from_std_stream(socket.into()).connect(to).await
+    match socket.connect(&SockAddr::from(to)) {
+        Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {}
+        other => other?,
+    }
+    let leg = TcpLeg::new(socket.into(), profile)?;
+    leg.connected().await?;
+    Ok(leg)
 }
 
 /// Lets a socket bear an address that is not this host's.
@@ -360,19 +367,27 @@ pub fn make_transparent(socket: &Socket, address: SocketAddr) -> io::Result<()> 
     }
 }
 
-/// Sets what both legs of a session have, and what the profile asks of this one. Before connect or
-/// listen, because the MSS goes out with the SYN.
-pub fn set_options(socket: &Socket, settings: &Listener, profile: &Profile) -> io::Result<()> {
-    let keepalive = profile.keepalive.unwrap_or(settings.keepalive);
-    socket.set_tcp_nodelay(true)?;
-    // An urgent byte stays in its place in the stream; out of line it would be lost here.
-    socket.set_out_of_band_inline(true)?;
+/// Has a silent peer probed and given up. No part of [`set_options`]: most sessions are over long before it matters, and
+/// it is four calls.
+///
+/// # Errors
+/// Whatever `setsockopt` says.
+pub fn keep_alive(socket: &Socket, settings: &Listener, profile: &Profile) -> io::Result<()> {
+    let keepalive = settings.keepalive_of(profile);
     socket.set_tcp_keepalive(
         &TcpKeepalive::new()
             .with_time(keepalive.idle)
             .with_interval(keepalive.interval)
             .with_retries(keepalive.probes),
-    )?;
+    )
+}
+
+/// Sets what both legs of a session have, and what the profile asks of this one. Before connect or
+/// listen, because the MSS goes out with the SYN.
+pub fn set_options(socket: &Socket, profile: &Profile) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    // An urgent byte stays in its place in the stream; out of line it would be lost here.
+    socket.set_out_of_band_inline(true)?;
     // Until its orderly end a session is reset by whatever ends it, a killed relay included: a FIN
     // would make a truncated transfer look complete.
     socket.set_linger(Some(Duration::ZERO))?;
@@ -382,7 +397,12 @@ pub fn set_options(socket: &Socket, settings: &Listener, profile: &Profile) -> i
     if let Some(bytes) = profile.window_clamp {
         set_window_clamp(socket, bytes)?;
     }
-    if let Some(name) = &profile.congestion_control {
+    let chosen = match &profile.congestion_control {
+        CongestionControl::Fitting => pacing_host().map(|_| pacing::UNPACED),
+        CongestionControl::Host => None,
+        CongestionControl::Named(name) => Some(name.as_str()),
+    };
+    if let Some(name) = chosen {
         let refused = |error| no_congestion_control(&profile.name, name, error);
         socket
             .set_tcp_congestion(name.as_bytes())
@@ -403,19 +423,14 @@ const NO_CLAMP: u32 = 65_535 << 14;
 
 /// Sets the same on a socket that listens with the options of another profile, and takes back what that one has
 /// set and this one leaves alone; `usual` is the host's congestion control.
-pub fn change_options(
-    socket: &Socket,
-    settings: &Listener,
-    profile: &Profile,
-    usual: &str,
-) -> io::Result<()> {
+pub fn change_options(socket: &Socket, profile: &Profile, usual: &str) -> io::Result<()> {
     if profile.mss.is_none() {
         socket.set_tcp_mss(0)?;
     }
     if profile.window_clamp.is_none() {
         set_window_clamp(socket, NO_CLAMP)?;
     }
-    if profile.congestion_control.is_none() {
+    if profile.congestion_control.named().is_none() {
         socket.set_tcp_congestion(usual.as_bytes())?;
     }
     if profile.user_timeout.is_none() {
@@ -424,7 +439,7 @@ pub fn change_options(
     if profile.notsent_lowat.is_none() {
         socket.set_tcp_notsent_lowat(0)?;
     }
-    set_options(socket, settings, profile)
+    set_options(socket, profile)
 }
 
 fn no_congestion_control(profile: &str, name: &str, error: io::Error) -> io::Error {

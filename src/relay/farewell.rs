@@ -13,10 +13,10 @@ use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::legs::{Close, Legs, Party};
+use super::leg::TcpLeg;
+use super::legs::{Close, Infos, Legs, Party};
 use crate::sys::tcp_info::{TcpInfo, tcp_info, unacknowledged};
 
 /// The first and the longest pause before a leg is looked at again whose last bytes are under way.
@@ -62,9 +62,9 @@ enum Manner {
 // === impl UnderWay ===
 
 impl UnderWay {
-    /// What is under way on a leg; nothing is on one that is closed.
-    fn on(leg: &TcpStream) -> Option<Self> {
-        let info: TcpInfo = tcp_info(leg).ok().filter(|info| !info.closed)?;
+    /// What is under way on a leg of which the kernel says this; nothing is on one that is closed.
+    fn on(leg: &TcpLeg, info: &io::Result<TcpInfo>) -> Option<Self> {
+        let info = info.as_ref().ok().filter(|info| !info.closed)?;
         Some(Self {
             unacknowledged: unacknowledged(leg).ok()?,
             in_flight: info.in_flight,
@@ -105,30 +105,35 @@ impl Patience {
     }
 }
 
-/// Looks at a leg until what is under way is `done`, or nothing is because it is closed; or until its peer
-/// `behaves` so that it is not waited for. True if it was done.
+/// Looks at a leg until what is under way is `done`, or nothing is because it is closed: then this is what the kernel
+/// said of it last. Or until its peer behaves so that it is given up.
 async fn watch(
-    leg: &TcpStream,
+    leg: &TcpLeg,
     close_timeout: Duration,
     done: impl Fn(UnderWay) -> bool,
     is_given_up: impl Fn(Manner) -> bool,
-) -> bool {
+) -> Option<io::Result<TcpInfo>> {
+    let mut info = tcp_info(leg);
+    if UnderWay::on(leg, &info).is_none_or(&done) {
+        return Some(info);
+    }
     let mut patience = Patience::new(Instant::now());
     let mut pause = LOOK_AGAIN.start;
-    while let Some(way) = UnderWay::on(leg).filter(|way| !done(*way)) {
+    while let Some(way) = UnderWay::on(leg, &info).filter(|way| !done(*way)) {
         if is_given_up(patience.judge(Instant::now(), way, close_timeout)) {
-            return false;
+            return None;
         }
         tokio::time::sleep(pause).await;
         pause = LOOK_AGAIN.end.min(2 * pause);
+        info = tcp_info(leg);
     }
-    true
+    Some(info)
 }
 
 // === impl Legs ===
 
 impl Legs {
-    /// After an orderly end: waits until both peers have taken the last bytes.
+    /// After an orderly end: waits until both peers have taken the last bytes; what the kernel says of both legs then.
     ///
     /// # Errors
     /// How the session ended instead: a peer took nothing for the close timeout, or the relay had to end it.
@@ -136,7 +141,7 @@ impl Legs {
         &self,
         told_to_end: impl Future<Output = Close>,
         close_timeout: Duration,
-    ) -> Result<(), Close> {
+    ) -> Result<Infos, Close> {
         let taken = async |party| {
             // The end itself is not waited for.
             let done = |way: UnderWay| way.unacknowledged <= 1;
@@ -150,9 +155,9 @@ impl Legs {
             close = told_to_end => return Err(close),
         };
         let stuck = match (client, server) {
-            (true, true) => return Ok(()),
-            (false, _) => Party::Client,
-            (true, false) => Party::Server,
+            (Some(downstream), Some(upstream)) => return Ok((downstream, upstream)),
+            (None, _) => Party::Client,
+            (Some(_), None) => Party::Server,
         };
         let error = io::ErrorKind::TimedOut.into();
         Err(Close::Broken { by: stuck, error })
@@ -165,7 +170,8 @@ impl Legs {
         let mut patience = Patience::new(Instant::now());
         loop {
             tokio::time::sleep(LOOK_AFTER_AN_END.min(close_timeout / 4)).await;
-            let way = UnderWay::on(self.leg(to)).filter(|_| has_ended(to.other()));
+            let leg = self.leg(to);
+            let way = UnderWay::on(leg, &tcp_info(leg)).filter(|_| has_ended(to.other()));
             let Some(way) = way else {
                 patience = Patience::new(Instant::now());
                 continue;

@@ -7,13 +7,13 @@
 
 use std::cell::Cell;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::TcpStream;
 
+use super::leg::{Leg, TcpLeg};
 use super::legs::{Close, Party, broken};
 use super::sessions::{Flow, Session};
 use super::worker::Abort;
@@ -78,7 +78,7 @@ pub async fn relay(engine: Engine, abort: &Abort, session: &Session) -> Close {
 
 /// A leg that is lent to an engine which wants it for itself.
 struct Shared<'a> {
-    leg: &'a TcpStream,
+    leg: &'a TcpLeg,
     /// Who is at the far end of it.
     party: Party,
     /// Counts what is read from it.
@@ -95,8 +95,8 @@ impl Shared<'_> {
     fn poll<R>(
         &self,
         cx: &mut Context,
-        ready: impl Fn(&TcpStream, &mut Context) -> Poll<io::Result<()>>,
-        mut attempt: impl FnMut(&TcpStream) -> io::Result<R>,
+        ready: impl Fn(&TcpLeg, &mut Context) -> Poll<io::Result<()>>,
+        mut attempt: impl FnMut(&TcpLeg) -> io::Result<R>,
     ) -> Poll<io::Result<R>> {
         loop {
             let result = match ready!(ready(self.leg, cx)) {
@@ -126,19 +126,19 @@ impl AsyncRead for Shared<'_> {
         cx: &mut Context,
         buffer: &mut ReadBuf,
     ) -> Poll<io::Result<()>> {
-        let read = |leg: &TcpStream| {
-            let before = buffer.filled().len();
-            leg.try_read_buf(buffer)?;
-            self.reads.has_read(buffer.filled().len() - before);
+        let read = |leg: &TcpLeg| {
+            let read = leg.try_read(buffer.initialize_unfilled())?;
+            buffer.advance(read);
+            self.reads.has_read(read);
             Ok(())
         };
-        self.poll(cx, TcpStream::poll_read_ready, read)
+        self.poll(cx, TcpLeg::poll_readable, read)
     }
 }
 
 impl AsyncWrite for Shared<'_> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll(cx, TcpStream::poll_write_ready, |leg| {
+        self.poll(cx, TcpLeg::poll_writable, |leg| {
             let written = leg.try_write(bytes)?;
             self.writes.has_passed(written);
             Ok(written)
@@ -153,23 +153,23 @@ impl AsyncWrite for Shared<'_> {
         if self.first.get().is_none() {
             self.first.set(Some(self.party.other()));
         }
-        Poll::Ready(super::leg::finish(self.leg))
+        Poll::Ready(self.leg.finish())
     }
 }
 
 impl AsRawFd for Shared<'_> {
     fn as_raw_fd(&self) -> RawFd {
-        self.leg.as_raw_fd()
+        self.leg.as_fd().as_raw_fd()
     }
 }
 
 impl tokio_splice::Stream for Shared<'_> {
     fn poll_read_ready_n(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.leg.poll_read_ready(cx)
+        self.leg.poll_readable(cx)
     }
 
     fn poll_write_ready_n(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.leg.poll_write_ready(cx)
+        self.leg.poll_writable(cx)
     }
 
     fn try_io_n<R>(

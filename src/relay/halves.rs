@@ -113,9 +113,9 @@ impl Halves {
         let Some(half) = self.left_by(by, how) else {
             return;
         };
-        let (from, to) = (legs.tcp_leg(by), legs.tcp_leg(by.other()));
+        let (from, to) = (legs.leg(by), legs.leg(by.other()));
         // Whatever breaks now, nobody is left to be told.
-        let _ = poll_fn(|cx| half.poll(cx, &from, &to, &mut worker.resources.borrow_mut())).await;
+        let _ = poll_fn(|cx| half.poll(cx, from, to, &mut worker.resources.borrow_mut())).await;
     }
 
     /// Gives back what both hold.
@@ -142,9 +142,7 @@ impl Halves {
         if let Some(wake) = &mut resources.wake {
             wake.turn();
         }
-        let [downstream, upstream] =
-            [Party::Client, Party::Server].map(|party| legs.tcp_leg(party));
-        self.advance(cx, &downstream, &upstream, resources)
+        self.advance(cx, &legs.downstream, &legs.upstream, resources)
     }
 
     /// Moves bytes both ways until there is nothing to do but wait.

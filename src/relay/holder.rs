@@ -338,7 +338,7 @@ impl Holder {
         };
         let now = Instant::now();
         let (upstream, failure) = match dialled.map(Dialled::into_parts) {
-            Ok(Ok((stream, server, port))) => {
+            Ok((stream, server, port)) => {
                 let upstream = Upstream {
                     stream,
                     server,
@@ -349,7 +349,6 @@ impl Holder {
                 };
                 (Some(upstream), None)
             }
-            Ok(Err(error)) => (None, Some((Answer::AtOnce, error.to_string()))),
             Err(error) => {
                 let mut counters = self.counters(id);
                 if let Some(shortage) = error.shortage() {

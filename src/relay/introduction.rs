@@ -5,9 +5,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-
 use super::addr::ClientAddr;
+use super::leg::{Leg, TcpLeg};
 use crate::config::Listener;
 use crate::packet::proxy_header::{BadHeader, Frame, Header, Version, frame};
 
@@ -70,7 +69,7 @@ pub enum NotIntroduced {
 /// # Errors
 /// [`NotIntroduced`] where one is expected and none that is valid comes.
 pub async fn introduce(
-    leg: &TcpStream,
+    leg: &TcpLeg,
     peer: SocketAddr,
     local: SocketAddr,
     settings: &Listener,
@@ -121,7 +120,7 @@ fn expected_within(settings: &Listener, peer: IpAddr) -> Option<Duration> {
 }
 
 /// Reads a header, and not a byte of what follows: that is left to the engines.
-async fn read(leg: &TcpStream, proxy: SocketAddr) -> Result<Header, NotIntroduced> {
+async fn read(leg: &TcpLeg, proxy: SocketAddr) -> Result<Header, NotIntroduced> {
     let bad = |fault| NotIntroduced::Bad { proxy, fault };
     let broken = |error| NotIntroduced::Broken { proxy, error };
     let mut header = Vec::with_capacity(128);
@@ -154,7 +153,7 @@ impl Introduced {
     ///
     /// # Errors
     /// Whatever writing says.
-    pub async fn pass_on(&self, leg: &TcpStream, version: Version) -> io::Result<()> {
+    pub async fn pass_on(&self, leg: &TcpLeg, version: Version) -> io::Result<()> {
         let header = Header::Proxied {
             source: self.client.0,
             destination: self.destination,

@@ -3,20 +3,21 @@
 use std::io;
 
 use socket2::SockRef;
-use tokio::net::TcpStream;
 
 use super::leg::TcpLeg;
 use crate::metrics::Counters;
+use crate::sys::tcp_info::{TcpInfo, tcp_info};
+
+/// What the kernel says of the client's leg, and of the server's.
+pub type Infos = (io::Result<TcpInfo>, io::Result<TcpInfo>);
 
 /// The two legs of a session.
 #[derive(Debug)]
 pub struct Legs {
     /// The client's.
-    pub downstream: TcpStream,
+    pub downstream: TcpLeg,
     /// The server's.
-    pub upstream: TcpStream,
-    /// Whether urgent bytes may come on either: no rule takes the mark off them.
-    pub may_be_urgent: bool,
+    pub upstream: TcpLeg,
 }
 
 /// Who ended a session, or its side of it, first.
@@ -84,25 +85,26 @@ pub enum How {
 // === impl Legs ===
 
 impl Legs {
-    /// The same, for our engine.
-    pub fn tcp_leg(&self, party: Party) -> TcpLeg<'_> {
-        TcpLeg {
-            stream: self.leg(party),
-            may_be_urgent: self.may_be_urgent,
-        }
-    }
-
     /// The leg of a party.
-    pub fn leg(&self, party: Party) -> &TcpStream {
+    pub fn leg(&self, party: Party) -> &TcpLeg {
         match party {
             Party::Server => &self.upstream,
             Party::Client | Party::Relay => &self.downstream,
         }
     }
 
-    /// After an orderly end: what the kernel still holds is delivered, not thrown away.
-    pub fn let_go(&self) {
-        for leg in [&self.downstream, &self.upstream] {
+    /// What the kernel says of them now.
+    pub fn infos(&self) -> Infos {
+        (tcp_info(&self.downstream), tcp_info(&self.upstream))
+    }
+
+    /// After an orderly end, of which the kernel said this: what it still holds is delivered, not thrown away.
+    pub fn let_go(&self, (downstream, upstream): &Infos) {
+        for (leg, info) in [(&self.downstream, downstream), (&self.upstream, upstream)] {
+            // It holds nothing of a connection that is no more, and resets none.
+            if info.as_ref().is_ok_and(|info| info.closed) {
+                continue;
+            }
             if let Err(error) = SockRef::from(leg).set_linger(None) {
                 tracing::warn!(%error, "a leg keeps its linger: its last bytes may be reset");
             }
@@ -202,7 +204,7 @@ impl Party {
 }
 
 /// What became of a leg that reports an error.
-pub fn broken(by: Party, leg: &TcpStream) -> Close {
+pub fn broken(by: Party, leg: &TcpLeg) -> Close {
     let error = match leg.take_error() {
         Ok(Some(error)) => error,
         // The direction that reads or writes has already taken it.

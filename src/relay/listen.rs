@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, accept_with};
+use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
@@ -81,6 +81,8 @@ pub struct Registered {
 pub struct Accepted {
     /// The downstream leg.
     pub socket: OwnedFd,
+    /// Who is at the other end.
+    pub peer: SocketAddr,
     /// Where it was opened from.
     pub side: Side,
     /// The number of the listener.
@@ -284,12 +286,14 @@ impl Bound {
             }
             // What cannot be set on the other leg is better known now than at each dial.
             let other = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-            dial::set_options(&other, settings, settings.profile(side.other()))?;
+            dial::set_options(&other, settings.profile(side.other()))?;
+            dial::keep_alive(&other, settings, settings.profile(side.other()))?;
             if settings.dials_from_client() {
                 dial::make_transparent(&other, address)?;
             }
             // Accepted sockets inherit all of this, which saves as many calls for each of them.
-            dial::set_options(&socket, settings, settings.profile(side))?;
+            dial::set_options(&socket, settings.profile(side))?;
+            dial::keep_alive(&socket, settings, settings.profile(side))?;
             prepare(&socket, address)?;
             socket.bind(&SockAddr::from(address))?;
             socket.listen(BACKLOG)?;
@@ -362,10 +366,11 @@ pub async fn accept_loop(
 ) {
     loop {
         match listener.accept(&worker).await {
-            Ok((socket, seat)) => {
+            Ok((socket, peer, seat)) => {
                 worker.counters(listener.served.id).accepted += 1;
                 let accepted = Accepted {
                     socket,
+                    peer,
                     side: listener.side,
                     id: listener.served.id,
                     settings: listener.served.settings.now(),
@@ -417,7 +422,7 @@ fn concerns_one_connection(error: Errno) -> bool {
 
 impl Registered {
     /// Accepts one connection, once there is one and a seat for it. Until then it waits in the kernel.
-    async fn accept(&self, worker: &Worker) -> Result<(OwnedFd, Seat), Errno> {
+    async fn accept(&self, worker: &Worker) -> Result<(OwnedFd, SocketAddr, Seat), Errno> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         loop {
             let mut ready = self.socket.readable().await.map_err(|_| Errno::BADF)?;
@@ -433,9 +438,13 @@ impl Registered {
                     self.served.gate.seat().await
                 }
             };
-            match accept_with(self.socket.get_ref(), flags) {
+            match acceptfrom_with(self.socket.get_ref(), flags) {
                 Err(Errno::AGAIN) => ready.clear_ready(),
-                Ok(socket) => return Ok((socket, seat)),
+                Ok((socket, peer)) => {
+                    // A socket of TCP over IP has no other.
+                    let peer = peer.and_then(|peer| peer.try_into().ok());
+                    return Ok((socket, peer.ok_or(Errno::AFNOSUPPORT)?, seat));
+                }
                 Err(error) => return Err(error),
             }
         }

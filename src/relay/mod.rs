@@ -46,6 +46,7 @@ mod leg;
 mod legs;
 mod listen;
 mod opening;
+mod pacing;
 // Public for the micro-benchmarks.
 pub mod pipes;
 mod refusal;

@@ -6,12 +6,12 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 
 use super::addr::{ClientAddr, Destination, OriginalDst};
 use super::admission::{Admitted, Gate, Seat};
 use super::dial::{self, DialError, Dialled, SourcePort};
 use super::introduction::{self, Introduced, NotIntroduced};
+use super::leg::TcpLeg;
 use super::legs::Legs;
 use super::listen::Accepted;
 use super::refusal::Refusal;
@@ -112,6 +112,7 @@ impl SessionError {
 pub async fn open(worker: &Worker, accepted: Accepted) -> Result<Opened, SessionError> {
     let Accepted {
         socket,
+        peer,
         side,
         id,
         settings,
@@ -119,8 +120,8 @@ pub async fn open(worker: &Worker, accepted: Accepted) -> Result<Opened, Session
         seat,
         at: began,
     } = accepted;
-    let downstream = TcpStream::from_std(std::net::TcpStream::from(socket))?;
-    let (peer, local) = (downstream.peer_addr()?, downstream.local_addr()?);
+    let downstream = TcpLeg::new(socket, settings.profile(side))?;
+    let local = downstream.local_addr()?;
     let introduced = tokio::select! {
         biased;
         introduced = introduction::introduce(&downstream, peer, local, &settings) => introduced,
@@ -143,7 +144,7 @@ pub async fn open(worker: &Worker, accepted: Accepted) -> Result<Opened, Session
     let (dialled, connect_time, admitted): (_, _, Admitted) = match waiting {
         Some(upstream) => {
             let connect_time = upstream.connect_time;
-            let (dialled, admitted) = upstream.into_dialled()?;
+            let (dialled, admitted) = upstream.into_dialled(settings.profile(side.other()))?;
             (Ok(dialled), connect_time, admitted)
         }
         None => {
@@ -197,7 +198,6 @@ pub async fn open(worker: &Worker, accepted: Accepted) -> Result<Opened, Session
     let legs = Legs {
         downstream,
         upstream,
-        may_be_urgent: !settings.rules_clear_urgent(),
     };
     let session = Session::new(Begun {
         id,
@@ -230,7 +230,7 @@ fn waiting(worker: &Worker, client: ClientAddr, destination: &Destination) -> Op
 
 /// Where this client is to be passed on to; nothing if it asked for the relay's own listener.
 fn destination(
-    downstream: &TcpStream,
+    downstream: &TcpLeg,
     server: OriginalDst,
     settings: &Listener,
 ) -> Option<Destination> {

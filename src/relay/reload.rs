@@ -97,7 +97,8 @@ impl Reloadable {
         for listener in listeners {
             for side in Side::ALL {
                 let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-                dial::set_options(&socket, listener, listener.profile(side))?;
+                dial::set_options(&socket, listener.profile(side))?;
+                dial::keep_alive(&socket, listener, listener.profile(side))?;
             }
         }
         Ok(())
@@ -126,7 +127,8 @@ impl Reloadable {
         } in sockets.iter()
         {
             let now = settings.now();
-            dial::change_options(socket, &now, now.profile(*side), usual.trim())?;
+            dial::change_options(socket, now.profile(*side), usual.trim())?;
+            dial::keep_alive(socket, &now, now.profile(*side))?;
         }
         Ok(())
     }

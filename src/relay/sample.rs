@@ -5,10 +5,11 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use super::legs::Infos;
 use super::sessions::Session;
 use super::worker::Worker;
 use crate::metrics::PerDirection;
-use crate::sys::tcp_info::{TcpInfo, tcp_info};
+use crate::sys::tcp_info::TcpInfo;
 
 /// How often a session is sampled that moves bytes.
 pub const SAMPLED_EVERY: Duration = Duration::from_secs(10);
@@ -66,19 +67,11 @@ pub fn in_time(worker: &Worker, session: &Session, now: Instant) {
         return session.sampled.set(Sampled { at, rate, ..last });
     }
     let legs = &session.legs;
-    sample(
-        worker,
-        session,
-        &(tcp_info(&legs.downstream), tcp_info(&legs.upstream)),
-    );
+    sample(worker, session, &legs.infos());
 }
 
 /// Records what the kernel says of a session's legs.
-pub fn sample(
-    worker: &Worker,
-    session: &Session,
-    (downstream, upstream): &(io::Result<TcpInfo>, io::Result<TcpInfo>),
-) {
+pub fn sample(worker: &Worker, session: &Session, (downstream, upstream): &Infos) {
     let (now, passed, last) = (Instant::now(), session.passed(), session.sampled.get());
     // A leg of which the kernel tells nothing is closed.
     let count = |info: &io::Result<TcpInfo>, before: u32| {

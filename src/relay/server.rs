@@ -28,7 +28,8 @@ pub struct Server {
     /// What can be asked while it runs.
     handle: Handle,
     loads: Arc<Loads>,
-    abort: Arc<Abort>,
+    /// One for each worker: they are registered with for each session, which would have the workers wait for each other.
+    aborts: Vec<Arc<Abort>>,
     /// What each worker is shown of its legs.
     shown: Vec<mpsc::Sender<Seen>>,
     openings: Arc<Openings>,
@@ -76,7 +77,7 @@ impl Server {
         let workers = listeners.workers();
         let budget = PipeBudget::new(settings.pipe_budget);
         let loads = Loads::new(workers);
-        let abort = Arc::new(Abort::default());
+        let aborts: Vec<_> = (0..workers).map(|_| Arc::new(Abort::default())).collect();
         let openings = Arc::new(Openings::default());
         let gates = listeners.gates().clone();
         gates.doors_are(listeners.doors());
@@ -111,7 +112,7 @@ impl Server {
                     orders: inbox,
                     shown,
                     peers: orders.clone(),
-                    abort: abort.clone(),
+                    abort: aborts[index].clone(),
                     openings: openings.clone(),
                     ready: ready.clone(),
                 };
@@ -149,7 +150,7 @@ impl Server {
             threads,
             handle,
             loads,
-            abort,
+            aborts,
             shown,
             openings,
             reloadable,
@@ -252,7 +253,7 @@ impl Server {
         if left == 0 {
             return Outcome::Drained;
         }
-        self.abort.set();
+        self.aborts.iter().for_each(|abort| abort.set());
         if tokio::time::timeout(ABORT_WITHIN, self.idle())
             .await
             .is_err()

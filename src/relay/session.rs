@@ -15,7 +15,6 @@ use super::witness::Known;
 use super::worker::Worker;
 use crate::config::{Engine, Mode};
 use crate::metrics::{ListenerId, PerDirection};
-use crate::sys::tcp_info::tcp_info;
 
 /// Serves one connection from accept to its end.
 pub async fn run(worker: Rc<Worker>, accepted: Accepted) {
@@ -97,16 +96,18 @@ async fn relay(worker: &Worker, opened: Opened) -> Result<(), SessionError> {
             close
         }
     };
-    if let Close::Orderly { .. } = close
-        && let Err(instead) = Box::pin(legs.deliver(told_to_end(), settings.close_timeout)).await
-    {
-        close = instead;
+    let mut delivered = None;
+    if let Close::Orderly { .. } = close {
+        match Box::pin(legs.deliver(told_to_end(), settings.close_timeout)).await {
+            Ok(infos) => delivered = Some(infos),
+            Err(instead) => close = instead,
+        }
     }
     let passed = session.passed();
-    let infos = (tcp_info(&legs.downstream), tcp_info(&legs.upstream));
+    let infos = delivered.unwrap_or_else(|| legs.infos());
     sample(worker, &session, &infos);
     if let Close::Orderly { .. } = close {
-        legs.let_go();
+        legs.let_go(&infos);
     }
     drop((registered, listed));
     let (listener, via, server) = (session.settings.clone(), session.via, session.server);

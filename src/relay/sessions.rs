@@ -11,10 +11,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::addr::ClientAddr;
+use super::dial;
 use super::legs::{Close, Ended, Legs, Party};
 use super::sample::{SAMPLED_EVERY, Sampled};
 use super::stall::{Counted, Course};
@@ -71,6 +73,8 @@ pub struct Session {
     server_to_client: Rc<Flow>,
     end: Cell<Option<Ended>>,
     told: Notify,
+    /// Whether its server is probed when it is silent.
+    probes: Cell<bool>,
 }
 
 /// What a session begins with.
@@ -111,7 +115,7 @@ pub struct Listed<'a> {
 }
 
 /// Looks are never rarer, while anything is watched for.
-const SELDOM: Duration = Duration::from_secs(1);
+const SELDOM: Duration = Duration::from_secs(5);
 /// And never more frequent.
 const OFTEN: Duration = Duration::from_millis(10);
 
@@ -231,6 +235,7 @@ impl Session {
             server_to_client: Rc::default(),
             end: Cell::new(None),
             told: Notify::new(),
+            probes: Cell::new(false),
         })
     }
 
@@ -325,14 +330,33 @@ impl Session {
         stuck.collect()
     }
 
+    /// Has its server probed when it is silent, which its client is from the accept on.
+    pub fn keep_alive(&self) {
+        if self.probes.replace(true) {
+            return;
+        }
+        let (leg, profile) = (
+            &self.legs.upstream,
+            self.settings.profile(self.side.other()),
+        );
+        if let Err(error) = dial::keep_alive(&SockRef::from(leg), &self.settings, profile) {
+            tracing::warn!(%error, server = %self.server, "a server is not probed when it is silent");
+        }
+    }
+
     /// How often somebody has to look at it: four times within the shorter of the two times it is watched for, or
-    /// often enough to sample it.
+    /// often enough to sample it, and to have its server probed in time.
     pub fn pause(&self) -> Duration {
         let watch = &self.settings.watch;
         let shortest = watch.idle.into_iter().chain(watch.stall_after).min();
-        shortest.map_or(SAMPLED_EVERY, |shortest| {
+        let pause = shortest.map_or(SAMPLED_EVERY, |shortest| {
             (shortest / 4).clamp(OFTEN, SELDOM)
-        })
+        });
+        pause.min(
+            self.settings
+                .keepalive_of(self.settings.profile(self.side.other()))
+                .idle,
+        )
     }
 }
 
@@ -368,8 +392,9 @@ impl Flow {
 mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
+    use super::super::leg::TcpLeg;
     use super::*;
-    use crate::config::{Keys, Settings, file};
+    use crate::config::{Keys, Profile, Settings, file};
 
     /// Runs something that has sockets.
     fn run<T>(test: impl Future<Output = T>) -> T {
@@ -389,10 +414,12 @@ mod tests {
         let server = listener.local_addr().unwrap();
         let upstream = TcpStream::connect(server).await.unwrap();
         let (downstream, client) = listener.accept().await.unwrap();
+        let leg = |stream: TcpStream| {
+            TcpLeg::new(stream.into_std().unwrap().into(), &Profile::default()).unwrap()
+        };
         let legs = Legs {
-            downstream,
-            upstream,
-            may_be_urgent: false,
+            downstream: leg(downstream),
+            upstream: leg(upstream),
         };
         Session::new(Begun {
             id: ListenerId::default(),

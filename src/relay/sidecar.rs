@@ -4,9 +4,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use socket2::SockRef;
-use tokio::net::TcpStream;
 
 use super::addr::{ClientPort, Destination, OriginalDst};
+use super::leg::TcpLeg;
 use crate::config::{ServerSidecar, ServiceLeg};
 
 /// Where the service is dialled that a client meant.
@@ -35,7 +35,7 @@ pub fn service(settings: &ServerSidecar, OriginalDst(meant): OriginalDst) -> Opt
 }
 
 /// Where a program of this host meant to go; conntrack remembers what REDIRECT has replaced.
-pub fn meant(downstream: &TcpStream) -> Option<Destination> {
+pub fn meant(downstream: &TcpLeg) -> Option<Destination> {
     let socket = SockRef::from(downstream);
     let original = match downstream.local_addr().ok()? {
         SocketAddr::V4(_) => socket.original_dst_v4(),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use super::addr::{ClientAddr, OriginalDst};
 use super::admission::Admitted;
 use super::dial::{Dialled, SourcePort};
 use super::held::{Flow, Table};
+use super::leg::TcpLeg;
+use crate::config::Profile;
 use crate::packet::Offer;
 
 /// Connections to servers that wait for their clients.
@@ -19,7 +22,7 @@ pub struct Held(Mutex<Table<Packet, Upstream>>);
 #[derive(Debug)]
 pub struct Upstream {
     /// The upstream leg, of no runtime yet.
-    pub stream: std::net::TcpStream,
+    pub stream: OwnedFd,
     /// Who was dialled.
     pub server: SocketAddr,
     /// Which port the server sees.
@@ -80,9 +83,9 @@ impl Upstream {
     ///
     /// # Errors
     /// If the kernel's epoll does not take it.
-    pub fn into_dialled(self) -> io::Result<(Dialled, Admitted)> {
+    pub fn into_dialled(self, profile: &Profile) -> io::Result<(Dialled, Admitted)> {
         let dialled = Dialled {
-            leg: tokio::net::TcpStream::from_std(self.stream)?,
+            leg: TcpLeg::new(self.stream, profile)?,
             server: self.server,
             port: self.port,
         };

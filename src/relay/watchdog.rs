@@ -61,6 +61,7 @@ async fn look_at_all(worker: &Worker) {
         for (_, session) in &some {
             let (now, pause) = (Instant::now(), session.pause());
             shortest = Some(shortest.map_or(pause, |shortest| shortest.min(pause)));
+            session.keep_alive();
             look_at(worker, session, now);
             sample::in_time(worker, session, now);
             for view in session.stuck(now) {

@@ -12,14 +12,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::{Rc, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 use socket2::SockRef;
 use tokio::io::unix::AsyncFd;
-use tokio::net::TcpStream;
 
 use super::addr::ClientAddr;
+use super::leg::TcpLeg;
 use super::legs::{Legs, Party};
 use crate::packet::Offer;
 use crate::packet::nflog::{self, Seen};
@@ -41,7 +42,11 @@ pub struct Witness {
 
 /// The SYNs of clients, until their sessions ask.
 #[derive(Debug, Default)]
-pub struct Openings(Mutex<Kept>);
+pub struct Openings {
+    kept: Mutex<Kept>,
+    /// Whether there ever was one.
+    any: AtomicBool,
+}
 
 /// What was seen of a client's SYN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +128,7 @@ impl Openings {
     /// Keeps a client's SYN; its last one counts.
     pub fn keep(&self, client: SocketAddr, server: SocketAddr, opening: Opening) {
         let mut kept = self.kept();
+        self.any.store(true, Ordering::Relaxed);
         if kept.openings.insert((client, server), opening).is_none() {
             kept.order.push_back((client, server));
         }
@@ -136,11 +142,15 @@ impl Openings {
 
     /// This client's SYN, if it was seen.
     pub fn take(&self, ClientAddr(client): ClientAddr, server: SocketAddr) -> Option<Opening> {
+        // Where no rule shows SYNs there never is one, and each session asks twice.
+        if !self.any.load(Ordering::Relaxed) {
+            return None;
+        }
         self.kept().openings.remove(&(client, server))
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -149,7 +159,7 @@ impl Openings {
 impl Known {
     /// Registers a session's legs; what was seen of them before is applied now.
     pub fn register<'a>(known: &'a RefCell<Self>, legs: &Rc<Legs>) -> io::Result<Registered<'a>> {
-        let key = |leg: &TcpStream| Ok::<_, io::Error>((leg.peer_addr()?, leg.local_addr()?));
+        let key = |leg: &TcpLeg| Ok::<_, io::Error>((leg.peer_addr()?, leg.local_addr()?));
         let keys = [key(&legs.downstream)?, key(&legs.upstream)?];
         let own = &mut *known.borrow_mut();
         let legs = Rc::downgrade(legs);

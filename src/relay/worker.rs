@@ -239,9 +239,7 @@ impl Worker {
     /// Who is to serve the next connection: this worker, unless another has fewer sessions. The session
     /// counts from here on.
     pub fn place(&self) -> usize {
-        let own = self.loads.0[self.index].0.load(Ordering::Relaxed);
-        let (best, least) = self.loads.least();
-        let chosen = if least < own { best } else { self.index };
+        let chosen = chosen(self.index, self.loads.now());
         self.loads.0[chosen].0.fetch_add(1, Ordering::Relaxed);
         chosen
     }
@@ -344,21 +342,35 @@ impl Loads {
 
     /// Sessions of all workers.
     pub fn total(&self) -> usize {
-        self.0
-            .iter()
-            .map(|load| load.0.load(Ordering::Relaxed))
-            .sum()
+        self.now().sum()
     }
 
-    fn least(&self) -> (usize, usize) {
-        self.0
-            .iter()
-            .map(|load| load.0.load(Ordering::Relaxed))
-            .enumerate()
-            .min_by_key(|(_, load)| *load)
-            .expect("there is at least one worker")
+    fn now(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().map(|load| load.0.load(Ordering::Relaxed))
     }
 }
+
+/// Which worker is to serve a connection that worker `own` has accepted, by how many sessions each has.
+fn chosen(own: usize, loads: impl Iterator<Item = usize>) -> usize {
+    let (mut of_own, mut best, mut least) = (usize::MAX, own, usize::MAX);
+    for (index, load) in loads.enumerate() {
+        if load < least {
+            (best, least) = (index, load);
+        }
+        if index == own {
+            of_own = load;
+        }
+    }
+    // A hand-over wakes another core up. With few sessions each one counts; with many, one more or less is no reason
+    // for it.
+    match least + of_own / SLACK < of_own {
+        true => best,
+        false => own,
+    }
+}
+
+/// A worker keeps a connection while it has no more than one in so many above the worker with the fewest.
+const SLACK: usize = 8;
 
 /// How long an accept loop rests when descriptors or memory have run out.
 pub const REST: Duration = Duration::from_millis(100);

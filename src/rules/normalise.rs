@@ -81,7 +81,10 @@ pub fn fit(profile: &Profile) -> Result<(), Unfit> {
     let on_sockets = [
         ("keepalive", profile.keepalive.is_some()),
         ("a receive window clamp", profile.window_clamp.is_some()),
-        ("congestion control", profile.congestion_control.is_some()),
+        (
+            "congestion control",
+            profile.congestion_control.named().is_some(),
+        ),
         ("a user timeout", profile.user_timeout.is_some()),
         ("a limit of unsent bytes", profile.notsent_lowat.is_some()),
     ];
@@ -207,6 +210,7 @@ impl Normaliser {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::CongestionControl;
 
     fn profile(name: &str) -> Profile {
         name.parse().unwrap()
@@ -218,7 +222,7 @@ mod tests {
         assert!(error.contains("keepalive on a socket"), "{error}");
         let both = Profile {
             window_clamp: Some(65535),
-            congestion_control: Some("cubic".to_owned()),
+            congestion_control: CongestionControl::Named("cubic".to_owned()),
             ..profile("cisco-pix")
         };
         let error = fit(&both).unwrap_err().to_string();

@@ -21,6 +21,17 @@ pub fn watch_socket(socket: Socket) -> io::Result<AsyncFd<Socket>> {
     unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }.map_err(io::Error::from)
 }
 
+/// Watches a connection for what can be read and written, and for urgent bytes, on the runtime of the calling thread.
+///
+/// # Errors
+/// If the kernel's epoll does not take it.
+pub fn watch_connection(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
+    // SAFETY: an `OwnedFd` is its own descriptor, and closes it only when it is dropped, which the
+    // `AsyncFd` that owns it does after it has taken the descriptor from epoll.
+    unsafe { AsyncFd::register_with_interest(socket, interest) }.map_err(io::Error::from)
+}
+
 /// Watches a packet queue for packets, on the runtime of the calling thread.
 ///
 /// # Errors

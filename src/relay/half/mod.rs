@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use super::leg::Leg;
+use super::pacing::LOOK_EVERY;
 use super::pipes::{Pipe, Ticket, Unparked};
 use super::sessions::Flow;
 use super::worker::Resources;
@@ -31,6 +32,8 @@ pub struct Half {
     message: Option<Message>,
     /// Whether it had nothing to read when it was polled last.
     waits: bool,
+    /// Bytes that went to the receiving leg since it was looked at.
+    unlooked: usize,
     /// When the session was accepted, until the first bytes of this direction were passed on.
     accepted: Option<Instant>,
 }
@@ -103,6 +106,7 @@ impl Half {
             flow,
             message: None,
             waits: false,
+            unlooked: LOOK_EVERY,
             accepted: Some(accepted),
         }
     }
@@ -131,6 +135,10 @@ impl Half {
         to: &impl Leg,
         resources: &mut Resources,
     ) -> Poll<Result<(), HalfError>> {
+        // Whoever waits is registered already, and is woken by what comes.
+        if self.waits && !from.is_readable() {
+            return Poll::Pending;
+        }
         for _ in 0..ROUNDS {
             ready!(self.poll_deliver(cx, to, resources))?;
             match self.end {
@@ -319,6 +327,7 @@ impl Half {
                     self.has_passed(n, resources);
                 }
                 Err(error) if would_block(&error) => {
+                    self.look(to, bytes.len() - *sent);
                     self.block();
                     return Ok(());
                 }
@@ -336,6 +345,7 @@ impl Half {
         mut pipe: Pipe,
         resources: &mut Resources,
     ) -> Result<(), HalfError> {
+        self.look(to, pipe.filled);
         let mut in_part = false;
         while pipe.filled > 0 {
             match to.try_splice_out(&mut pipe) {
@@ -366,6 +376,15 @@ impl Half {
     fn has_passed(&self, bytes: usize, resources: &mut Resources) {
         self.flow.has_passed(bytes);
         *self.counters(resources).bytes(self.direction) += bytes as u64;
+    }
+
+    /// Looks at a leg that takes so many bytes now, or cannot take them, if it is time to.
+    fn look(&mut self, to: &impl Leg, bytes: usize) {
+        if self.unlooked >= LOOK_EVERY {
+            to.look();
+            self.unlooked = 0;
+        }
+        self.unlooked += bytes;
     }
 
     fn counters<'a>(&self, resources: &'a mut Resources) -> &'a mut Counters {

@@ -116,8 +116,14 @@ impl Scripted {
 }
 
 impl Leg for Scripted {
+    fn look(&self) {}
+
     fn poll_readable(&self, _: &mut Context) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+
+    fn is_readable(&self) -> bool {
+        true
     }
 
     fn poll_writable(&self, _: &mut Context) -> Poll<io::Result<()>> {

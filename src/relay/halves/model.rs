@@ -272,8 +272,14 @@ impl ModelLeg {
 }
 
 impl Leg for ModelLeg {
+    fn look(&self) {}
+
     fn poll_readable(&self, cx: &mut Context) -> Poll<io::Result<()>> {
         self.reading.poll(cx)
+    }
+
+    fn is_readable(&self) -> bool {
+        self.reading.ready.get()
     }
 
     fn poll_writable(&self, cx: &mut Context) -> Poll<io::Result<()>> {
