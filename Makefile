@@ -41,6 +41,7 @@ bench: root
 	$(CARGO) bench --locked --bench bulk
 	$(CARGO) bench --locked --bench added
 	$(CARGO) bench --locked --bench scrape
+	$(CARGO) bench --locked --bench crowd
 	$(CARGO) bench --locked --bench recording
 	$(CARGO) bench --locked --bench recording -- --one-core
 	$(CARGO) bench --locked --bench micro

@@ -11,15 +11,13 @@
 mod stand;
 
 use std::net::SocketAddr;
-use std::process::Command;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
-use stand::{PATIENCE, Relay, Stand, UNMANGLE, load, number, web};
+use stand::{PATIENCE, Relay, Stand, load, number, web};
 use unmangle::bench::compare::paired::{ENOUGH, Turns, median, ratio};
-use unmangle::lab::Process;
 
 #[derive(Parser)]
 struct Args {
@@ -56,32 +54,12 @@ fn main() -> anyhow::Result<()> {
     let relay = stand.relay("relay", &["--admin", "127.0.0.1:0"])?;
     let at = relay.admin()?;
     let mut within = time_questions(at, "no")?;
-    let idle = crowd(&stand, &relay, args.sessions)?;
+    let idle = stand.crowd(&relay, args.sessions)?;
     within &= time_questions(at, &args.sessions.to_string())?;
     beside(&relay, at, &args)?;
     idle.stop(PATIENCE)?;
     ensure!(within, "that is longer than {MOST:?}");
     Ok(())
-}
-
-/// Connections through the relay that say nothing.
-fn crowd(stand: &Stand, relay: &Relay, sessions: u32) -> anyhow::Result<Process> {
-    let mut command = Command::new(UNMANGLE);
-    command.args(["bench", "run", "--mode", "idle", "--duration", "1h"]);
-    command.args(["--to", &relay.door, "--connections", &sessions.to_string()]);
-    let log = stand.directory().join("idle.log");
-    let mut idle = Process::start("idle sessions", &mut command, &log)?;
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let live = relay.figures()?.sum("unmangle_sessions_active", &[]);
-        if live == Some(f64::from(sessions)) {
-            return Ok(idle);
-        }
-        if idle.ended()?.is_some() || Instant::now() > until {
-            bail!("{live:?} sessions are live: {}", idle.log());
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 /// Whether no question took longer than it may.

@@ -42,7 +42,7 @@ fn every_candidate_has_figures_or_is_named_as_missing() {
     let directory = tempfile::tempdir().unwrap();
     let plot = directory.path().join("compare.svg");
     let what = "--peers haproxy,nginx,socat --engines splice,tokio-splice,copy \
-                --work stream1,rr1,crr64,idle --idle-sessions 20 --json";
+                --work stream1,rr1,rr64bulk,crr64,idle --idle-sessions 20 --json";
     let ended = compare(&format!("{TINY} {what} --plot {}", plot.display()))
         .output()
         .unwrap();
@@ -74,6 +74,9 @@ fn every_candidate_has_figures_or_is_named_as_missing() {
     for (work, measure) in [
         (Work::Stream1, Measure::Gbits),
         (Work::Rr1, Measure::Requests),
+        (Work::Rr64Bulk, Measure::Requests),
+        (Work::Rr64Bulk, Measure::P99),
+        (Work::Rr64Bulk, Measure::Gbits),
         (Work::Crr64, Measure::Requests),
     ] {
         let compared = told.settings[0].find(work, measure).unwrap();

@@ -6,9 +6,9 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 use unmangle::lab::Process;
@@ -73,6 +73,27 @@ impl Stand {
         let way = event(&process, "relaying", "way")?;
         let door = way.split(' ').next().unwrap_or_default().to_owned();
         Ok(Relay { door, process })
+    }
+
+    /// Connections through a relay that say nothing, once all are there. The relay needs an admin port.
+    pub fn crowd(&self, relay: &Relay, sessions: u32) -> anyhow::Result<Process> {
+        let mut command = Command::new(UNMANGLE);
+        command.args(["bench", "run", "--mode", "idle", "--duration", "1h"]);
+        command.args(["--to", &relay.door, "--connections", &sessions.to_string()]);
+        let log = format!("idle-{}.log", relay.id());
+        let log = self.directory.path().join(log);
+        let mut idle = Process::start("idle sessions", &mut command, &log)?;
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let live = relay.figures()?.sum("unmangle_sessions_active", &[]);
+            if live == Some(f64::from(sessions)) {
+                return Ok(idle);
+            }
+            if idle.ended()?.is_some() || Instant::now() > until {
+                bail!("{live:?} sessions are live: {}", idle.log());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// A place for a file.

@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::bench::compare::stand::Standing;
 use crate::bench::report::{Part, Report};
@@ -86,7 +86,16 @@ impl Generator {
     /// # Errors
     /// If it cannot be started.
     pub fn start(command: &mut Command, standing: &Standing) -> lab::Result<Self> {
-        let [out, errors] = ["run.json", "run.log"].map(|name| standing.directory().join(name));
+        Self::start_as("run", command, standing)
+    }
+
+    /// The same for one of several that run at a time: what each prints has a name of its own.
+    ///
+    /// # Errors
+    /// As for [`Generator::start`].
+    pub fn start_as(name: &str, command: &mut Command, standing: &Standing) -> lab::Result<Self> {
+        let [out, errors] =
+            ["json", "log"].map(|what| standing.directory().join(format!("{name}.{what}")));
         let create = |path: &PathBuf| File::create(path).map_err(lab::Error::file(path));
         let child = command
             .stdin(Stdio::null())
@@ -114,8 +123,7 @@ impl Generator {
         let mut next = every;
         loop {
             interrupt.check()?;
-            let ended = self.child.try_wait();
-            if let Some(status) = ended.map_err(lab::Error::io("unmangle bench run"))? {
+            if let Some(status) = self.ended()? {
                 return Ok(Some(status));
             }
             if began.elapsed() > patience {
@@ -129,14 +137,75 @@ impl Generator {
         }
     }
 
+    /// Waits until it has said this; what keeps it from that is inside.
+    ///
+    /// # Errors
+    /// An interrupt, or a kernel that does not tell.
+    pub fn says(
+        &mut self,
+        sign: &str,
+        patience: Duration,
+        interrupt: &Interrupt,
+    ) -> lab::Result<Result<(), Failed>> {
+        let deadline = Instant::now() + patience;
+        loop {
+            interrupt.check()?;
+            if fs::read_to_string(&self.errors).is_ok_and(|said| said.contains(sign)) {
+                return Ok(Ok(()));
+            }
+            if let Some(status) = self.ended()? {
+                return Ok(Err(self.ended_early(status)));
+            }
+            if Instant::now() > deadline {
+                return Ok(Err(Failed("nothing is told of it".to_owned())));
+            }
+            sleep(GLANCE);
+        }
+    }
+
+    /// Ends a load that would go on; its report, unless it had ended by itself.
+    ///
+    /// # Errors
+    /// An interrupt, or a kernel that does not tell.
+    pub fn end(
+        mut self,
+        patience: Duration,
+        interrupt: &Interrupt,
+    ) -> lab::Result<Result<Report, Failed>> {
+        if let Some(status) = self.ended()? {
+            return Ok(Err(self.ended_early(status)));
+        }
+        // One that has ended since is waited for below.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+        let Some(status) = self.wait(patience, interrupt, patience, || {})? else {
+            return Ok(Err(Failed("it did not come to an end".to_owned())));
+        };
+        let as_asked = status.code() == Some(128 + Signal::TERM.as_raw());
+        Ok(self.read(status, as_asked))
+    }
+
+    fn ended(&mut self) -> lab::Result<Option<ExitStatus>> {
+        let ended = self.child.try_wait();
+        ended.map_err(lab::Error::io("unmangle bench run"))
+    }
+
+    fn ended_early(&self, status: ExitStatus) -> Failed {
+        let failed = self.report(status).err();
+        failed.unwrap_or_else(|| Failed("it ended before it was to".to_owned()))
+    }
+
     /// Its report, once it has ended like this.
     ///
     /// # Errors
     /// If it has counted errors, or has not written any report.
     pub fn report(&self, status: ExitStatus) -> Result<Report, Failed> {
+        self.read(status, status.success())
+    }
+
+    fn read(&self, status: ExitStatus, as_asked: bool) -> Result<Report, Failed> {
         let text = fs::read(&self.out).unwrap_or_default();
         let report: Result<Report, _> = serde_json::from_slice(&text);
-        if status.success() {
+        if as_asked {
             return report.map_err(|error| Failed(format!("an unreadable report: {error}")));
         }
         let counted = report.ok().and_then(|report| {

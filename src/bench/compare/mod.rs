@@ -2,10 +2,12 @@
 //!
 //! [`plan`] says what is measured, [`candidate`] who takes part. Each candidate gets hosts of its own
 //! ([`stand`]) and stays there, idle, while the others have their turn, so that turns can be short and close
-//! in time: [`order`] deals them out, [`turn`] takes one with a [`generator`] on certain [`cores`], [`cost`] reads what it cost, [`idle`] counts what
-//! sessions cost that say nothing. [`paired`] compares within each round, [`gathered`] keeps what was measured
-//! and turns it into a [`result`], which [`plot`] draws. [`conduct`] has the whole of it done.
+//! in time: [`order`] deals them out, [`turn`] takes one with a [`generator`] on certain [`cores`], and with another
+//! [`beside`] it, [`cost`] reads what it cost, [`idle`] counts what sessions cost that say nothing. [`paired`] compares
+//! within each round, [`gathered`] keeps what was measured and turns it into a [`result`], which [`plot`] draws.
+//! [`conduct`] has the whole of it done.
 
+pub mod beside;
 pub mod candidate;
 pub mod conduct;
 pub mod cores;

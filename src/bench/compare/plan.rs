@@ -13,6 +13,8 @@ use crate::bench::work::Mode;
 
 /// What a turn takes beside load and warm-up: starting the generator, its connections, its report.
 const AROUND_A_TURN: Duration = Duration::from_millis(30);
+/// What a stream beside them takes: its start, and its first interval, which is waited for.
+const AROUND_A_STREAM: Duration = Duration::from_millis(150);
 /// The same for the hosts of one candidate, up and down.
 const AROUND_A_CANDIDATE: Duration = Duration::from_millis(1500);
 /// What the idle sessions of one candidate take.
@@ -42,6 +44,9 @@ pub enum Work {
     Rr1,
     /// The same over 64.
     Rr64,
+    /// The same while another connection streams from server to client: what a bulk flow does to its neighbours.
+    #[value(name = "rr64bulk")]
+    Rr64Bulk,
     /// Connect, request, response, close; 64 at a time.
     Crr64,
     /// Sessions that say nothing: what they cost in memory and descriptors.
@@ -133,35 +138,41 @@ pub struct Plan {
 
 impl Work {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Stream1,
         Self::Stream8,
         Self::Rr1,
         Self::Rr64,
+        Self::Rr64Bulk,
         Self::Crr64,
         Self::Mix,
         Self::Idle,
     ];
 
-    /// What the connections do.
+    /// What the connections do that are timed.
     pub fn mode(self) -> Mode {
         match self {
             Self::Stream1 | Self::Stream8 => Mode::Stream,
-            Self::Rr1 | Self::Rr64 => Mode::Rr,
+            Self::Rr1 | Self::Rr64 | Self::Rr64Bulk => Mode::Rr,
             Self::Crr64 => Mode::Crr,
             Self::Idle => Mode::Idle,
             Self::Mix => Mode::Mix,
         }
     }
 
-    /// How many there are; idle sessions are counted elsewhere.
+    /// How many of these there are; idle sessions are counted elsewhere.
     pub fn connections(self) -> u32 {
         match self {
             Self::Stream1 | Self::Rr1 => 1,
             Self::Stream8 => 8,
-            Self::Rr64 | Self::Crr64 | Self::Mix => 64,
+            Self::Rr64 | Self::Rr64Bulk | Self::Crr64 | Self::Mix => 64,
             Self::Idle => 0,
         }
+    }
+
+    /// Whether another connection streams meanwhile.
+    pub fn has_stream_beside(self) -> bool {
+        self == Self::Rr64Bulk
     }
 
     /// On which cores it runs.
@@ -186,7 +197,7 @@ impl Work {
                 Measure::CpuMachine,
             ],
             // What a stream and a request cost cannot be told apart there.
-            Self::Mix => &[
+            Self::Mix | Self::Rr64Bulk => &[
                 Measure::Requests,
                 Measure::P50,
                 Measure::P99,
@@ -204,6 +215,7 @@ impl fmt::Display for Work {
             Self::Stream8 => "stream8",
             Self::Rr1 => "rr1",
             Self::Rr64 => "rr64",
+            Self::Rr64Bulk => "rr64bulk",
             Self::Crr64 => "crr64",
             Self::Idle => "idle",
             Self::Mix => "mix",
@@ -294,10 +306,17 @@ impl Plan {
     pub fn estimate(&self) -> Duration {
         let candidates = self.candidates.len() as u32;
         let idle = if self.counts_idle() { candidates } else { 0 };
-        let timed = u32::try_from(self.turns()).unwrap_or(u32::MAX) - idle;
+        let settings = candidates * self.offloads.len() as u32;
         let turn = self.slice + self.warmup + AROUND_A_TURN;
-        let hosts = AROUND_A_CANDIDATE * candidates * self.offloads.len() as u32;
-        turn * timed + IDLE_TURN * idle + hosts
+        let turns = self
+            .timed_works()
+            .map(|work| match work.has_stream_beside() {
+                true => turn + AROUND_A_STREAM,
+                false => turn,
+            });
+        let cycle: Duration = turns.sum();
+        let hosts = AROUND_A_CANDIDATE * settings;
+        cycle * self.rounds * self.slices * settings + IDLE_TURN * idle + hosts
     }
 }
 
@@ -326,8 +345,29 @@ pub(crate) mod tests {
     #[test]
     fn every_turn_is_counted_and_idle_sessions_once_a_candidate() {
         let plan = plan(&["direct", "haproxy", "unmangle"]);
-        assert_eq!(plan.turns(), 3 * (6 * 2 * 3 * 2 + 1));
-        assert!(plan.estimate() > (plan.slice + plan.warmup) * 216);
+        assert_eq!(plan.turns(), 3 * (7 * 2 * 3 * 2 + 1));
+        assert!(plan.estimate() > (plan.slice + plan.warmup) * 252);
+    }
+
+    #[test]
+    fn a_stream_beside_them_is_part_of_how_long_it_takes() {
+        let estimate = |work| {
+            let works = vec![work];
+            let plan = plan(&["direct", "unmangle"]);
+            Plan { works, ..plan }.estimate()
+        };
+        // Each of 2 candidates, with either setting of the devices, in 3 rounds of 2 turns.
+        let more = estimate(Work::Rr64Bulk) - estimate(Work::Rr64);
+        assert_eq!(more, AROUND_A_STREAM * 24);
+    }
+
+    #[test]
+    fn works_are_called_in_the_settings_what_they_are_called_in_the_report() {
+        for work in Work::ALL {
+            let value = work.to_possible_value().unwrap();
+            assert_eq!(value.get_name(), work.to_string());
+            assert_eq!(serde_json::to_value(work).unwrap(), work.to_string());
+        }
     }
 
     #[test]

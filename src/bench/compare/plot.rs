@@ -142,7 +142,8 @@ impl Panel<'_> {
         let Compared { work, unit, .. } = self.compared;
         let of = match (work, self.compared.measure) {
             (Work::Mix, Measure::Gbits) => " (its streams)",
-            (Work::Mix, _) => " (its requests)",
+            (Work::Rr64Bulk, Measure::Gbits) => " (its stream)",
+            (Work::Mix | Work::Rr64Bulk, _) => " (its requests)",
             _ => "",
         };
         text(area, &format!("{work}{of}"), (12, 12), 14, HPos::Left)?;

@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
+use crate::bench::compare::beside::{Beside, carried};
 use crate::bench::compare::cores::{Bound, Cores};
 use crate::bench::compare::cost::{Meter, Spent};
 use crate::bench::compare::generator::{Failed, Generator, ask, errors};
 use crate::bench::compare::plan::{Measure, Plan, Work};
 use crate::bench::compare::stand::Standing;
-use crate::bench::report::{Part, Report};
+use crate::bench::report::{Part, PathReport, Report};
 use crate::bench::work::Mode;
 use crate::lab::{self, Interrupt};
 
@@ -32,6 +33,14 @@ pub fn take(
     interrupt: &Interrupt,
 ) -> lab::Result<Result<Figures, Failed>> {
     let (slice, warmup) = (plan.slice, plan.warmup);
+    let patience = slice + warmup + PATIENCE;
+    let beside = match work.has_stream_beside() {
+        true => match Beside::start(standing, patience, interrupt)? {
+            Ok(beside) => Some(beside),
+            Err(failed) => return Ok(Err(failed.with(&standing.last_words()))),
+        },
+        false => None,
+    };
     let mut command = standing.bench_run();
     ask(&mut command, work.mode(), work.connections(), slice, warmup);
     // As real receivers do: a direct path whose receiver costs nothing is nobody's path.
@@ -52,7 +61,6 @@ pub fn take(
         bound.release_this_thread();
     }
     let meter = Meter::new(standing.process());
-    let patience = slice + warmup + PATIENCE;
     let mut samples: Vec<Spent> = meter.spent().into_iter().collect();
     let read = || samples.extend(meter.spent());
     let Some(status) = generator.wait(patience, interrupt, READING, read)? else {
@@ -61,9 +69,14 @@ pub fn take(
         )));
     };
     samples.extend(meter.spent());
+    let beside = match beside.map(|beside| beside.end(interrupt)).transpose()? {
+        Some(Ok(report)) => Some(report),
+        Some(Err(failed)) => return Ok(Err(failed.with(&standing.last_words()))),
+        None => None,
+    };
     Ok(generator
         .report(status)
-        .and_then(|report| figures(work, &report, &samples))
+        .and_then(|report| figures(work, &report, beside.as_ref(), &samples))
         .map_err(|failed| failed.with(&standing.last_words())))
 }
 
@@ -89,15 +102,15 @@ pub fn check(standing: &Standing, interrupt: &Interrupt) -> lab::Result<Result<(
     Ok(answered.map_err(|failed| failed.with(&standing.last_words())))
 }
 
-/// What a report and the costs beside it come to.
-pub fn figures(work: Work, report: &Report, samples: &[Spent]) -> Result<Figures, Failed> {
-    let path = report
-        .paths
-        .first()
-        .ok_or_else(|| Failed("the report is empty".to_owned()))?;
-    if path.errors() > 0 {
-        return Err(Failed(errors(&path.parts)));
-    }
+/// What a report, that of a stream beside it, and the costs meanwhile come to.
+pub fn figures(
+    work: Work,
+    report: &Report,
+    beside: Option<&Report>,
+    samples: &[Spent],
+) -> Result<Figures, Failed> {
+    let path = clean(report)?;
+    let beside = beside.map(clean).transpose().map_err(Failed::beside)?;
     let window = path.windows.first();
     let spent = window.and_then(|window| Spent::between(samples, window.from, window.to));
     let part = |mode: Mode| path.parts.iter().find(|part| part.mode == mode);
@@ -109,7 +122,10 @@ pub fn figures(work: Work, report: &Report, samples: &[Spent]) -> Result<Figures
     let mut figures = Figures::new();
     for measure in work.measures() {
         let figure = match measure {
-            Measure::Gbits => part(Mode::Stream).map(|part| part.bits_per_s_down / 1e9),
+            Measure::Gbits => match beside {
+                Some(beside) => Some(carried(beside, window)?),
+                None => part(Mode::Stream).map(|part| part.bits_per_s_down / 1e9),
+            },
             Measure::Requests => timed.map(|part| part.operations_per_s),
             Measure::P50 => timed.map(|part| part.latency.p50_ns as f64 / 1e3),
             Measure::P99 => timed.map(|part| part.latency.p99_ns as f64 / 1e3),
@@ -134,6 +150,16 @@ pub fn figures(work: Work, report: &Report, samples: &[Spent]) -> Result<Figures
     Ok(figures)
 }
 
+/// What a load without errors found.
+fn clean(report: &Report) -> Result<&PathReport, Failed> {
+    let path = report.paths.first();
+    let path = path.ok_or_else(|| Failed("the report is empty".to_owned()))?;
+    match path.errors() {
+        0 => Ok(path),
+        _ => Err(Failed(errors(&path.parts))),
+    }
+}
+
 /// CPU seconds for each GB of a stream, CPU microseconds for each request of anything else.
 fn for_each(part: &Part, cpu: f64) -> f64 {
     match part.mode {
@@ -148,7 +174,7 @@ mod tests {
 
     use super::*;
     use crate::bench::failure::Kind;
-    use crate::bench::report::{FORMAT, LoadTold, PathReport, Window};
+    use crate::bench::report::{FORMAT, LoadTold, Point, Window};
     use crate::bench::tally::Tally;
     use crate::bench::work::{Direction, Load, Pace, Payload, Peer};
 
@@ -218,7 +244,7 @@ mod tests {
     #[test]
     fn a_stream_is_told_in_bits_and_costs_seconds_for_each_gigabyte() {
         let stream = report(Mode::Stream, vec![part(Mode::Stream, 0, 1_000_000_000)]);
-        let figures = figures(Work::Stream1, &stream, &samples()).unwrap();
+        let figures = figures(Work::Stream1, &stream, None, &samples()).unwrap();
         assert_eq!(figure(&figures, Measure::Gbits), 16.0);
         assert_eq!(figure(&figures, Measure::CpuRelay), 0.5);
         assert_eq!(figure(&figures, Measure::CpuMachine), 1.0);
@@ -227,7 +253,7 @@ mod tests {
     #[test]
     fn requests_are_told_with_their_latencies_and_cost_microseconds_each() {
         let rr = report(Mode::Rr, vec![part(Mode::Rr, 10_000, 640_000)]);
-        let figures = figures(Work::Rr1, &rr, &samples()).unwrap();
+        let figures = figures(Work::Rr1, &rr, None, &samples()).unwrap();
         assert_eq!(figure(&figures, Measure::Requests), 20_000.0);
         assert_eq!(figure(&figures, Measure::CpuRelay), 50.0);
         assert!((49.0..51.0).contains(&figure(&figures, Measure::P99)));
@@ -236,18 +262,58 @@ mod tests {
     #[test]
     fn a_mix_is_told_by_its_requests_and_its_streams() {
         let parts = vec![part(Mode::Stream, 0, 1_000_000_000), part(Mode::Rr, 500, 1)];
-        let figures = figures(Work::Mix, &report(Mode::Mix, parts), &samples()).unwrap();
+        let mix = report(Mode::Mix, parts);
+        let figures = figures(Work::Mix, &mix, None, &samples()).unwrap();
         assert_eq!(figure(&figures, Measure::Requests), 1000.0);
         assert_eq!(figure(&figures, Measure::Gbits), 16.0);
+    }
+
+    /// A stream that began at 9.5 and carried a GB in each half second until this moment.
+    fn stream_until(end: f64) -> Report {
+        let mut stream = part(Mode::Stream, 0, 1_000_000_000);
+        let halves = ((end - 9.5) / 0.5).round() as u32;
+        stream.series = (0..halves)
+            .map(|nth| Point {
+                at: 9.5 + f64::from(nth) * 0.5,
+                length_s: 0.5,
+                operations: 0,
+                bytes_up: 0,
+                bytes_down: 1_000_000_000,
+                p99_ns: 0,
+            })
+            .collect();
+        report(Mode::Stream, vec![stream])
+    }
+
+    #[test]
+    fn requests_beside_a_stream_are_told_with_what_it_carried_meanwhile() {
+        let rr = report(Mode::Rr, vec![part(Mode::Rr, 10_000, 640_000)]);
+        let told = |stream: Report| figures(Work::Rr64Bulk, &rr, Some(&stream), &samples());
+        let figures = told(stream_until(11.0)).unwrap();
+        assert_eq!(figure(&figures, Measure::Requests), 20_000.0);
+        assert!((49.0..51.0).contains(&figure(&figures, Measure::P99)));
+        assert_eq!(figure(&figures, Measure::Gbits), 16.0);
+        let too_short = told(stream_until(10.0)).unwrap_err();
+        assert!(too_short.0.contains("did not last"), "{too_short}");
+    }
+
+    #[test]
+    fn errors_of_a_stream_beside_them_are_errors_of_the_turn() {
+        let rr = report(Mode::Rr, vec![part(Mode::Rr, 10_000, 1)]);
+        let mut stream = stream_until(11.0);
+        stream.paths[0].parts[0].errors.insert(Kind::Reset, 1);
+        let failed = figures(Work::Rr64Bulk, &rr, Some(&stream), &samples());
+        let why = "the stream beside them: 1 reset".to_owned();
+        assert_eq!(failed, Err(Failed(why)));
     }
 
     #[test]
     fn a_turn_with_errors_or_without_anything_carried_has_no_figures() {
         let mut reset = part(Mode::Rr, 10_000, 1);
         reset.errors.insert(Kind::Reset, 3);
-        let failed = figures(Work::Rr1, &report(Mode::Rr, vec![reset]), &samples());
+        let failed = figures(Work::Rr1, &report(Mode::Rr, vec![reset]), None, &samples());
         assert_eq!(failed, Err(Failed("3 reset".to_owned())));
         let nothing = report(Mode::Stream, vec![part(Mode::Stream, 0, 0)]);
-        assert!(figures(Work::Stream1, &nothing, &samples()).is_err());
+        assert!(figures(Work::Stream1, &nothing, None, &samples()).is_err());
     }
 }

@@ -54,7 +54,7 @@ pub struct Args {
     )]
     engines: Vec<EngineName>,
 
-    /// What is measured.
+    /// What is measured; rr64bulk (rr64 while another connection streams) only if it is asked for.
     #[arg(
         long,
         value_delimiter = ',',

@@ -135,7 +135,7 @@ fn draw(setting: &Setting) -> Table {
             let candidate = figure.candidate.as_str();
             // Beside the streams of a mix its latencies would stand twice.
             let of = |measure| match (work, about) {
-                (Work::Mix, Measure::Gbits) => None,
+                (Work::Mix | Work::Rr64Bulk, Measure::Gbits) => None,
                 _ => setting.find(work, measure)?.figure(candidate),
             };
             let told = |measure| of(measure).map(|figure| rounded(figure.median));
@@ -180,6 +180,10 @@ fn headings() -> Vec<(Work, Measure, String)> {
         Work::Mix => vec![
             (work, Measure::Requests, "mix: requests".to_owned()),
             (work, Measure::Gbits, "mix: streams".to_owned()),
+        ],
+        Work::Rr64Bulk => vec![
+            (work, Measure::Requests, "rr64bulk: requests".to_owned()),
+            (work, Measure::Gbits, "rr64bulk: stream".to_owned()),
         ],
         _ => vec![(work, Measure::Requests, work.to_string())],
     });
