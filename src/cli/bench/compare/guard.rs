@@ -33,7 +33,7 @@ pub(super) struct Flags {
     write_baseline: Option<PathBuf>,
 
     /// What goes into it: by which part of a ratio another may be worse and is taken for the same.
-    #[arg(long, default_value_t = 0.05, value_parser = allowance, value_name = "PART", requires = "write_baseline")]
+    #[arg(long, default_value_t = 0.05, value_parser = allowance, value_name = "PART", requires = "write_baseline", conflicts_with = "baseline")]
     allowance: f64,
 }
 
