@@ -4,7 +4,7 @@ CARGO := deploy/cargo.sh
 INSTALL := deploy/install-packages.sh
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test acceptance soak fault-table bench compare fuzz check build clean root
+.PHONY: help demo test acceptance soak fault-table bench compare bench-check fuzz check build clean root
 
 ## demo: the story in a table: four scenarios, without and with the relay; root only to install packages
 demo:
@@ -51,6 +51,13 @@ compare: root
 	@$(INSTALL) lab bench rust
 	@$(CARGO) build --release --locked
 	@PATH="$$PATH:/usr/sbin:/sbin" $(CARGO) run --release --locked --quiet -- bench compare
+
+## bench-check: fails if a ratio to direct, HAProxy or nginx is worse than benches/baseline.json has it; 6 minutes
+BENCH_CHECK := --peers haproxy,nginx --engines splice --work stream1,stream8,rr1,rr64,crr64 --rounds 6 --slices 6 --baseline benches/baseline.json
+bench-check: root
+	@$(INSTALL) lab bench rust
+	@$(CARGO) build --release --locked
+	@PATH="$$PATH:/usr/sbin:/sbin" $(CARGO) run --release --locked --quiet -- bench compare $(BENCH_CHECK)
 
 ## fuzz: every fuzz target, a minute each; FUZZ_SECONDS=600 for longer; wants nightly Rust and cargo-fuzz
 FUZZ_SECONDS := 60

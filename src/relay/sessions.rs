@@ -114,8 +114,10 @@ pub struct Listed<'a> {
     id: ListenerId,
 }
 
-/// Looks are never rarer, while anything is watched for.
-const SELDOM: Duration = Duration::from_secs(5);
+/// Looks are never rarer while a session may be reset for being idle.
+const IDLE_SELDOM: Duration = Duration::from_secs(1);
+/// And never rarer while one may be named for being stuck. Nothing else has to be done for a session at rest.
+const STALL_SELDOM: Duration = Duration::from_secs(5);
 /// And never more frequent.
 const OFTEN: Duration = Duration::from_millis(10);
 
@@ -348,10 +350,10 @@ impl Session {
     /// often enough to sample it, and to have its server probed in time.
     pub fn pause(&self) -> Duration {
         let watch = &self.settings.watch;
-        let shortest = watch.idle.into_iter().chain(watch.stall_after).min();
-        let pause = shortest.map_or(SAMPLED_EVERY, |shortest| {
-            (shortest / 4).clamp(OFTEN, SELDOM)
-        });
+        let within = |time: Duration, seldom| (time / 4).clamp(OFTEN, seldom);
+        let idle = watch.idle.map(|time| within(time, IDLE_SELDOM));
+        let stall = watch.stall_after.map(|time| within(time, STALL_SELDOM));
+        let pause = idle.into_iter().chain(stall).min().unwrap_or(SAMPLED_EVERY);
         pause.min(
             self.settings
                 .keepalive_of(self.settings.profile(self.side.other()))
@@ -462,7 +464,8 @@ mod tests {
             let mut listed = Vec::new();
             for (keys, pause) in [
                 ("stall-after = \"off\"", Some(SAMPLED_EVERY)),
-                ("stall-after = \"1h\"", Some(SELDOM)),
+                ("stall-after = \"1h\"", Some(STALL_SELDOM)),
+                ("idle-timeout = \"1h\"", Some(IDLE_SELDOM)),
                 ("stall-after = \"2s\"", Some(Duration::from_millis(500))),
                 (
                     "idle-timeout = \"1s\"\nstall-after = \"off\"",

@@ -4,9 +4,10 @@
 //! ([`stand`]) and stays there, idle, while the others have their turn, so that turns can be short and close
 //! in time: [`order`] deals them out, [`turn`] takes one with a [`generator`] on certain [`cores`], and with another
 //! [`beside`] it, [`cost`] reads what it cost, [`idle`] counts what sessions cost that say nothing. [`paired`] compares
-//! within each round, [`gathered`] keeps what was measured and turns it into a [`result`], which [`plot`] draws.
-//! [`conduct`] has the whole of it done.
+//! within each round, [`gathered`] keeps what was measured and turns it into a [`result`], which [`plot`] draws;
+//! [`baseline`] says whether it is worse than another. [`conduct`] has the whole of it done.
 
+pub mod baseline;
 pub mod beside;
 pub mod candidate;
 pub mod conduct;

@@ -1,5 +1,6 @@
 //! `unmangle bench compare`: every peer and every engine beside each other, in one run.
 
+mod guard;
 mod table;
 
 use std::fs::{self, File};
@@ -25,14 +26,16 @@ use crate::cli::output::print;
 use crate::config::Engine;
 use crate::lab::{Error, Interrupt, require, rootless};
 
+use guard::{Ending, Guard};
+
 /// Compare the relay and its engines with other relays, each in hosts of its own.
 ///
 /// Client, router, relay host and server are network namespaces, joined by veth pairs; nothing is mangled.
 /// All candidates stand during the whole run and are measured in turn, in short slices, so that what else
 /// happens on the machine happens to all. Ratios are paired, round by round, and have 95 % intervals.
 ///
-/// Exit code 1 when a candidate fails a work; the others go on. Ctrl-C takes everything down and ends with
-/// 130; a second one ends at once.
+/// Exit code 1 when a candidate fails a work (the others go on) or a ratio is worse than --baseline has it.
+/// Ctrl-C takes everything down and ends with 130; a second one ends at once.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -111,6 +114,9 @@ pub struct Args {
     /// Measure nothing: show what an earlier run has printed with --json.
     #[arg(long, value_name = "FILE.json")]
     from: Option<PathBuf>,
+
+    #[command(flatten)]
+    guard: guard::Flags,
 }
 
 const EXAMPLES: &str = "\
@@ -118,7 +124,9 @@ Examples:
   unmangle bench compare                                     # a quick pass: under 15 minutes
   unmangle bench compare --rounds 10 --plot compare.svg      # a full one: under an hour
   unmangle bench compare --peers haproxy,haproxy --engines none --work stream1,rr1 --rounds 10
-                                                             # how well it tells the same from the same";
+                                                             # how well it tells the same from the same
+  unmangle bench compare --from run.json --baseline benches/baseline.json
+                                                             # whether that run was worse than the one that is kept";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum PeerName {
@@ -156,14 +164,17 @@ enum Offloads {
 
 /// Runs the subcommand.
 pub fn main(args: Args) -> anyhow::Result<ExitCode> {
+    let guard = Guard::new(&args.guard)?;
     if let Some(path) = &args.from {
         let comparison = read(path)?;
         let picture = picture(args.plot.as_deref())?;
-        return show(&comparison, picture, args.json);
+        let code = show(&comparison, picture, args.json)?;
+        let ending = guard.conclude(&comparison, &asked(&args), args.json)?;
+        return Ok(with(ending, code));
     }
     // First of all: a process that has threads may not.
     rootless::enter().map_err(ended_early)?;
-    match compare(args) {
+    match compare(args, guard) {
         Err(error) => match error.downcast::<Error>() {
             Ok(Error::Interrupted { signal }) => Ok(ExitCode::from(128 + signal)),
             Ok(error) => Err(ended_early(error)),
@@ -181,7 +192,7 @@ fn ended_early(error: Error) -> anyhow::Error {
     }
 }
 
-fn compare(args: Args) -> anyhow::Result<ExitCode> {
+fn compare(args: Args, guard: Guard) -> anyhow::Result<ExitCode> {
     require()?;
     let (plan, absent) = plan(&args);
     for absent in &absent {
@@ -197,6 +208,7 @@ fn compare(args: Args) -> anyhow::Result<ExitCode> {
         );
     }
     // Before an hour is spent on what could then not be kept.
+    guard.fits(&plan, &absent)?;
     let picture = picture(args.plot.as_deref())?;
     eprintln!("{} turns, about {}", plan.turns(), minutes(plan.estimate()));
     let interrupt = Interrupt::watch()?;
@@ -213,7 +225,15 @@ fn compare(args: Args) -> anyhow::Result<ExitCode> {
         }
     })?;
     progress.finish_and_clear();
-    show(&comparison, picture, args.json)
+    let code = show(&comparison, picture, args.json)?;
+    Ok(with(guard.conclude(&comparison, &plan, args.json)?, code))
+}
+
+fn with(ending: Ending, code: ExitCode) -> ExitCode {
+    match ending {
+        Ending::Passed => code,
+        Ending::Worse => ExitCode::FAILURE,
+    }
 }
 
 /// What an earlier run has printed.
@@ -246,10 +266,9 @@ fn show(comparison: &Comparison, picture: Option<File>, json: bool) -> anyhow::R
 
 /// What is to be measured, and who does not take part.
 fn plan(args: &Args) -> (Plan, Vec<Absent>) {
-    let peers = args.peers.iter().filter_map(|peer| peer.kind());
-    let engines = args.engines.iter().filter_map(|engine| engine.kind());
-    let all = named(std::iter::once(Kind::Direct).chain(peers).chain(engines));
-    let (absent, candidates): (Vec<_>, Vec<_>) = all
+    let mut plan = asked(args);
+    let (absent, candidates): (Vec<_>, Vec<_>) = plan
+        .candidates
         .into_iter()
         .map(|candidate| (why_absent(&candidate, args.shape), candidate))
         .partition(|(why, _)| why.is_some());
@@ -257,14 +276,20 @@ fn plan(args: &Args) -> (Plan, Vec<Absent>) {
         candidate: candidate.name,
         why: why.unwrap_or_default(),
     });
+    let candidates = candidates.into_iter().map(|(_, candidate)| candidate);
+    plan.candidates = candidates.collect();
+    (plan, absent.collect())
+}
+
+/// What was asked for, whoever is there.
+fn asked(args: &Args) -> Plan {
+    let peers = args.peers.iter().filter_map(|peer| peer.kind());
+    let engines = args.engines.iter().filter_map(|engine| engine.kind());
     let mut works: Vec<Work> = args.work.clone();
     works.sort_by_key(|work| Work::ALL.iter().position(|each| each == work));
     works.dedup();
-    let plan = Plan {
-        candidates: candidates
-            .into_iter()
-            .map(|(_, candidate)| candidate)
-            .collect(),
+    Plan {
+        candidates: named(std::iter::once(Kind::Direct).chain(peers).chain(engines)),
         works,
         offloads: match args.offload {
             Offloads::On => vec![Offload::On],
@@ -280,8 +305,7 @@ fn plan(args: &Args) -> (Plan, Vec<Absent>) {
         descriptors: getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX),
         placement: args.cores,
         seed: args.seed,
-    };
-    (plan, absent.collect())
+    }
 }
 
 fn why_absent(candidate: &Candidate, shape: Shape) -> Option<String> {
