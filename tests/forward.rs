@@ -256,6 +256,10 @@ fn a_silent_leg_is_probed_as_the_profile_says() {
         let timer = timer.unwrap_or_else(|| panic!("{filter}: {told}"));
         timer.split(',').next().unwrap().to_owned()
     };
+    // The server is probed from the first look at the session on.
+    until("the server's leg has a timer", PATIENCE, || {
+        sockets(&site, Role::Relay, "-Htno", "dport = :22").contains("timer:(keepalive,")
+    });
     let upstream = remaining("dport = :22");
     let seconds = upstream.trim_end_matches("sec").parse::<f64>();
     let milliseconds = upstream.trim_end_matches("ms").parse::<f64>();

@@ -5,7 +5,8 @@
 //! in time: [`order`] deals them out, [`turn`] takes one with a [`generator`] on certain [`cores`], and with another
 //! [`beside`] it, [`cost`] reads what it cost, [`idle`] counts what sessions cost that say nothing. [`paired`] compares
 //! within each round, [`gathered`] keeps what was measured and turns it into a [`result`], which [`plot`] draws;
-//! [`baseline`] says whether it is worse than another. [`conduct`] has the whole of it done.
+//! [`baseline`] says whether it is worse than another,
+//! [`targets`] whether it is what is asked. [`conduct`] has the whole of it done.
 
 pub mod baseline;
 pub mod beside;
@@ -22,4 +23,5 @@ pub mod plan;
 pub mod plot;
 pub mod result;
 pub mod stand;
+pub mod targets;
 pub mod turn;

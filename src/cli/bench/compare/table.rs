@@ -10,6 +10,7 @@ use crate::bench::compare::paired::{self, Ratio};
 use crate::bench::compare::plan::{Measure, Offload, Work};
 use crate::bench::compare::plot::rounded;
 use crate::bench::compare::result::{Compared, Comparison, Figure, Setting, Terms};
+use crate::bench::compare::targets::{Against, Quantity, Shown, shown};
 
 const HEADER: [&str; 10] = [
     "work",
@@ -22,6 +23,10 @@ const HEADER: [&str; 10] = [
     "p99 to the best peer",
     "CPU relay",
     "CPU machine",
+];
+
+const ASKED_HEADER: [&str; 8] = [
+    "work", "measure", "to", "ratio", "must", "shown", "goal", "how far",
 ];
 
 const IDLE_HEADER: [&str; 5] = [
@@ -40,6 +45,7 @@ pub(super) fn render(comparison: &Comparison) -> String {
         write!(text, "\noffloads {}\n\n{drawn}\n", setting.offload).expect("a String takes it");
     }
     text += &twins(comparison);
+    text += &asked(&shown(comparison));
     if !comparison.idle.is_empty() {
         write!(text, "\n{}\n", draw_idle(&comparison.idle)).expect("a String takes it");
     }
@@ -195,6 +201,51 @@ fn unit(compared: &Compared) -> &str {
         Measure::Requests => "/s",
         _ => &compared.unit,
     }
+}
+
+/// What is asked of `unmangle`, and whether it was shown; nothing if nothing of it was measured.
+fn asked(shown: &[Shown]) -> String {
+    if shown.is_empty() {
+        return String::new();
+    }
+    let mut table = table(ASKED_HEADER);
+    for each in shown {
+        let target = &each.target;
+        let measure = match target.quantity {
+            Quantity::Whole(measure) => measure.to_string(),
+            Quantity::Added(measure) => format!("{measure} added"),
+        };
+        let against = match target.against {
+            Against::BestPeer => format!("best peer: {}", each.other),
+            Against::Direct | Against::Peer(_) => each.other.clone(),
+        };
+        let must = match each.missed_by {
+            Some(missed) if missed > 0.0 => format!("MISSED by {}", percent(missed)),
+            Some(_) => "met".to_owned(),
+            None => "one round shows nothing".to_owned(),
+        };
+        let goal = each.goal_missed_by.map(|missed| match missed > 0.0 {
+            true => format!("{} short", percent(missed)),
+            false => "reached".to_owned(),
+        });
+        table.add_row([
+            Cell::new(format!("{}, offloads {}", target.work, each.offload)),
+            Cell::new(measure),
+            Cell::new(against),
+            number(Some(ratio(each.found))),
+            number(Some(format!("{:.2}", target.must))),
+            Cell::new(must),
+            number(target.goal.map(|goal| format!("{goal:.2}"))),
+            Cell::new(goal.unwrap_or_else(|| "-".to_owned())),
+        ]);
+    }
+    format!(
+        "\nwhat is asked of unmangle: by the worse end of the interval; goals by the ratio\n\n{table}\n"
+    )
+}
+
+fn percent(part: f64) -> String {
+    format!("{:.1} %", part * 100.0)
 }
 
 fn draw_idle(idle: &[Idle]) -> Table {
