@@ -63,7 +63,7 @@ fn a_profile_leaves_its_leg_to_the_host() {
     let Some(site) = put_up() else { return };
     let file = site.lab.directory().join("settings.toml");
     let text = format!(
-        "[[listener]]\nlisten = \"{DOOR}\"\nto = \"198.51.100.2:22\"\nprofile = \"paced\"\n\
+        "[[listener]]\nlisten = \"{DOOR}\"\nto = \"198.51.100.2:22\"\nprofile = \"paced\"\nmangled-leg = \"downstream\"\n\
          [profile.paced]\ncongestion-control = \"host\"\n"
     );
     std::fs::write(&file, text).unwrap();

@@ -170,7 +170,8 @@ fn a_stuck_session_is_reset_where_that_is_asked_for(way: Way) {
         return;
     };
     site.hold_little();
-    let relay = site.relay(&[&SOON[..], &["--stall-action", "reset"]].concat());
+    // Whoever writes has to notice first that nothing is taken any more.
+    let relay = site.relay(&["--stall-after", "1500ms", "--stall-action", "reset"]);
     let before = relay.descriptors();
     let lively = site.connect(OpenedFrom::Server, Family::V4);
     let Pair { client, server } = site.connect(OpenedFrom::Client, Family::V4);
