@@ -51,7 +51,7 @@ fn checked(parts: &[&str], flags: &[&str]) -> String {
 fn a_key_that_there_is_not_is_answered_with_those_there_are() {
     assert_eq!(
         refusal(&["drian = \"1m\"\n", GATEWAY], &[]),
-        "unmangle.toml:1: drian: there is no such key; there are: workers, pipe-budget, drain, connect-timeout, close-timeout, keepalive, idle-timeout, stall-after, stall-action, max-connections, max-per-source, rate-per-source, source-prefix, engine, fail, rules, track, host-tuning, override-forward, mark, dial-mark, table, priority, zones, held-max, queue, answer-mark, log, log-format, log-file, admin, invalid-reasons, histograms, hdr-log, hdr-log-interval, hdr-log-size, hdr-log-keep, run-as, and the tables listener, profile"
+        "unmangle.toml:1: drian: there is no such key; there are: workers, pin-workers, pipe-budget, drain, connect-timeout, close-timeout, keepalive, idle-timeout, stall-after, stall-action, max-connections, max-per-source, rate-per-source, source-prefix, engine, fail, rules, track, host-tuning, override-forward, mark, dial-mark, table, priority, zones, held-max, queue, answer-mark, log, log-format, log-file, admin, invalid-reasons, histograms, hdr-log, hdr-log-interval, hdr-log-size, hdr-log-keep, run-as, and the tables listener, profile"
     );
     assert_eq!(
         refusal(&[GATEWAY, "port = 22\n"], &[]),
@@ -697,6 +697,7 @@ fn networks_without_a_family_in_common_and_lo_are_refused() {
 /// Each value is another than the default where it can be, and stands as `--check` writes it.
 const EVERYTHING: &str = r#"
 workers = 3
+pin-workers = "off"
 pipe-budget = 7
 max-connections = 5000
 drain = "1m"

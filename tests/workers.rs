@@ -46,3 +46,41 @@ fn eight_bulk_flows_land_evenly_on_the_workers() {
         }
     }
 }
+
+/// The processors that each worker of a relay may use.
+fn processors(relay: &Asked) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", relay.here.relay.id())).unwrap();
+    let statuses = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("status")));
+    let workers = statuses
+        .map(Result::unwrap)
+        .filter(|status| status.starts_with("Name:\tworker-"));
+    let told = |status: String| {
+        let line = status.split("Cpus_allowed_list:\t").nth(1).unwrap();
+        line.lines().next().unwrap().to_owned()
+    };
+    let mut processors: Vec<String> = workers.map(told).collect();
+    processors.sort();
+    processors
+}
+
+#[test]
+fn each_worker_stays_on_a_processor_of_its_own_where_there_are_as_many() {
+    let cpus = std::thread::available_parallelism().unwrap().get();
+    let relay = Asked::with(&["--workers", &cpus.to_string()]);
+    let mut own = processors(&relay);
+    assert!(
+        own.iter().all(|list| list.parse::<usize>().is_ok()),
+        "{own:?}"
+    );
+    own.dedup();
+    assert_eq!(own.len(), cpus);
+    let not_so: [&[&str]; 2] = [
+        &["--workers", &(cpus + 1).to_string()],
+        &["--workers", &cpus.to_string(), "--pin-workers", "off"],
+    ];
+    for arguments in not_so {
+        let mut left = processors(&Asked::with(arguments));
+        left.dedup();
+        assert_eq!(left.len(), 1, "{arguments:?}: {left:?}");
+    }
+}

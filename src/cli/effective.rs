@@ -21,6 +21,7 @@ impl fmt::Display for Effective<'_> {
         if let Some(workers) = process.workers {
             writeln!(f, "workers = {workers}")?;
         }
+        writeln!(f, "pin-workers = \"{}\"", process.pin_workers)?;
         writeln!(f, "pipe-budget = {}", process.pipe_budget >> 20)?;
         write_most(
             f,

@@ -103,6 +103,11 @@ pub struct ProcessFlags {
     #[arg(long, value_name = "N")]
     workers: Option<String>,
 
+    /// Whether each worker stays on a processor of its own: auto, if there are as many of them as processors, or off
+    /// [default: auto]
+    #[arg(long, value_name = "HOW", hide_short_help = true)]
+    pin_workers: Option<String>,
+
     /// MiB of pipes that all workers may hold together; 0 copies every byte [default: 48]
     #[arg(long, value_name = "MIB")]
     pipe_budget: Option<String>,
@@ -189,6 +194,7 @@ impl ProcessFlags {
             ("queue", &self.queue),
             ("answer-mark", &self.answer_mark),
             ("workers", &self.workers),
+            ("pin-workers", &self.pin_workers),
             ("pipe-budget", &self.pipe_budget),
             ("log-format", &self.log_format),
             ("log", &self.log),

@@ -81,6 +81,17 @@ choice! {
 }
 
 choice! {
+    /// Whether workers stay on processors of their own.
+    PinWorkers {
+        /// They do if there are as many of them as processors.
+        #[default]
+        Auto = "auto",
+        /// They are left to the scheduler.
+        Off = "off",
+    }
+}
+
+choice! {
     /// Whether packets that conntrack calls INVALID are counted by its reasons.
     InvalidReasons {
         /// They are, where the host logs them.

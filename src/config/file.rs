@@ -38,6 +38,7 @@ pub struct Contents {
 /// Keys at the top of a file.
 pub const PROCESS: &[&str] = &[
     "workers",
+    "pin-workers",
     "pipe-budget",
     "drain",
     "connect-timeout",

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::admin::Admin;
 use super::answer::Hold;
-use super::choice::{Engine, Fail, Histograms, HostTuning, InvalidReasons, RulesMode, Track};
+use super::choice::{
+    Engine, Fail, Histograms, HostTuning, InvalidReasons, PinWorkers, RulesMode, Track,
+};
 use super::hdr_log::HdrLog;
 use super::keys::{ConfigError, Keys};
 use super::limits;
@@ -18,6 +20,8 @@ use super::settings::{duration, number, truth};
 pub struct Process {
     /// How many worker threads share the sessions; one for each core if `None`.
     pub workers: Option<usize>,
+    /// Whether they stay on processors of their own.
+    pub pin_workers: PinWorkers,
     /// How many bytes of pipes all workers may hold together; 0 means that every byte is copied.
     pub pipe_budget: usize,
     /// Sessions of all listeners at a time; no limit if `None`.
@@ -109,6 +113,7 @@ impl Process {
             .map_or(numbers.mark, Mark);
         Ok(Self {
             workers: keys.parse("workers", |text| number(text, 1, 1024))?,
+            pin_workers: keys.parse("pin-workers", str::parse)?.unwrap_or_default(),
             pipe_budget: keys
                 .parse("pipe-budget", |text| number(text, 0, 65536))?
                 .unwrap_or(48_usize)

@@ -313,6 +313,11 @@ impl Bound {
         }
     }
 
+    /// Has the kernel prefer it for what arrives on this processor.
+    pub fn prefer(&self, cpu: usize) -> io::Result<()> {
+        self.socket.set_cpu_affinity(cpu)
+    }
+
     fn address(&self) -> Result<SocketAddr, BindError> {
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         match self.socket.local_addr() {

@@ -33,6 +33,7 @@
 mod addr;
 mod admission;
 mod answer;
+mod cpus;
 mod dial;
 mod farewell;
 mod foreign;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::mpsc;
 
+use super::cpus;
 use super::handle::{Asked, Handle};
 use super::holder::{self, Queue};
 use super::listen::Listeners;
@@ -94,6 +95,7 @@ impl Server {
             (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
         let (shown, to_see): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(SHOWN)).unzip();
         let held = queue.as_ref().map(Queue::held);
+        let cpus = cpus::assigned(settings.pin_workers, workers);
         let mut threads: Vec<_> = listeners
             .into_workers()
             .zip(inboxes)
@@ -102,6 +104,7 @@ impl Server {
             .map(|(index, ((listeners, inbox), shown))| {
                 let start = Start {
                     index,
+                    cpu: cpus[index],
                     listeners,
                     served: served.len(),
                     histograms: settings.histograms == Histograms::On,

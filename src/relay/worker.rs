@@ -10,6 +10,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::cpus::Cpu;
 use super::listen::{self, Accepted, Bound};
 use super::pipes::{PipeBudget, PipePool};
 use super::session;
@@ -108,6 +109,8 @@ pub struct Told {
 pub struct Start {
     /// Its number, from 0.
     pub index: usize,
+    /// The processor that it has for itself.
+    pub cpu: Option<Cpu>,
     /// The listeners of its own, sharing their ports with those of other workers.
     pub listeners: Vec<Bound>,
     /// How many listeners the settings have.
@@ -145,6 +148,9 @@ const BUFFER: usize = 16 << 10;
 /// If the kernel gives no epoll instance or does not take a listener.
 pub fn run(start: Start) -> std::io::Result<()> {
     let mut runtime = Builder::new_current_thread();
+    if let Some(cpu) = start.cpu {
+        cpu.take(&start.listeners);
+    }
     runtime.enable_io().enable_time().event_interval(TASKS);
     if start.histograms {
         runtime.on_thread_unpark(wake::woken);
@@ -156,6 +162,7 @@ pub fn run(start: Start) -> std::io::Result<()> {
 async fn serve(start: Start) -> std::io::Result<()> {
     let Start {
         index,
+        cpu: _,
         listeners,
         served,
         histograms,

@@ -39,8 +39,10 @@ pub enum Placement {
 /// Processes with their descendants, and the thread that made this, on one core; dropped, they are where they were.
 #[derive(Debug)]
 pub struct Bound {
+    /// Of the thread that made this.
     before: CpuSet,
-    processes: Vec<u32>,
+    /// Every thread that was moved, and where it was: some are on a processor of their own choice.
+    moved: Vec<(Pid, CpuSet)>,
 }
 
 // === impl Bound ===
@@ -53,8 +55,27 @@ impl Bound {
     pub fn to_one_core(processes: Vec<u32>) -> io::Result<Self> {
         let before = sched_getaffinity(None)?;
         let one = last_of(&before);
-        let bound = Self { before, processes };
-        bound.put_on(&one)?;
+        let mut bound = Self {
+            before,
+            moved: Vec::new(),
+        };
+        sched_setaffinity(None, &one)?;
+        for process in processes {
+            for thread in family(process).into_iter().flat_map(threads) {
+                let Some(thread) = i32::try_from(thread).ok().and_then(Pid::from_raw) else {
+                    continue;
+                };
+                let moved = sched_getaffinity(Some(thread)).and_then(|was| {
+                    sched_setaffinity(Some(thread), &one)?;
+                    Ok((thread, was))
+                });
+                match moved {
+                    Ok(moved) => bound.moved.push(moved),
+                    Err(Errno::SRCH) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
         Ok(bound)
     }
 
@@ -62,27 +83,14 @@ impl Bound {
     pub fn release_this_thread(&self) {
         let _ = sched_setaffinity(None, &self.before);
     }
-
-    fn put_on(&self, cores: &CpuSet) -> io::Result<()> {
-        sched_setaffinity(None, cores)?;
-        for process in &self.processes {
-            for thread in family(*process).into_iter().flat_map(threads) {
-                let Some(thread) = i32::try_from(thread).ok().and_then(Pid::from_raw) else {
-                    continue;
-                };
-                match sched_setaffinity(Some(thread), cores) {
-                    Ok(()) | Err(Errno::SRCH) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        let _ = self.put_on(&self.before);
+        self.release_this_thread();
+        for (thread, was) in &self.moved {
+            let _ = sched_setaffinity(Some(*thread), was);
+        }
     }
 }
 
