@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
 use rustix::io::{Errno, ioctl_fionread};
-use rustix::net::{RecvFlags, SendFlags, Shutdown};
+use rustix::net::{RecvFlags, Shutdown};
 use rustix::pipe::{SpliceFlags, splice};
 use socket2::{SockAddr, SockRef};
 use tokio::io::Interest;
@@ -219,7 +219,7 @@ impl Leg for TcpLeg {
 
     fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         self.try_io(Interest::WRITABLE, || {
-            Ok(rustix::net::send(self, bytes, SendFlags::NOSIGNAL)?)
+            SockRef::from(self).send_with_flags(bytes, libc::MSG_NOSIGNAL)
         })
     }
 
