@@ -2,8 +2,10 @@
 //!
 //! Nothing is measured here: the runs are kept ones, shown with `--from`.
 
+mod checked_in;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
@@ -223,15 +225,6 @@ fn comparing_with_a_baseline_and_making_one_exclude_each_other() {
 
 #[test]
 fn the_schema_is_that_of_the_types() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/bench-baseline.schema.json");
     let text = format!("{}\n", serde_json::to_string_pretty(&schema()).unwrap());
-    if std::env::var_os("UNMANGLE_BLESS").is_some_and(|value| value == "1") {
-        fs::write(&path, &text).unwrap();
-        return;
-    }
-    let written = fs::read_to_string(&path).unwrap();
-    assert!(
-        written == text,
-        "docs/bench-baseline.schema.json is stale; `UNMANGLE_BLESS=1 cargo test --test bench_baseline` writes it"
-    );
+    checked_in::is_current("docs/bench-baseline.schema.json", &text, "bench_baseline");
 }

@@ -2,6 +2,7 @@
 //!
 //! Most of these tests need root, and without it are skipped except in CI. How fast anybody is they do not say.
 
+mod checked_in;
 mod site;
 
 use std::fs;
@@ -187,15 +188,6 @@ fn what_cannot_be_asked_for_is_refused_before_anything_starts() {
 
 #[test]
 fn the_schema_is_that_of_the_types() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/bench-compare.schema.json");
     let text = format!("{}\n", serde_json::to_string_pretty(&schema()).unwrap());
-    if std::env::var_os("UNMANGLE_BLESS").is_some_and(|value| value == "1") {
-        fs::write(&path, &text).unwrap();
-        return;
-    }
-    let written = fs::read_to_string(&path).unwrap();
-    assert!(
-        written == text,
-        "docs/bench-compare.schema.json is stale; `UNMANGLE_BLESS=1 cargo test --test bench_compare` writes it"
-    );
+    checked_in::is_current("docs/bench-compare.schema.json", &text, "bench_compare");
 }

@@ -1,5 +1,7 @@
 //! The report of `unmangle bench`: what its schema promises, and what `unmangle bench merge` makes of it.
 
+mod checked_in;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -139,17 +141,8 @@ fn schema() -> Value {
 
 #[test]
 fn the_schema_that_is_checked_in_is_that_of_the_report() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(SCHEMA);
-    let current = format!("{}\n", serde_json::to_string_pretty(&schema()).unwrap());
-    if std::env::var_os("UNMANGLE_BLESS").is_some_and(|value| value == "1") {
-        fs::write(&file, &current).unwrap();
-        return;
-    }
-    let checked_in = fs::read_to_string(&file).unwrap_or_default();
-    assert!(
-        checked_in == current,
-        "{SCHEMA} is stale; `UNMANGLE_BLESS=1 cargo test --test bench_report` writes it"
-    );
+    let text = format!("{}\n", serde_json::to_string_pretty(&schema()).unwrap());
+    checked_in::is_current(SCHEMA, &text, "bench_report");
 }
 
 #[test]

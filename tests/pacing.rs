@@ -28,10 +28,8 @@ fn put_up() -> Option<Site> {
     Some(site)
 }
 
-/// What carries a session from the client through the door, bulk one way, in the kernel's words: the client's leg.
-fn downstream(site: &Site, arguments: &[&str]) -> String {
-    let arguments = [&["--listen", DOOR, "--to", "198.51.100.2:22"], arguments].concat();
-    let _relay = Relay::start(&site.lab, &arguments);
+/// A session from the client through the door that has carried bulk one way.
+fn bulk(site: &Site) -> Pair {
     let listener = site.listen(Role::Server, Family::V4);
     let client = site.dial(Role::Client, DOOR.parse().unwrap()).unwrap();
     let pair = Pair {
@@ -39,6 +37,14 @@ fn downstream(site: &Site, arguments: &[&str]) -> String {
         server: site::accept(&listener),
     };
     carry(&pair.server, &pair.client, &pattern(1, BULK));
+    pair
+}
+
+/// What carries a session from the client through the door, bulk one way, in the kernel's words: the client's leg.
+fn downstream(site: &Site, arguments: &[&str]) -> String {
+    let arguments = [&["--listen", DOOR, "--to", "198.51.100.2:22"], arguments].concat();
+    let _relay = Relay::start(&site.lab, &arguments);
+    let _pair = bulk(site);
     let filter = ["-Htni", "sport", "=", ":2222"];
     let sockets = || site.lab.relay().run("ss", &filter).unwrap();
     until("the session is there", PATIENCE, || {
@@ -68,13 +74,7 @@ fn a_profile_leaves_its_leg_to_the_host() {
     );
     std::fs::write(&file, text).unwrap();
     let _relay = Relay::start(&site.lab, &["--config", file.to_str().unwrap()]);
-    let listener = site.listen(Role::Server, Family::V4);
-    let client = site.dial(Role::Client, DOOR.parse().unwrap()).unwrap();
-    let pair = Pair {
-        client,
-        server: site::accept(&listener),
-    };
-    carry(&pair.server, &pair.client, &pattern(1, BULK));
+    let _pair = bulk(&site);
     let of = |filter: &str| {
         let filter: Vec<&str> = ["-Htni"].into_iter().chain(filter.split(' ')).collect();
         site.lab.relay().run("ss", &filter).unwrap()

@@ -8,6 +8,7 @@ use crate::config::{
     Admin, AdminAddress, Forward, Listener, Mode, Process, RulesMode, ServiceLeg, Settings,
 };
 use crate::rules::tuning;
+use crate::sys::congestion_control;
 use crate::sys::privileges::{self, Account, StepDownError};
 
 /// What is kept, and for how long.
@@ -18,9 +19,6 @@ pub struct Needs {
     /// Until it ends.
     pub running: CapabilitySet,
 }
-
-/// Where Linux lists the congestion controls that anybody may choose.
-const ALLOWED: &str = "/proc/sys/net/ipv4/tcp_allowed_congestion_control";
 
 // === impl Needs ===
 
@@ -117,7 +115,7 @@ pub fn step_down(settings: &Settings) -> Result<Needs, Usage> {
         }
         None => None,
     };
-    let allowed = std::fs::read_to_string(ALLOWED).unwrap_or_default();
+    let allowed = congestion_control::allowed().unwrap_or_default();
     let needs = Needs::of(settings, &allowed);
     let current = Account::current();
     if current.is_root() {

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::keys::{ConfigError, Keys};
-use super::profile::CongestionControl;
-use super::profile::{self, Keepalive, Profile, UnknownProfile};
+use super::profile::{self, CongestionControl, Keepalive, Profile, UnknownProfile};
 use super::settings::{duration, number, truth, whole_seconds};
 
 /// Every profile of a file, by name.

@@ -9,7 +9,6 @@
 //!
 //! [`tcp_set_congestion_control`]: https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_cong.c
 
-use std::fs;
 use std::io;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use std::time::Duration;
 use socket2::Socket;
 
 use crate::config::{CongestionControl, Profile};
+use crate::sys::congestion_control;
 use crate::sys::tcp_info::TcpInfo;
 
 /// What a leg begins with that is not to be paced. Every kernel has it.
@@ -27,10 +27,6 @@ pub const UNSENT: u32 = 128 << 10;
 /// So many bytes are carried between one look and the next.
 pub const LOOK_EVERY: usize = 1 << 20;
 
-/// Where Linux says which congestion control a socket has by itself.
-const USUAL: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
-/// Where Linux says which of them need no privilege.
-const ALLOWED: &str = "/proc/sys/net/ipv4/tcp_allowed_congestion_control";
 /// A way that is not shorter is long: a round trip through the largest site is less.
 const LONG: Duration = Duration::from_millis(1);
 /// A look that finds one segment in so many sent again finds a way that loses.
@@ -73,16 +69,18 @@ pub enum Verdict {
 pub fn pacing_host() -> Option<&'static str> {
     static HOST: OnceLock<Option<String>> = OnceLock::new();
     let ask = || {
-        let usual = fs::read_to_string(USUAL).ok()?.trim().to_owned();
+        let usual = congestion_control::usual().ok()?;
         if !paces(&usual) {
             return None;
         }
         // Who sets it at a later dial may be less privileged than who asks now.
-        let allowed = fs::read_to_string(ALLOWED).ok()?;
+        let allowed = congestion_control::allowed().ok()?;
         if allowed.split_whitespace().any(|name| name == UNPACED) {
             return Some(usual);
         }
-        tracing::warn!("short legs are paced by {usual}: {ALLOWED} has no {UNPACED}");
+        tracing::warn!(
+            "short legs are paced by {usual}: net.ipv4.tcp_allowed_congestion_control has no {UNPACED}"
+        );
         None
     };
     HOST.get_or_init(ask).as_deref()

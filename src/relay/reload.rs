@@ -1,7 +1,6 @@
 //! Settings that change while the relay runs: what is accepted from now on has the new ones, and a session
 //! keeps those that it began with.
 
-use std::fs;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,6 +11,7 @@ use super::admission::Gates;
 use super::dial;
 use super::listen::{Listeners, Served};
 use crate::config::{Listener, Settings, Side};
+use crate::sys::congestion_control;
 
 /// A listener's settings as they are now, shared by all that serve it.
 #[derive(Debug, Clone)]
@@ -35,9 +35,6 @@ pub struct Reloadable {
     /// What all of them let in.
     gates: Gates,
 }
-
-/// Where Linux says which congestion control a socket has by itself.
-const CONGESTION_CONTROL: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
 
 // === impl Current ===
 
@@ -109,7 +106,7 @@ impl Reloadable {
     /// # Errors
     /// If the kernel does not take what it took in [`Reloadable::check`].
     pub fn adopt(&self, settings: &Settings) -> io::Result<()> {
-        let usual = fs::read_to_string(CONGESTION_CONTROL)?;
+        let usual = congestion_control::usual()?;
         self.gates.limit(settings.process.max_connections);
         for served in &self.served {
             let name = &served.settings.now().name;
@@ -127,7 +124,7 @@ impl Reloadable {
         } in sockets.iter()
         {
             let now = settings.now();
-            dial::change_options(socket, now.profile(*side), usual.trim())?;
+            dial::change_options(socket, now.profile(*side), &usual)?;
             dial::keep_alive(socket, &now, now.profile(*side))?;
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! What rustix and socket2 lack: the only `unsafe` in the crate, each block with its reason.
 
 pub mod child;
+pub mod congestion_control;
 pub mod late_port;
 pub mod neighbours;
 pub mod netfilter;

@@ -26,10 +26,10 @@ pub fn watch_socket(socket: Socket) -> io::Result<AsyncFd<Socket>> {
 /// # Errors
 /// If the kernel's epoll does not take it.
 pub fn watch_connection(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
-    // SAFETY: an `OwnedFd` is its own descriptor, and closes it only when it is dropped, which the
-    // `AsyncFd` that owns it does after it has taken the descriptor from epoll.
-    unsafe { AsyncFd::register_with_interest(socket, interest) }.map_err(io::Error::from)
+    watch_for(
+        socket,
+        Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY,
+    )
 }
 
 /// Watches a packet queue for packets, on the runtime of the calling thread.
@@ -56,8 +56,11 @@ pub fn watch_neighbours(news: Neighbours) -> io::Result<AsyncFd<Neighbours>> {
 /// # Errors
 /// If the kernel's epoll does not take it.
 pub fn watch_descriptor(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    watch_for(descriptor, Interest::READABLE)
+}
+
+fn watch_for(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` is its own descriptor, and closes it only when it is dropped, which the
     // `AsyncFd` that owns it does after it has taken the descriptor from epoll.
-    unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }
-        .map_err(io::Error::from)
+    unsafe { AsyncFd::register_with_interest(descriptor, interest) }.map_err(io::Error::from)
 }

@@ -159,3 +159,23 @@ impl Compared {
         self.figures.iter().find(|each| each.candidate == candidate)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Those of a run of so many rounds.
+    pub fn terms(rounds: u32) -> Terms {
+        Terms {
+            shape: Shape::Forward,
+            rounds,
+            slices: 1,
+            slice_s: 0.15,
+            warmup_s: 0.05,
+            placement: Placement::Work,
+            seed: 1,
+            cores: 2,
+            kernel: "6.12".to_owned(),
+        }
+    }
+}

@@ -3,6 +3,7 @@ use crate::bench::compare::candidate::named;
 use crate::bench::compare::gathered::Gathered;
 use crate::bench::compare::order::tests::at;
 use crate::bench::compare::plan::tests::plan;
+use crate::bench::compare::result::tests::terms;
 
 /// So many rounds; ours has these figures in each, haproxy half as many requests and the same p99.
 fn comparison(rounds: u32, requests: f64, p99: f64) -> Comparison {
@@ -24,17 +25,7 @@ fn comparison(rounds: u32, requests: f64, p99: f64) -> Comparison {
     }
     Comparison {
         format: crate::bench::compare::result::FORMAT,
-        terms: Terms {
-            shape: Shape::Forward,
-            rounds,
-            slices: 1,
-            slice_s: 0.15,
-            warmup_s: 0.05,
-            placement: Placement::Work,
-            seed: 1,
-            cores: 2,
-            kernel: "6.12".to_owned(),
-        },
+        terms: terms(rounds),
         absent: Vec::new(),
         settings: vec![gathered.told(Offload::On, &[Work::Rr64], &candidates)],
         idle: Vec::new(),

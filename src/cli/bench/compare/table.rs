@@ -287,8 +287,8 @@ mod tests {
     use crate::bench::compare::candidate::named;
     use crate::bench::compare::gathered::Gathered;
     use crate::bench::compare::order::tests::at;
-    use crate::bench::compare::plan::Shape;
     use crate::bench::compare::result::FORMAT;
+    use crate::bench::compare::result::tests::terms;
 
     #[test]
     fn the_same_is_told_against_the_same_whoever_is_best() {
@@ -302,17 +302,7 @@ mod tests {
         }
         let comparison = Comparison {
             format: FORMAT,
-            terms: Terms {
-                shape: Shape::Forward,
-                rounds: 3,
-                slices: 1,
-                slice_s: 0.15,
-                warmup_s: 0.05,
-                placement: Placement::Work,
-                seed: 1,
-                cores: 2,
-                kernel: "6.12".to_owned(),
-            },
+            terms: terms(3),
             absent: Vec::new(),
             settings: vec![gathered.told(Offload::On, &[Work::Rr1], &candidates)],
             idle: Vec::new(),
