@@ -4,7 +4,10 @@
 
 mod site;
 
-use unmangle::lab::{Family, Role};
+use std::time::Duration;
+
+use unmangle::lab::scenario::Between;
+use unmangle::lab::{Family, Joined, Role, wire};
 
 use site::{PATIENCE, Pair, Relay, Site, Way, carry, pattern, until};
 
@@ -15,7 +18,16 @@ const BULK: usize = 4 << 20;
 
 /// A site whose relay host sends by BBR unless a socket says otherwise; nothing on a kernel that has none.
 fn put_up() -> Option<Site> {
-    let site = Site::put_up_for(Way::Forward)?;
+    put_up_with(Joined::Veth { offloads: true })
+}
+
+/// The same, with a long leg of one's own choice.
+fn put_up_with(long_leg: Joined) -> Option<Site> {
+    let site = Site::joined_by(Joined::Veth { offloads: true }, long_leg)?;
+    let site = Site {
+        way: Way::Forward,
+        ..site
+    };
     site.open_the_door();
     let has = site
         .lab
@@ -62,6 +74,44 @@ fn a_short_leg_is_not_paced_and_is_by_another_engine_that_would_not_look() {
         let told = downstream(&site, &["--engine", engine]);
         assert!(told.contains(" bbr "), "{engine}: {told}");
     }
+}
+
+/// What the upstream leg of a session is sent by once it has carried bulk to the server, in the kernel's words.
+fn upstream_after_bulk(site: &Site) -> String {
+    let listener = site.listen(Role::Server, Family::V4);
+    let client = site.dial(Role::Client, DOOR.parse().unwrap()).unwrap();
+    let server = site::accept(&listener);
+    carry(&client, &server, &pattern(1, BULK));
+    let filter = ["-Htni", "dport", "=", ":22"];
+    site.lab.relay().run("ss", &filter).unwrap()
+}
+
+#[test]
+fn a_leg_goes_over_to_the_hosts_congestion_control_once_its_way_turns_out_to_be_long() {
+    let slow = wire::Direction {
+        delay: Duration::from_millis(2),
+        ..wire::Direction::default()
+    };
+    let Some(site) = put_up_with(Joined::wire(Between::both(slow))) else {
+        return;
+    };
+    let _relay = Relay::start(&site.lab, &["--listen", DOOR, "--to", "198.51.100.2:22"]);
+    let told = upstream_after_bulk(&site);
+    assert!(told.contains(" bbr ") && !told.contains("reno"), "{told}");
+}
+
+#[test]
+fn a_leg_goes_over_to_the_hosts_congestion_control_once_its_way_turns_out_to_lose() {
+    let losing = wire::Direction {
+        loss: 0.02,
+        ..wire::Direction::default()
+    };
+    let Some(site) = put_up_with(Joined::wire(Between::both(losing))) else {
+        return;
+    };
+    let _relay = Relay::start(&site.lab, &["--listen", DOOR, "--to", "198.51.100.2:22"]);
+    let told = upstream_after_bulk(&site);
+    assert!(told.contains(" bbr ") && !told.contains("reno"), "{told}");
 }
 
 #[test]

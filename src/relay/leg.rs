@@ -53,7 +53,7 @@ pub trait Leg {
 #[derive(Debug)]
 pub struct TcpLeg {
     socket: AsyncFd<OwnedFd>,
-    /// Nothing if it is paced as the host, or its profile, has it.
+    /// Nothing if it is as the host, or its profile, has it.
     unpaced: RefCell<Option<Unpaced>>,
 }
 
@@ -260,7 +260,7 @@ impl Leg for TcpLeg {
         });
         match looked {
             Ok(Verdict::Short | Verdict::AsBefore) => {}
-            Ok(Verdict::Pace(_)) => *unpaced = None,
+            Ok(Verdict::AsHost) => *unpaced = None,
             Err(error) => {
                 tracing::debug!(%error, "a leg is sent on as before");
                 *unpaced = None;

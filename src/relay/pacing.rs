@@ -1,4 +1,4 @@
-//! Which legs are paced, on a host whose congestion control paces.
+//! Which legs are paced on a host whose congestion control paces, and how much lies unsent in one that is not.
 //!
 //! BBR spaces what it sends by a timer and by the rate that it has measured. On a long or lossy way that is what makes
 //! it fast. Inside a data centre it makes a relay slow: a timer for each 64 KB and less, and a rate that is measured
@@ -6,6 +6,9 @@
 //! does not say how, a leg begins with Reno, which needs no timer, and is looked at once it carries bulk: if its way
 //! is long, or loses segments, it goes over to the host's congestion control. The other way round is not to be had: a
 //! socket that was paced once stays so ([`tcp_set_congestion_control`] leaves `sk_pacing_status` as it is).
+//!
+//! Where the host does not pace, a leg is sent by the host's congestion control. In both cases little is written to a
+//! short leg before it can be sent.
 //!
 //! [`tcp_set_congestion_control`]: https://github.com/torvalds/linux/blob/v6.12/net/ipv4/tcp_cong.c
 
@@ -19,7 +22,7 @@ use crate::config::{CongestionControl, Profile};
 use crate::sys::congestion_control;
 use crate::sys::tcp_info::TcpInfo;
 
-/// What a leg begins with that is not to be paced. Every kernel has it.
+/// What a leg begins with that is not to be paced, where the host paces. Every kernel has it.
 pub const UNPACED: &str = "reno";
 /// Most bytes that are written to such a leg before they can be sent. Where nothing is paced, all that the congestion
 /// window allows goes out at once, and a queue on the way may not have room for the megabyte that a socket holds.
@@ -37,8 +40,8 @@ const LOSSY_LOOKS: u8 = 3;
 /// A leg that began without pacing, as far as it is known.
 #[derive(Debug)]
 pub struct Unpaced {
-    /// The host's congestion control.
-    usual: &'static str,
+    /// The host's congestion control, if it paces.
+    pacing: Option<&'static str>,
     /// Whether the profile leaves it open how much may be written before it can be sent.
     may_bound: bool,
     sent: u32,
@@ -61,8 +64,8 @@ pub enum Verdict {
     Short,
     /// Nothing new.
     AsBefore,
-    /// It is to be paced, by the host's congestion control.
-    Pace(&'static str),
+    /// The way is long, or loses: the leg is to be as the host has it, and is not looked at again.
+    AsHost,
 }
 
 /// The host's congestion control when it was first asked for, if it paces and anybody may choose another.
@@ -97,23 +100,23 @@ impl Unpaced {
     pub fn of(profile: &Profile) -> Option<Self> {
         match profile.congestion_control {
             CongestionControl::Fitting => {
-                pacing_host().map(|usual| Self::new(usual, profile.notsent_lowat.is_none()))
+                Self::new(pacing_host(), profile.notsent_lowat.is_none())
             }
             CongestionControl::Host | CongestionControl::Named(_) => None,
         }
     }
 
-    fn new(usual: &'static str, may_bound: bool) -> Self {
-        Self {
-            usual,
+    fn new(pacing: Option<&'static str>, may_bound: bool) -> Option<Self> {
+        (pacing.is_some() || may_bound).then_some(Self {
+            pacing,
             may_bound,
             sent: 0,
             retransmits: 0,
             state: State::Untried,
-        }
+        })
     }
 
-    /// Sets on its socket what a look has come to; whether it may go on without pacing.
+    /// Sets on its socket what a look has come to.
     ///
     /// # Errors
     /// Whatever `setsockopt` says.
@@ -125,10 +128,11 @@ impl Unpaced {
         match verdict {
             Verdict::AsBefore => Ok(()),
             Verdict::Short => bound(UNSENT),
-            Verdict::Pace(usual) => {
+            Verdict::AsHost => {
                 // 0 is the host's own.
                 bound(0)?;
-                socket.set_tcp_congestion(usual.as_bytes())
+                let pace = |name: &str| socket.set_tcp_congestion(name.as_bytes());
+                self.pacing.map_or(Ok(()), pace)
             }
         }
     }
@@ -140,7 +144,7 @@ impl Unpaced {
         (self.sent, self.retransmits) = (info.segments_sent, info.retransmits);
         match &mut self.state {
             State::Untried if again > 0 || info.min_rtt.unwrap_or(info.rtt) >= LONG => {
-                Verdict::Pace(self.usual)
+                Verdict::AsHost
             }
             State::Untried => {
                 self.state = State::Tried { lossy: 0 };
@@ -150,7 +154,7 @@ impl Unpaced {
                 let is_lossy = again > 0 && again >= sent / LOSSY;
                 *lossy = if is_lossy { *lossy + 1 } else { 0 };
                 match *lossy == LOSSY_LOOKS {
-                    true => Verdict::Pace(self.usual),
+                    true => Verdict::AsHost,
                     false => Verdict::AsBefore,
                 }
             }
@@ -172,34 +176,44 @@ mod tests {
         }
     }
 
+    fn unpaced() -> Unpaced {
+        Unpaced::new(Some("bbr"), true).unwrap()
+    }
+
+    #[test]
+    fn a_leg_that_nothing_can_be_set_on_is_not_looked_at() {
+        assert!(Unpaced::new(None, false).is_none());
+        assert!(Unpaced::new(None, true).is_some() && Unpaced::new(Some("bbr"), false).is_some());
+    }
+
     #[test]
     fn a_long_way_is_paced_once_it_carries_bulk() {
-        let mut leg = Unpaced::new("bbr", true);
-        assert_eq!(leg.judge(&info(1000, 12, 0)), Verdict::Pace("bbr"));
-        let mut leg = Unpaced::new("bbr", true);
+        let mut leg = unpaced();
+        assert_eq!(leg.judge(&info(1000, 12, 0)), Verdict::AsHost);
+        let mut leg = unpaced();
         assert_eq!(leg.judge(&info(999, 12, 0)), Verdict::Short);
         assert_eq!(leg.judge(&info(999, 800, 0)), Verdict::AsBefore);
     }
 
     #[test]
     fn a_way_that_was_never_measured_goes_by_what_the_kernel_expects_of_it() {
-        let mut leg = Unpaced::new("bbr", true);
+        let mut leg = unpaced();
         let unmeasured = TcpInfo {
             min_rtt: None,
             ..info(0, 12, 0)
         };
-        assert_eq!(leg.judge(&unmeasured), Verdict::Pace("bbr"));
+        assert_eq!(leg.judge(&unmeasured), Verdict::AsHost);
     }
 
     #[test]
     fn a_short_way_that_loses_before_it_carries_much_is_paced() {
-        let mut leg = Unpaced::new("bbr", true);
-        assert_eq!(leg.judge(&info(50, 12, 1)), Verdict::Pace("bbr"));
+        let mut leg = unpaced();
+        assert_eq!(leg.judge(&info(50, 12, 1)), Verdict::AsHost);
     }
 
     #[test]
     fn a_short_way_that_goes_on_losing_is_paced_and_one_burst_is_forgiven() {
-        let mut leg = Unpaced::new("bbr", true);
+        let mut leg = unpaced();
         let mut look = |sent, again| leg.judge(&info(50, sent, again));
         assert_eq!(look(12, 0), Verdict::Short);
         // A burst: a third of a look, and the rest of it in the next.
@@ -209,12 +223,12 @@ mod tests {
         // One in a hundred, look after look.
         assert_eq!(look(2812, 307), Verdict::AsBefore);
         assert_eq!(look(3512, 314), Verdict::AsBefore);
-        assert_eq!(look(4212, 321), Verdict::Pace("bbr"));
+        assert_eq!(look(4212, 321), Verdict::AsHost);
     }
 
     #[test]
     fn a_loss_now_and_then_is_forgiven() {
-        let mut leg = Unpaced::new("bbr", true);
+        let mut leg = unpaced();
         leg.judge(&info(50, 12, 0));
         for look in 1..100 {
             let verdict = leg.judge(&info(50, 12 + 700 * look, 2 * look));
