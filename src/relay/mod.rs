@@ -27,6 +27,7 @@
 //! | `wake` | since when a message waits: when the worker was woken |
 //! | `sample` | round-trip times and retransmissions, once in a while |
 //! | `leg` | what a direction needs of a socket |
+//! | `parcel` | a session that stands still, for another process to carry on |
 //! | `pipes` | the bounded pool of pipes |
 //! | `reload` | settings that change while it runs |
 
@@ -48,6 +49,7 @@ mod legs;
 mod listen;
 mod opening;
 mod pacing;
+mod parcel;
 // Public for the micro-benchmarks.
 pub mod pipes;
 mod refusal;
@@ -75,6 +77,9 @@ pub use handle::Handle;
 pub use holder::{Queue, QueueError};
 pub use legs::Party;
 pub use listen::{BindError, Listeners, WayIn};
+pub use parcel::{
+    Carrier, MOST, Note, NotedEnd, NotedHalf, NotedHeld, NotedOffer, NotedPort, Parcel,
+};
 pub use server::{Outcome, Server};
 pub use stall::Why;
 pub use view::{LegView, Order, Query, StuckView, View};
