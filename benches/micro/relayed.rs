@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Builder;
 use unmangle::config::{Contents, Engine, Keys, Settings};
 use unmangle::metrics::Counters;
-use unmangle::relay::{Listeners, Server, WayIn};
+use unmangle::relay::{Begins, Listeners, Server, WayIn};
 
 /// How long a session that was closed may take to end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ impl Relayed {
         let &[WayIn::Listening(address)] = listeners.ways_in() else {
             panic!("{:?}", listeners.ways_in());
         };
-        let server = Server::start(&settings.process, listeners, None).unwrap();
+        let server = Server::start(&settings.process, listeners, None, Begins::AtOnce).unwrap();
         Self { server, address }
     }
 

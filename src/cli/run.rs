@@ -144,8 +144,13 @@ async fn relay(
         .zip(&ways_in)
         .map(|(listener, way_in)| way(listener, way_in))
         .collect();
-    let server =
-        Server::start(&settings.process, listeners, queue).context("starting the workers")?;
+    let server = Server::start(
+        &settings.process,
+        listeners,
+        queue,
+        crate::relay::Begins::AtOnce,
+    )
+    .context("starting the workers")?;
     let standing = Publisher::new(&settings);
     let mut asked = Asked::start(
         doors,

@@ -159,6 +159,28 @@ impl Gate {
         Seat(self.clone())
     }
 
+    /// A seat although there may be none: for a session that runs already.
+    pub fn seat_at_any_rate(self: &Arc<Self>) -> Seat {
+        self.seats.take_at_any_rate();
+        self.shared.seats.take_at_any_rate();
+        Seat(self.clone())
+    }
+
+    /// Counts a connection that another process has let in, whatever may come in now.
+    pub fn readmit(self: &Arc<Self>, client: ClientAddr, now: Instant) -> Admitted {
+        let admission = self.admission.load();
+        let per_source = &admission.per_source;
+        let source = (!per_source.is_unlimited()).then(|| {
+            let source = Source::of(client.0.ip(), per_source.prefix);
+            self.sources.of(source).enter_again(source, now);
+            source
+        });
+        Admitted {
+            gate: self.clone(),
+            source,
+        }
+    }
+
     /// Lets a connection in. `meant` is where it is to go, as far as that is known before a name is looked up.
     ///
     /// # Errors

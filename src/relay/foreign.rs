@@ -16,11 +16,11 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use super::leg::{Leg, TcpLeg};
 use super::legs::{Close, Party, broken};
 use super::sessions::{Flow, Session};
-use super::worker::Abort;
+use super::word::Word;
 use crate::config::Engine;
 
 /// Moves bytes both ways until both ends were passed on, or one leg breaks.
-pub async fn relay(engine: Engine, abort: &Abort, session: &Session) -> Close {
+pub async fn relay(engine: Engine, word: &Word, session: &Session) -> Close {
     let legs = &*session.legs;
     let first = Cell::new(None);
     let shared = |party: Party| Shared {
@@ -52,7 +52,7 @@ pub async fn relay(engine: Engine, abort: &Abort, session: &Session) -> Close {
         _ = legs.upstream.ready(Interest::ERROR) => {
             return broken(Party::Server, &legs.upstream);
         }
-        close = session.told_to_end(abort) => return close,
+        close = session.told_to_end(word) => return close,
     };
     match moved {
         Ok((client_to_server, server_to_client)) => {

@@ -127,6 +127,28 @@ impl Handle {
         query.merge(views)
     }
 
+    /// What all workers have recorded since the start, or since this was asked last; then it is told no more.
+    pub(super) async fn take_all(&self) -> Recorders {
+        let mut gathered = self.0.gathered.lock().await;
+        self.gather(&mut gathered).await;
+        let empty = *gathered.take_empty(self.0.asked.names.len());
+        std::mem::replace(&mut gathered.all, empty)
+    }
+
+    /// Adds what was recorded elsewhere, before whatever interval comes next.
+    pub(super) async fn add(&self, recorders: &Recorders) {
+        let mut gathered = self.0.gathered.lock().await;
+        if gathered.interval.is_none() {
+            gathered.interval = Some(gathered.all.clone());
+        }
+        gathered.all.add(recorders);
+    }
+
+    /// The worker with the fewest sessions, which has one more from here on.
+    pub(super) fn take_least(&self) -> usize {
+        self.0.asked.loads.take_least()
+    }
+
     /// Counts what concerns no worker.
     pub async fn count(&self, count: impl FnOnce(&mut Counters)) {
         let mut gathered = self.0.gathered.lock().await;

@@ -71,6 +71,23 @@ impl TcpLeg {
         })
     }
 
+    /// The same for a leg that has been sent without pacing up to now, or not.
+    ///
+    /// # Errors
+    /// As for [`TcpLeg::new`].
+    pub fn carried_on(socket: OwnedFd, profile: &Profile, is_unpaced: bool) -> io::Result<Self> {
+        let leg = Self::new(socket, profile)?;
+        if !is_unpaced {
+            leg.unpaced.take();
+        }
+        Ok(leg)
+    }
+
+    /// Whether it is sent without pacing, and looked at.
+    pub fn is_unpaced(&self) -> bool {
+        self.unpaced.borrow().is_some()
+    }
+
     /// Ready once a socket that was told to connect has done so.
     ///
     /// # Errors

@@ -1,27 +1,19 @@
-//! The sockets that connections arrive at, and the loop that accepts them.
+//! The sockets that connections arrive at.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 use std::sync::Arc;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
-use tokio::io::unix::AsyncFd;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::admission::{Gate, Gates, Seat};
 use super::dial;
 use super::reload::{Current, Standing};
-use super::shortage::Shortage;
-use super::worker::{Order, REST, Worker};
 use crate::config::{Forward, Listener, MangledLeg, Mode, Side};
 use crate::metrics::ListenerId;
-use crate::sys::watch::watch_socket;
 
 /// The listeners of every worker, bound and not yet served.
 #[derive(Debug)]
@@ -64,16 +56,12 @@ pub struct Served {
 /// A listening socket, whose it is, and on which side its connections were opened.
 #[derive(Debug)]
 pub struct Bound {
-    socket: Socket,
-    side: Side,
-    served: Served,
-}
-
-/// A [`Bound`] that is registered with a worker's runtime.
-pub struct Registered {
-    socket: AsyncFd<Socket>,
-    side: Side,
-    served: Served,
+    /// The socket.
+    pub socket: Socket,
+    /// On which side its connections were opened.
+    pub side: Side,
+    /// Whose it is.
+    pub served: Served,
 }
 
 /// A connection that was accepted and not yet served.
@@ -95,6 +83,35 @@ pub struct Accepted {
     pub seat: Seat,
     /// When.
     pub at: Instant,
+}
+
+/// A listening socket of a worker, for another process or from one.
+#[derive(Debug)]
+pub struct Listening {
+    /// The listener's name.
+    pub listener: String,
+    /// The number of the worker that accepts there.
+    pub worker: usize,
+    /// On which side its connections were opened.
+    pub side: Side,
+    /// The socket.
+    pub socket: OwnedFd,
+}
+
+/// Listeners of another process are not those of the settings.
+#[derive(Debug, thiserror::Error)]
+pub enum AdoptError {
+    /// They come and go with the process.
+    #[error("listener {0} is not in both the old and the new settings; restart instead")]
+    Listener(String),
+    /// The way to it differs.
+    #[error(
+        "listener {0}: connections would come another way by the new settings; restart instead"
+    )]
+    Way(String),
+    /// A socket is unusable.
+    #[error("a listening socket that was handed over is unusable: {0}")]
+    Socket(#[from] io::Error),
 }
 
 /// A listener cannot be had.
@@ -126,12 +143,7 @@ impl Listeners {
             others: vec![],
         };
         for (number, settings) in listeners.iter().enumerate() {
-            let served = Served {
-                id: ListenerId(u16::try_from(number).expect("a file has fewer listeners")),
-                gate: bound.gates.add(settings),
-                settings: Current::new(settings.clone()),
-            };
-            bound.served.push(served.clone());
+            let served = bound.serve(number, settings);
             let way_in = match &settings.mode {
                 Mode::Gateway(_) => WayIn::Intercepted {
                     mangled: bound.bind_loopback(&served, Side::Mangled)?,
@@ -144,6 +156,89 @@ impl Listeners {
             bound.ways_in.push(way_in);
         }
         Ok(bound)
+    }
+
+    /// Takes the sockets of another process for the listeners of these settings.
+    ///
+    /// # Errors
+    /// If they are not for the same listeners, or come another way.
+    pub fn adopt(
+        listeners: &[Listener],
+        workers: usize,
+        sockets: Vec<Listening>,
+    ) -> Result<Self, AdoptError> {
+        let mut bound = Self {
+            per_worker: (0..workers).map(|_| vec![]).collect(),
+            ways_in: vec![],
+            served: vec![],
+            gates: Gates::default(),
+            others: vec![],
+        };
+        let is_known = |name: &str| listeners.iter().any(|listener| listener.name == name);
+        if let Some(gone) = sockets.iter().find(|each| !is_known(&each.listener)) {
+            return Err(AdoptError::Listener(gone.listener.clone()));
+        }
+        let mut sockets = sockets;
+        for (number, settings) in listeners.iter().enumerate() {
+            let name = &settings.name;
+            let served = bound.serve(number, settings);
+            let (own, others): (Vec<_>, Vec<_>) =
+                sockets.into_iter().partition(|each| each.listener == *name);
+            sockets = others;
+            if own.is_empty() {
+                return Err(AdoptError::Listener(name.clone()));
+            }
+            let mut ports = (None, None);
+            let mut known = None;
+            for Listening {
+                worker,
+                side,
+                socket,
+                ..
+            } in own
+            {
+                let socket = Socket::from(socket);
+                let one = Bound {
+                    socket,
+                    side,
+                    served: served.clone(),
+                };
+                let address = one.address().map_err(|error| error.error)?;
+                known = Some(address);
+                match side {
+                    Side::Mangled => ports.0 = Some(address.port()),
+                    Side::Clean => ports.1 = Some(address.port()),
+                }
+                bound.per_worker[worker % workers].push(one);
+            }
+            let way_in = match (&settings.mode, ports, known) {
+                (Mode::Forward(forward), _, Some(address)) if is_at(forward.listen, address) => {
+                    WayIn::Listening(address)
+                }
+                (Mode::Gateway(_), (Some(mangled), Some(clean)), _) => {
+                    WayIn::Intercepted { mangled, clean }
+                }
+                (Mode::ServerSidecar(_), (Some(port), None), _)
+                | (Mode::ClientSidecar(_), (None, Some(port)), _) => WayIn::Intercepted {
+                    mangled: port,
+                    clean: port,
+                },
+                _ => return Err(AdoptError::Way(name.clone())),
+            };
+            bound.ways_in.push(way_in);
+        }
+        Ok(bound)
+    }
+
+    /// What a listener goes by, and whom it lets in.
+    fn serve(&mut self, number: usize, settings: &Listener) -> Served {
+        let served = Served {
+            id: ListenerId(u16::try_from(number).expect("a file has fewer listeners")),
+            gate: self.gates.add(settings),
+            settings: Current::new(settings.clone()),
+        };
+        self.served.push(served.clone());
+        served
     }
 
     /// Says where the process listens besides: nothing is passed on to there either.
@@ -250,9 +345,15 @@ impl Listeners {
     /// # Errors
     /// If descriptors have run out.
     pub fn standing(&self) -> io::Result<Vec<Standing>> {
-        let bound = self.per_worker.iter().flatten();
-        bound
-            .map(|bound| Standing::new(&bound.socket, bound.side, &bound.served.settings))
+        let of = |worker| {
+            move |bound: &Bound| {
+                let (side, settings) = (bound.side, &bound.served.settings);
+                Standing::new(&bound.socket, worker, side, settings)
+            }
+        };
+        let workers = self.per_worker.iter().enumerate();
+        workers
+            .flat_map(|(worker, bound)| bound.iter().map(of(worker)))
             .collect()
     }
 
@@ -334,15 +435,11 @@ impl Bound {
     pub fn is_known(&self) -> bool {
         matches!(self.served.settings.now().mode, Mode::Forward(_))
     }
+}
 
-    /// Registers it with the runtime of the calling worker.
-    pub fn register(self) -> io::Result<Registered> {
-        Ok(Registered {
-            socket: watch_socket(self.socket)?,
-            side: self.side,
-            served: self.served,
-        })
-    }
+/// Whether a socket that is bound there is what was asked for; port 0 is any.
+fn is_at(asked: SocketAddr, bound: SocketAddr) -> bool {
+    asked.ip() == bound.ip() && (asked.port() == 0 || asked.port() == bound.port())
 }
 
 fn hint(error: &io::Error) -> &'static str {
@@ -361,132 +458,4 @@ fn lacks_v6(error: &io::Error) -> bool {
     let code = error.raw_os_error();
     code == Some(Errno::AFNOSUPPORT.raw_os_error())
         || code == Some(Errno::ADDRNOTAVAIL.raw_os_error())
-}
-
-/// Accepts for as long as the worker lives; a connection goes to the worker with the fewest sessions.
-pub async fn accept_loop(
-    listener: Registered,
-    worker: Rc<Worker>,
-    peers: Vec<mpsc::UnboundedSender<Order>>,
-) {
-    loop {
-        match listener.accept(&worker).await {
-            Ok((socket, peer, seat)) => {
-                worker.counters(listener.served.id).accepted += 1;
-                let accepted = Accepted {
-                    socket,
-                    peer,
-                    side: listener.side,
-                    id: listener.served.id,
-                    settings: listener.served.settings.now(),
-                    gate: listener.served.gate.clone(),
-                    seat,
-                    at: Instant::now(),
-                };
-                let chosen = worker.place();
-                if chosen == worker.index() {
-                    worker.clone().begin(accepted);
-                } else if peers[chosen].send(Order::Serve(accepted)).is_err() {
-                    worker.unplace(chosen);
-                    tracing::error!(
-                        worker = chosen,
-                        "a worker is gone: its connection was reset"
-                    );
-                }
-            }
-            Err(error) if concerns_one_connection(error) => {
-                tracing::debug!(%error, "a connection was gone before it was accepted");
-            }
-            Err(error) => {
-                listener.cannot_accept(&worker, error);
-                tokio::time::sleep(REST).await;
-            }
-        }
-    }
-}
-
-/// Whether the error is that of the connection that was to be accepted, which Linux passes on from the
-/// network; accept(2) says to go on as after EAGAIN.
-fn concerns_one_connection(error: Errno) -> bool {
-    matches!(
-        error,
-        Errno::CONNABORTED
-            | Errno::INTR
-            | Errno::NETDOWN
-            | Errno::PROTO
-            | Errno::NOPROTOOPT
-            | Errno::HOSTDOWN
-            | Errno::NONET
-            | Errno::HOSTUNREACH
-            | Errno::OPNOTSUPP
-            | Errno::NETUNREACH
-    )
-}
-
-// === impl Registered ===
-
-impl Registered {
-    /// Accepts one connection, once there is one and a seat for it. Until then it waits in the kernel.
-    async fn accept(&self, worker: &Worker) -> Result<(OwnedFd, SocketAddr, Seat), Errno> {
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        loop {
-            let mut ready = self.socket.readable().await.map_err(|_| Errno::BADF)?;
-            let seat = match self.served.gate.try_seat() {
-                Some(seat) => seat,
-                // Nobody waits because of what was there before.
-                None if !self.is_visited()? => {
-                    ready.clear_ready();
-                    continue;
-                }
-                None => {
-                    self.is_full(worker);
-                    self.served.gate.seat().await
-                }
-            };
-            match acceptfrom_with(self.socket.get_ref(), flags) {
-                Err(Errno::AGAIN) => ready.clear_ready(),
-                Ok((socket, peer)) => {
-                    // A socket of TCP over IP has no other.
-                    let peer = peer.and_then(|peer| peer.try_into().ok());
-                    return Ok((socket, peer.ok_or(Errno::AFNOSUPPORT)?, seat));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Whether a connection waits to be accepted.
-    fn is_visited(&self) -> Result<bool, Errno> {
-        let mut looked_at = [PollFd::new(self.socket.get_ref(), PollFlags::IN)];
-        let at_once = Timespec::default();
-        poll(&mut looked_at, Some(&at_once)).map(|ready| ready > 0)
-    }
-
-    fn is_full(&self, worker: &Worker) {
-        let mut counters = worker.counters(self.served.id);
-        counters.accept_waits += 1;
-        match self.served.gate.troubles().next(std::time::Instant::now()) {
-            Some(left_out) => tracing::warn!(
-                listener = self.served.settings.now().name,
-                left_out,
-                "max-connections is reached: connections wait to be accepted"
-            ),
-            None => counters.lines_left_out += 1,
-        }
-    }
-
-    fn cannot_accept(&self, worker: &Worker, error: Errno) {
-        let mut counters = worker.counters(self.served.id);
-        counters.accept_pauses += 1;
-        if let Some(shortage) = Shortage::of(error) {
-            shortage.count(&mut counters);
-        }
-        match self.served.gate.troubles().next(std::time::Instant::now()) {
-            Some(left_out) => {
-                let pause_ms = REST.as_millis() as u64;
-                tracing::warn!(%error, pause_ms, left_out, "cannot accept, resting");
-            }
-            None => counters.lines_left_out += 1,
-        }
-    }
 }

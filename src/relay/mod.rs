@@ -5,7 +5,7 @@
 //! | `addr` | newtypes for the addresses that must not be mixed up |
 //! | `server` | starts the workers, hands out, drains, gathers what they recorded |
 //! | `worker` | one thread, one current-thread runtime: its sessions, its buffer, its pipes |
-//! | `listen` | the sockets that connections arrive at, and the accept loop |
+//! | `listen`, `accepting` | the sockets that connections arrive at, and the loops that accept them |
 //! | `introduction` | who the client is, where a proxy says it |
 //! | `admission`, `refusal` | who is let in: what is judged before the dial, and how a refusal is told |
 //! | `seats`, `sources` | how many there may be; what each source has: a bounded table, pure |
@@ -27,10 +27,12 @@
 //! | `wake` | since when a message waits: when the worker was woken |
 //! | `sample` | round-trip times and retransmissions, once in a while |
 //! | `leg` | what a direction needs of a socket |
-//! | `parcel` | a session that stands still, for another process to carry on |
+//! | `moving` | sessions that go to another process, or come from one |
+//! | `word`, `still`, `parcel` | sessions are told to stand still; those that do are carried to another process, as parcels |
 //! | `pipes` | the bounded pool of pipes |
 //! | `reload` | settings that change while it runs |
 
+mod accepting;
 mod addr;
 mod admission;
 mod answer;
@@ -47,6 +49,7 @@ mod introduction;
 mod leg;
 mod legs;
 mod listen;
+mod moving;
 mod opening;
 mod pacing;
 mod parcel;
@@ -63,12 +66,14 @@ mod shortage;
 mod sidecar;
 mod sources;
 mod stall;
+mod still;
 mod told;
 mod view;
 mod waiting;
 mod wake;
 mod watchdog;
 mod witness;
+mod word;
 mod worker;
 
 pub use addr::{ClientAddr, Destination, OriginalDst};
@@ -76,11 +81,12 @@ pub use admission::{Gate, Gates};
 pub use handle::Handle;
 pub use holder::{Queue, QueueError};
 pub use legs::Party;
-pub use listen::{BindError, Listeners, WayIn};
+pub use listen::{AdoptError, BindError, Listeners, Listening, WayIn};
+pub use moving::Move;
 pub use parcel::{
     Carrier, MOST, Note, NotedEnd, NotedHalf, NotedHeld, NotedOffer, NotedPort, Parcel,
 };
-pub use server::{Outcome, Server};
+pub use server::{Begins, Outcome, Server};
 pub use stall::Why;
 pub use view::{LegView, Order, Query, StuckView, View};
 pub use witness::Witness;

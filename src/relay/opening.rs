@@ -10,16 +10,20 @@ use tokio::io::Interest;
 use super::addr::{ClientAddr, Destination, OriginalDst};
 use super::admission::{Admitted, Gate, Seat};
 use super::dial::{self, DialError, Dialled, SourcePort};
+use super::halves::Halves;
 use super::introduction::{self, Introduced, NotIntroduced};
 use super::leg::TcpLeg;
 use super::legs::Legs;
 use super::listen::Accepted;
+use super::parcel::Parcel;
 use super::refusal::Refusal;
+use super::sample::Sampled;
 use super::sessions::{Begun, Session};
 use super::sidecar;
+use super::still::{Origin, Taken};
 use super::waiting::Upstream;
 use super::worker::{REST, Worker};
-use crate::config::{Listener, Mode, Side};
+use crate::config::{Engine, Listener, Mode, Side};
 use crate::metrics::{Counters, ListenerId};
 use crate::packet::Offer;
 
@@ -27,14 +31,8 @@ use crate::packet::Offer;
 pub struct Opened {
     /// The session.
     pub session: Rc<Session>,
-    /// The address that the client connected to, as its socket here has it.
-    pub local: SocketAddr,
-    /// Which port the server sees.
-    pub port: SourcePort,
-    /// How long the dial took.
-    pub connect_time: Duration,
-    /// What the client's SYN asked for, if it was held.
-    pub asked: Option<Offer>,
+    /// How it came about.
+    pub origin: Origin,
     /// The places that it takes.
     pub places: (Admitted, Seat),
 }
@@ -125,7 +123,7 @@ pub async fn open(worker: &Worker, accepted: Accepted) -> Result<Opened, Session
     let introduced = tokio::select! {
         biased;
         introduced = introduction::introduce(&downstream, peer, local, &settings) => introduced,
-        () = worker.abort.aborted() => return Err(SessionError::Unknown { peer }),
+        () = worker.word.ended() => return Err(SessionError::Unknown { peer }),
     };
     // Dropping the leg resets it: it lingers for zero seconds.
     let introduced = introduced?;
@@ -161,7 +159,7 @@ pub async fn open(worker: &Worker, accepted: Accepted) -> Result<Opened, Session
                 _ = downstream.ready(Interest::ERROR) => {
                     return Err(SessionError::ClientGone { client, destination });
                 }
-                () = worker.abort.aborted() => {
+                () = worker.word.ended() => {
                     return Err(SessionError::Aborted { client, destination });
                 }
             };
@@ -212,12 +210,76 @@ pub async fn open(worker: &Worker, accepted: Accepted) -> Result<Opened, Session
     });
     Ok(Opened {
         session,
-        local,
-        port,
-        connect_time,
-        asked,
+        origin: Origin {
+            local,
+            port,
+            connect_time,
+            asked,
+        },
         places: (admitted, seat),
     })
+}
+
+/// A session of another process, as it left it.
+///
+/// # Errors
+/// If a socket is unusable, or what the session holds is not what was noted. It is reset.
+pub fn carry_on(worker: &Worker, taken: Taken) -> io::Result<(Opened, Halves)> {
+    let Taken { served, parcel } = taken;
+    let Parcel { note, descriptors } = parcel;
+    let wrong = || io::Error::new(io::ErrorKind::InvalidData, "a leg is missing");
+    let (settings, id) = (served.settings.now(), served.id);
+    let side = match note.from_mangled_side {
+        true => Side::Mangled,
+        false => Side::Clean,
+    };
+    let mut descriptors = descriptors.into_iter();
+    let mut leg = |side: Side, is_unpaced| {
+        let socket = descriptors.next().ok_or_else(wrong)?;
+        TcpLeg::carried_on(socket, settings.profile(side), is_unpaced)
+    };
+    let legs = Legs {
+        downstream: leg(side, note.downstream_unpaced)?,
+        upstream: leg(side.other(), note.upstream_unpaced)?,
+    };
+    let client = ClientAddr(note.client);
+    let age = Duration::from_micros(note.age_us);
+    let now = tokio::time::Instant::now();
+    let began = now.checked_sub(age).unwrap_or(now);
+    let offer = note.offer.map(Offer::from);
+    let origin = Origin {
+        local: note.local,
+        port: note.port.into(),
+        connect_time: Duration::from_micros(note.connect_us),
+        asked: offer,
+    };
+    let places = (
+        served.gate.readmit(client, Instant::now()),
+        served.gate.seat_at_any_rate(),
+    );
+    let retransmits = (note.downstream_retransmits, note.upstream_retransmits);
+    let session = Session::new(Begun {
+        id,
+        settings,
+        engine: Engine::Splice,
+        side,
+        client,
+        via: note.via,
+        server: note.server,
+        legs,
+        began,
+    });
+    let pool = &mut worker.resources.borrow_mut().pipes;
+    let from = (id, began.into_std());
+    let halves = Halves::carried_on(from, session.flows(), note, descriptors, pool)?;
+    let sampled = Sampled::continued(Instant::now(), session.passed(), retransmits);
+    session.sampled.set(sampled);
+    let opened = Opened {
+        session,
+        origin,
+        places,
+    };
+    Ok((opened, halves))
 }
 
 /// The server that was dialled before this client was answered, if it was held.

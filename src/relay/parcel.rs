@@ -53,6 +53,10 @@ pub struct Note {
     pub downstream_unpaced: bool,
     /// Whether the upstream leg is.
     pub upstream_unpaced: bool,
+    /// Segments that were sent again on the downstream leg, as far as they are counted in the totals.
+    pub downstream_retransmits: u32,
+    /// The same of the upstream leg.
+    pub upstream_retransmits: u32,
 }
 
 /// Which port the server sees.
@@ -124,7 +128,7 @@ pub enum NotedHeld {
 }
 
 /// What brings sessions to another process.
-pub trait Carrier: Send {
+pub trait Carrier: Send + std::fmt::Debug {
     /// Brings some, at most [`MOST`] descriptors; ready when the other process has them. They still belong to this one.
     ///
     /// # Errors
@@ -144,6 +148,15 @@ impl Note {
             .into_iter()
             .filter(|half| matches!(half.held, NotedHeld::Pipe(_)));
         2 + 2 * pipes.count()
+    }
+
+    /// How many bytes come in it that were read and not passed on.
+    pub fn held(&self) -> usize {
+        let of = |half: &NotedHalf| match &half.held {
+            NotedHeld::Bytes(bytes) => bytes.len(),
+            NotedHeld::Nothing | NotedHeld::Pipe(_) => 0,
+        };
+        of(&self.client_to_server) + of(&self.server_to_client)
     }
 }
 
@@ -166,37 +179,47 @@ mod in_base64 {
 mod tests {
     use super::*;
 
+    impl Note {
+        /// Of a session that holds nothing.
+        pub(crate) fn sample() -> Self {
+            let half = NotedHalf {
+                read: 7,
+                passed: 7,
+                bulk: true,
+                begun: true,
+                end: NotedEnd::Open,
+                held: NotedHeld::Nothing,
+            };
+            let address: SocketAddr = "192.0.2.1:22".parse().unwrap();
+            Self {
+                listener: "ssh".to_owned(),
+                from_mangled_side: true,
+                client: address,
+                via: None,
+                server: address,
+                local: address,
+                port: NotedPort::Kept,
+                age_us: 1,
+                connect_us: 1,
+                offer: None,
+                client_ended_first: None,
+                client_to_server: half.clone(),
+                server_to_client: half,
+                downstream_unpaced: true,
+                upstream_unpaced: false,
+                downstream_retransmits: 0,
+                upstream_retransmits: 3,
+            }
+        }
+    }
+
     #[test]
-    fn a_note_says_how_many_descriptors_come_with_it() {
-        let half = |held| NotedHalf {
-            read: 7,
-            passed: 5,
-            bulk: true,
-            begun: true,
-            end: NotedEnd::Open,
-            held,
-        };
-        let address: SocketAddr = "192.0.2.1:22".parse().unwrap();
-        let mut note = Note {
-            listener: "ssh".to_owned(),
-            from_mangled_side: true,
-            client: address,
-            via: None,
-            server: address,
-            local: address,
-            port: NotedPort::Kept,
-            age_us: 1,
-            connect_us: 1,
-            offer: None,
-            client_ended_first: None,
-            client_to_server: half(NotedHeld::Nothing),
-            server_to_client: half(NotedHeld::Bytes(vec![0, 255])),
-            downstream_unpaced: true,
-            upstream_unpaced: false,
-        };
-        assert_eq!(note.descriptors(), 2);
+    fn a_note_says_how_many_descriptors_come_with_it_and_how_many_bytes_it_holds() {
+        let mut note = Note::sample();
+        note.server_to_client.held = NotedHeld::Bytes(vec![0, 255]);
+        assert_eq!((note.descriptors(), note.held()), (2, 2));
         note.client_to_server.held = NotedHeld::Pipe(2);
-        assert_eq!(note.descriptors(), 4);
+        assert_eq!((note.descriptors(), note.held()), (4, 2));
         let text = serde_json::to_string(&note).unwrap();
         assert_eq!(serde_json::from_str::<Note>(&text).unwrap(), note);
     }

@@ -45,6 +45,8 @@ pub struct PipePool {
     pub shortages: Shortages,
     /// Until then it is not asked for one.
     rests_until: Option<Instant>,
+    /// Whether what is parked stays in its pipe, whoever needs one.
+    keeps_parked: bool,
 }
 
 /// Stands for a parked pipe; later tickets were parked later.
@@ -58,6 +60,15 @@ pub enum Unparked {
     Pipe(Pipe),
     /// Its bytes; the pipe went to somebody else.
     Copied(Vec<u8>),
+}
+
+/// What a ticket stands for.
+#[derive(Debug)]
+pub enum Peeked<'a> {
+    /// The pipe as it was left.
+    Pipe(&'a Pipe),
+    /// Its bytes.
+    Copied(&'a [u8]),
 }
 
 /// A pipe, and how many bytes are in it.
@@ -244,7 +255,43 @@ impl PipePool {
             evicted: 0,
             shortages: Shortages::default(),
             rests_until: None,
+            keeps_parked: false,
         }
+    }
+
+    /// Whether what is parked stays in its pipe from now on, whoever needs one.
+    pub fn keep_parked(&mut self, keeps: bool) {
+        self.keeps_parked = keeps;
+    }
+
+    /// What a ticket stands for; nothing at all if it was used.
+    pub fn peek(&self, ticket: Ticket) -> Peeked<'_> {
+        match self.parked.get(&ticket) {
+            Some(Parked { pipe, .. }) => Peeked::Pipe(pipe),
+            None => Peeked::Copied(self.copied.get(&ticket).map_or(&[], Vec::as_slice)),
+        }
+    }
+
+    /// Parks a pipe of another process, whatever the budget, by the end that bytes are taken from and the end they are
+    /// put into.
+    ///
+    /// # Errors
+    /// If there are not so many bytes in it.
+    pub fn adopt(&mut self, [read, write]: [OwnedFd; 2], filled: u64) -> io::Result<Ticket> {
+        if rustix::io::ioctl_fionread(&read)? != filled {
+            let what = "a pipe does not hold what was noted";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        let capacity = fcntl_getpipe_size(&write)?;
+        self.budget.used.fetch_add(capacity, Ordering::Relaxed);
+        let pipe = Pipe {
+            read,
+            write,
+            capacity,
+            filled: filled as usize,
+            budget: self.budget.clone(),
+        };
+        Ok(self.park(pipe, Instant::now()))
     }
 
     /// An empty pipe: a free one, a new one, or one whose reader has stalled; `None` means copy.
@@ -326,6 +373,9 @@ impl PipePool {
     /// Empties the pipe that has been parked the longest, if its reader has stalled. What is copied out
     /// may come to as much memory as the pipes' budget, and no more.
     fn evict(&mut self) -> Option<Pipe> {
+        if self.keeps_parked {
+            return None;
+        }
         let oldest = self.parked.first_entry()?;
         let room = self.budget.limit.saturating_sub(self.copied_bytes);
         let Parked { pipe, since } = oldest.get();

@@ -9,7 +9,7 @@ use socket2::{Domain, Socket, Type};
 
 use super::admission::Gates;
 use super::dial;
-use super::listen::{Listeners, Served};
+use super::listen::{Listeners, Listening, Served};
 use crate::config::{Listener, Settings, Side};
 use crate::sys::congestion_control;
 
@@ -21,6 +21,7 @@ pub struct Current(Arc<ArcSwap<Listener>>);
 #[derive(Debug)]
 pub struct Standing {
     socket: Socket,
+    worker: usize,
     side: Side,
     settings: Current,
 }
@@ -62,9 +63,10 @@ impl Standing {
     ///
     /// # Errors
     /// If descriptors have run out.
-    pub fn new(socket: &Socket, side: Side, settings: &Current) -> io::Result<Self> {
+    pub fn new(socket: &Socket, worker: usize, side: Side, settings: &Current) -> io::Result<Self> {
         Ok(Self {
             socket: socket.try_clone()?,
+            worker,
             side,
             settings: settings.clone(),
         })
@@ -121,6 +123,7 @@ impl Reloadable {
             socket,
             side,
             settings,
+            ..
         } in sockets.iter()
         {
             let now = settings.now();
@@ -128,6 +131,27 @@ impl Reloadable {
             dial::keep_alive(socket, &now, now.profile(*side))?;
         }
         Ok(())
+    }
+
+    /// What each listener goes by.
+    pub fn served(&self) -> &[Served] {
+        &self.served
+    }
+
+    /// The sockets, for another process.
+    ///
+    /// # Errors
+    /// If descriptors have run out.
+    pub fn listening(&self) -> io::Result<Vec<Listening>> {
+        let of = |standing: &Standing| {
+            Ok(Listening {
+                listener: standing.settings.now().name.clone(),
+                worker: standing.worker,
+                side: standing.side,
+                socket: standing.socket.try_clone()?.into(),
+            })
+        };
+        self.sockets().iter().map(of).collect()
     }
 
     /// Lets the sockets go: nothing is changed any more.

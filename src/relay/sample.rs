@@ -37,6 +37,20 @@ impl Sampled {
         }
     }
 
+    /// Of a session that was sampled by another process, up to what it has passed on by now.
+    pub fn continued(now: Instant, passed: PerDirection<u64>, retransmits: (u32, u32)) -> Self {
+        Self {
+            passed,
+            retransmits,
+            ..Self::first(now)
+        }
+    }
+
+    /// Segments that were sent again, downstream and upstream, as far as they were counted.
+    pub fn retransmits(&self) -> (u32, u32) {
+        self.retransmits
+    }
+
     /// Bytes a second since the last sample; if that is less than a second ago, up to then.
     pub fn rates(&self, now: Instant, passed: PerDirection<u64>) -> PerDirection<u64> {
         self.rate_until(now, passed).unwrap_or(self.rate)

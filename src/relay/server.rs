@@ -13,12 +13,14 @@ use tokio::sync::mpsc;
 use super::cpus;
 use super::handle::{Asked, Handle};
 use super::holder::{self, Queue};
-use super::listen::Listeners;
+use super::listen::{Listeners, Listening};
+use super::moving::Move;
 use super::pipes::PipeBudget;
 use super::reload::Reloadable;
 use super::seats;
 use super::witness::{Opening, Openings, Witness};
-use super::worker::{self, Abort, Loads, Order, Start};
+use super::word::Word;
+use super::worker::{self, Loads, Order, Start};
 use crate::config::{Histograms, Listener, Process, Settings};
 use crate::packet::nflog::Seen;
 
@@ -30,11 +32,20 @@ pub struct Server {
     handle: Handle,
     loads: Arc<Loads>,
     /// One for each worker: they are registered with for each session, which would have the workers wait for each other.
-    aborts: Vec<Arc<Abort>>,
+    words: Vec<Arc<Word>>,
     /// What each worker is shown of its legs.
     shown: Vec<mpsc::Sender<Seen>>,
     openings: Arc<Openings>,
     reloadable: Reloadable,
+}
+
+/// When a relay begins to accept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begins {
+    /// At its start.
+    AtOnce,
+    /// When it is [told to](Move::begin): until then another process accepts.
+    WhenTold,
 }
 
 /// How a drain ended.
@@ -74,11 +85,12 @@ impl Server {
         settings: &Process,
         listeners: Listeners,
         queue: Option<Queue>,
+        begins: Begins,
     ) -> io::Result<Self> {
         let workers = listeners.workers();
         let budget = PipeBudget::new(settings.pipe_budget);
         let loads = Loads::new(workers);
-        let aborts: Vec<_> = (0..workers).map(|_| Arc::new(Abort::default())).collect();
+        let words: Vec<_> = (0..workers).map(|_| Arc::new(Word::default())).collect();
         let openings = Arc::new(Openings::default());
         let gates = listeners.gates().clone();
         gates.doors_are(listeners.doors());
@@ -115,8 +127,9 @@ impl Server {
                     orders: inbox,
                     shown,
                     peers: orders.clone(),
-                    abort: aborts[index].clone(),
+                    word: words[index].clone(),
                     openings: openings.clone(),
+                    accepts: begins == Begins::AtOnce,
                     ready: ready.clone(),
                 };
                 std::thread::Builder::new()
@@ -153,7 +166,7 @@ impl Server {
             threads,
             handle,
             loads,
-            aborts,
+            words,
             shown,
             openings,
             reloadable,
@@ -163,6 +176,11 @@ impl Server {
             return Err(io::Error::other("a worker did not come up"));
         }
         Ok(server)
+    }
+
+    /// How many workers it has.
+    pub fn workers(&self) -> usize {
+        self.words.len()
     }
 
     /// Sessions that run now.
@@ -190,6 +208,28 @@ impl Server {
     /// If the kernel does not take what it took in [`Server::check`].
     pub fn reload(&self, settings: &Settings) -> io::Result<()> {
         self.reloadable.adopt(settings)
+    }
+
+    /// What moves its sessions from or to another process.
+    pub fn moving(&self) -> Move {
+        Move::new(
+            self.handle.clone(),
+            self.words.clone(),
+            self.reloadable.served().to_vec(),
+        )
+    }
+
+    /// Its listening sockets, listener by listener and worker by worker.
+    ///
+    /// # Errors
+    /// If descriptors have run out.
+    pub fn listening(&self) -> io::Result<Vec<Listening>> {
+        self.reloadable.listening()
+    }
+
+    /// Listens no more, here; another process has the same sockets.
+    pub fn let_go_of_listeners(&self) {
+        self.reloadable.close();
     }
 
     /// Passes on what the rules show, until it can no longer be read.
@@ -256,7 +296,7 @@ impl Server {
         if left == 0 {
             return Outcome::Drained;
         }
-        self.aborts.iter().for_each(|abort| abort.set());
+        self.words.iter().for_each(|word| word.end());
         if tokio::time::timeout(ABORT_WITHIN, self.idle())
             .await
             .is_err()

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::foreign;
 use super::halves::Halves;
-use super::legs::{Close, Party};
+use super::legs::Close;
 use super::listen::Accepted;
 use super::opening::{self, Opened, SessionError};
 use super::refusal::Refused;
 use super::sample::sample;
+use super::still::{Origin, Taken};
 use super::told::{Told, tell};
 use super::witness::Known;
 use super::worker::Worker;
@@ -52,20 +53,47 @@ pub async fn run(worker: Rc<Worker>, accepted: Accepted) {
 async fn serve(worker: &Worker, accepted: Accepted) -> Result<(), SessionError> {
     // Boxed, because a session does not need that room for the rest of its life.
     let opened = Box::pin(opening::open(worker, accepted)).await?;
-    relay(worker, opened).await
+    let halves = match worker.engine {
+        Engine::Splice => Some(Halves::of(&opened.session)),
+        Engine::TokioSplice | Engine::Copy => None,
+    };
+    relay(worker, opened, halves).await
+}
+
+/// Goes on with a session of another process.
+pub async fn carry_on(worker: Rc<Worker>, taken: Taken) {
+    let _counted = worker.counted();
+    let (listener, client) = (taken.served.settings.now(), taken.parcel.note.client);
+    let gone_on = match opening::carry_on(&worker, taken) {
+        Ok((opened, halves)) => relay(&worker, opened, Some(halves)).await,
+        Err(error) => Err(error.into()),
+    };
+    if let Err(error) = gone_on {
+        tracing::error!(
+            target: "unmangle::session", listener = listener.name, %client, %error,
+            "a session of the process before cannot be gone on with, and was reset"
+        );
+    }
 }
 
 /// Moves bytes until the session has ended, and tells of it.
-async fn relay(worker: &Worker, opened: Opened) -> Result<(), SessionError> {
+async fn relay(
+    worker: &Worker,
+    opened: Opened,
+    halves: Option<Halves>,
+) -> Result<(), SessionError> {
     let Opened {
         session,
+        origin,
+        places,
+    } = opened;
+    let Origin {
         local,
         port,
         connect_time,
         asked,
-        places,
-    } = opened;
-    let (id, client) = (session.id, session.client);
+    } = origin;
+    let (id, client, is_ours) = (session.id, session.client, halves.is_some());
     let (legs, settings) = (&session.legs, &session.settings);
     let listed = worker.sessions.list(session.clone());
     let registered = match &settings.mode {
@@ -78,15 +106,23 @@ async fn relay(worker: &Worker, opened: Opened) -> Result<(), SessionError> {
         worker.known.borrow_mut().opened(client, local, opening);
     }
     session.offered(asked.or(shown.map(|opening| opening.offer)));
-    let told_to_end = || session.told_to_end(&worker.abort);
-    let mut close = match worker.engine {
-        Engine::Splice => {
-            let flows = [Party::Client, Party::Server].map(|from| session.flow_from(from).clone());
-            let halves = Halves::new(id, session.began.into_std(), flows);
-            halves.relay(worker, &session).await
-        }
-        engine => {
-            let close = Box::pin(foreign::relay(engine, &worker.abort, &session)).await;
+    let told_to_end = || session.told_to_end(&worker.word);
+    let mut close = match halves {
+        Some(mut halves) => loop {
+            if let Some(close) = halves.relay(worker, &session).await {
+                break close;
+            }
+            let stands = worker
+                .still
+                .stand(listed.number(), session.clone(), origin, halves);
+            match Box::pin(stands).await {
+                Some(back) => halves = back,
+                // Another process has it: closing these copies of its legs says nothing to anybody.
+                None => return Ok(()),
+            }
+        },
+        None => {
+            let close = Box::pin(foreign::relay(worker.engine, &worker.word, &session)).await;
             if let Close::Broken { by, .. } = &close {
                 // What it held is lost, and cannot be skipped: only what it had passed on is waited for.
                 let nothing = std::future::ready(());
@@ -119,7 +155,7 @@ async fn relay(worker: &Worker, opened: Opened) -> Result<(), SessionError> {
     drop(places);
     let shown = shown.or_else(|| worker.openings.take(client, local));
     let offer = offered.or(shown.map(|opening| opening.offer));
-    settle(worker, id, &close, passed, lifetime);
+    settle(worker, id, &close, passed, lifetime, is_ours);
     tell(&Told {
         listener: &listener.name,
         client,
@@ -143,6 +179,7 @@ fn settle(
     close: &Close,
     passed: PerDirection<u64>,
     lifetime: Duration,
+    is_ours: bool,
 ) {
     worker.recorded(id, |recorder| {
         recorder.lifetime.record(lifetime);
@@ -151,7 +188,7 @@ fn settle(
         bytes.server_to_client.record(passed.server_to_client);
     });
     let mut counters = worker.counters(id);
-    if worker.engine != Engine::Splice {
+    if !is_ours {
         counters.bytes_client_to_server += passed.client_to_server;
         counters.bytes_server_to_client += passed.server_to_client;
     }

@@ -21,7 +21,7 @@ use super::legs::{Close, Ended, Legs, Party};
 use super::sample::{SAMPLED_EVERY, Sampled};
 use super::stall::{Counted, Course};
 use super::view::StuckView;
-use super::worker::Abort;
+use super::word::Word;
 use crate::config::{Engine, Listener, Side};
 use crate::metrics::{Direction, ListenerId, PerDirection};
 use crate::packet::Offer;
@@ -193,6 +193,15 @@ impl Sessions {
     }
 }
 
+// === impl Listed ===
+
+impl Listed<'_> {
+    /// The session's number.
+    pub fn number(&self) -> Number {
+        self.number
+    }
+}
+
 impl Drop for Listed<'_> {
     fn drop(&mut self) {
         self.sessions.count(self.id).update(|count| count - 1);
@@ -249,6 +258,11 @@ impl Session {
         }
     }
 
+    /// What counts the bytes from the client, and those from the server.
+    pub fn flows(&self) -> [Rc<Flow>; 2] {
+        [self.client_to_server.clone(), self.server_to_client.clone()]
+    }
+
     /// What counts the bytes that a party sends.
     pub fn flow_from(&self, party: Party) -> &Rc<Flow> {
         match party {
@@ -279,7 +293,7 @@ impl Session {
     }
 
     /// Ready once it, or all sessions of the worker, were told to end.
-    pub async fn told_to_end(&self, abort: &Abort) -> Close {
+    pub async fn told_to_end(&self, word: &Word) -> Close {
         let alone = async {
             // A permit that is left over from an earlier wait is none.
             loop {
@@ -291,7 +305,7 @@ impl Session {
         };
         tokio::select! {
             biased;
-            () = abort.aborted() => Close::Aborted(Ended::Drain),
+            () = word.ended() => Close::Aborted(Ended::Drain),
             why = alone => Close::Aborted(why),
         }
     }
@@ -373,6 +387,12 @@ impl Flow {
     /// Counts bytes that the receiver's socket has taken.
     pub fn has_passed(&self, bytes: usize) {
         self.passed.set(self.passed.get() + bytes as u64);
+    }
+
+    /// Begins with what another process has counted.
+    pub fn is_at(&self, read: u64, passed: u64) {
+        self.read.set(read);
+        self.passed.set(passed);
     }
 
     /// Counts what an engine tells at its end.
@@ -486,11 +506,11 @@ mod tests {
     fn a_session_ends_for_the_first_reason_it_is_told() {
         run(async {
             let session = session("").await;
-            let abort = Abort::default();
+            let word = Word::default();
             session.end(Ended::Idle);
             session.end(Ended::Stuck);
             for _ in 0..2 {
-                let close = session.told_to_end(&abort).await;
+                let close = session.told_to_end(&word).await;
                 assert!(matches!(close, Close::Aborted(Ended::Idle)), "{close:?}");
             }
         });

@@ -85,6 +85,18 @@ impl Table {
         Ok(())
     }
 
+    /// A connection of a source goes on that was opened elsewhere, and owes nothing here.
+    pub fn enter_again(&mut self, source: Source, now: Instant) {
+        let has = self.sources.entry(source).or_insert(Has {
+            connections: 0,
+            owes_until: now,
+        });
+        if has.connections == 0 {
+            self.debtors.remove(&(has.owes_until, source));
+        }
+        has.connections += 1;
+    }
+
     /// A connection of a source has ended.
     pub fn leave(&mut self, source: Source, now: Instant) {
         let Entry::Occupied(mut entry) = self.sources.entry(source) else {

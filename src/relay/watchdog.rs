@@ -48,6 +48,10 @@ pub async fn watch(worker: Rc<Worker>) {
 }
 
 async fn look_at_all(worker: &Worker) {
+    // What stands still for another process is not stuck.
+    if worker.word.is_stand_still() {
+        return;
+    }
     let mut last: Option<Number> = None;
     let mut shortest: Option<Duration> = None;
     let mut stuck = Stuck::default();

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -103,6 +103,15 @@ impl Witness {
         Ok(Self { socket })
     }
 
+    /// Reads on where another process has begun to.
+    ///
+    /// # Errors
+    /// If the kernel's epoll does not take it.
+    pub fn take_on(socket: OwnedFd) -> io::Result<Self> {
+        let socket = watch_descriptor(socket)?;
+        Ok(Self { socket })
+    }
+
     /// Waits for segments and tells each; may be given up and begun anew.
     pub async fn watch(&self, mut tell: impl FnMut(Seen)) -> io::Error {
         let mut buffer = netfilter::buffer();
@@ -119,6 +128,12 @@ impl Witness {
                 Err(error) => return error.into(),
             }
         }
+    }
+}
+
+impl AsFd for Witness {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.get_ref().as_fd()
     }
 }
 

@@ -1,25 +1,29 @@
 //! One worker: a thread with a current-thread runtime, its sessions, its buffer and its pipes.
 
 use std::cell::{Cell, RefCell, RefMut};
+use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
 
+use super::accepting::Accepting;
 use super::cpus::Cpu;
-use super::listen::{self, Accepted, Bound};
+use super::listen::{Accepted, Bound};
+use super::parcel::Carrier;
 use super::pipes::{PipeBudget, PipePool};
 use super::session;
 use super::sessions::Sessions;
+use super::still::{self, Still, Taken};
 use super::view::{self, Query, View};
 use super::waiting::Held;
 use super::wake::{self, TASKS, Wake};
 use super::watchdog;
 use super::witness::{Known, Openings};
+use super::word::Word;
 use crate::config::Engine;
 use crate::metrics::{Counters, Gauges, ListenerId, Recorder, Recorders, Stuck};
 use crate::packet::nflog::Seen;
@@ -32,8 +36,10 @@ pub struct Worker {
     pub engine: Engine,
     /// What directions need while they move bytes.
     pub resources: RefCell<Resources>,
-    /// Set once running sessions are to be aborted.
-    pub abort: Arc<Abort>,
+    /// What its sessions are told.
+    pub word: Arc<Word>,
+    /// Those that stand still.
+    pub still: Still,
     /// Servers that were dialled before their clients were answered, if any are.
     pub held: Option<Arc<Held>>,
     /// The SYNs of clients.
@@ -70,13 +76,6 @@ pub struct Loads(Vec<Load>);
 #[repr(align(64))]
 struct Load(AtomicUsize);
 
-/// Whether running sessions are to be aborted; it is set once, by the drain deadline.
-#[derive(Debug, Default)]
-pub struct Abort {
-    set: AtomicBool,
-    told: Notify,
-}
-
 /// One of the sessions that [`Worker::place`] counts, until it is dropped.
 #[derive(Debug)]
 pub struct Counted<'a>(&'a Worker);
@@ -92,6 +91,21 @@ pub enum Order {
     Show(Arc<Query>, oneshot::Sender<Vec<View>>),
     /// Take no more clients that come of themselves. What the rules still lead here is taken.
     Close,
+    /// Accept nobody.
+    Shut,
+    /// Accept nobody; say how many sessions stand still, once all do that relay.
+    StandStill(oneshot::Sender<usize>),
+    /// Bring what stands still to another process; say how many that were.
+    Carry(
+        Arc<Mutex<Box<dyn Carrier>>>,
+        oneshot::Sender<io::Result<usize>>,
+    ),
+    /// Another process has what was brought to it: let it go, and the listeners.
+    LetGo(oneshot::Sender<usize>),
+    /// Accept, and go on with what stands still.
+    GoOn,
+    /// Go on with sessions of another process.
+    TakeOver(Vec<Taken>),
     /// End: all sessions are over.
     Stop,
 }
@@ -131,10 +145,12 @@ pub struct Start {
     pub shown: mpsc::Receiver<Seen>,
     /// What can be said to every worker, by number.
     pub peers: Vec<mpsc::UnboundedSender<Order>>,
-    /// Set once running sessions are to be aborted.
-    pub abort: Arc<Abort>,
+    /// What its sessions are told.
+    pub word: Arc<Word>,
     /// Shared by all.
     pub openings: Arc<Openings>,
+    /// Whether it accepts at once; if not, once it is told to go on.
+    pub accepts: bool,
     /// Told when it accepts connections; dropped untold if it never does.
     pub ready: std::sync::mpsc::Sender<()>,
 }
@@ -146,7 +162,7 @@ const BUFFER: usize = 16 << 10;
 ///
 /// # Errors
 /// If the kernel gives no epoll instance or does not take a listener.
-pub fn run(start: Start) -> std::io::Result<()> {
+pub fn run(start: Start) -> io::Result<()> {
     let mut runtime = Builder::new_current_thread();
     if let Some(cpu) = start.cpu {
         cpu.take(&start.listeners);
@@ -159,7 +175,7 @@ pub fn run(start: Start) -> std::io::Result<()> {
     runtime.block_on(serve(start))
 }
 
-async fn serve(start: Start) -> std::io::Result<()> {
+async fn serve(start: Start) -> io::Result<()> {
     let Start {
         index,
         cpu: _,
@@ -173,8 +189,9 @@ async fn serve(start: Start) -> std::io::Result<()> {
         mut orders,
         mut shown,
         peers,
-        abort,
+        word,
         openings,
+        accepts,
         ready,
     } = start;
     let worker = Rc::new(Worker {
@@ -185,7 +202,8 @@ async fn serve(start: Start) -> std::io::Result<()> {
             recorders: Recorders::new(served),
             wake: histograms.then(Wake::default),
         }),
-        abort,
+        word,
+        still: Still::default(),
         held,
         openings,
         sessions: Sessions::new(served),
@@ -194,16 +212,9 @@ async fn serve(start: Start) -> std::io::Result<()> {
         loads,
         index,
     });
-    let mut known = Vec::new();
-    for listener in listeners {
-        let worker = worker.clone();
-        let peers = peers.clone();
-        let is_known = listener.is_known();
-        let listener = listener.register()?;
-        let accepting = tokio::task::spawn_local(listen::accept_loop(listener, worker, peers));
-        if is_known {
-            known.push(accepting);
-        }
+    let mut doors = Accepting::register(listeners, peers)?;
+    if accepts {
+        doors.open(&worker);
     }
     tokio::task::spawn_local(watchdog::watch(worker.clone()));
     // Whoever waits for it may have given up because another worker failed.
@@ -228,7 +239,30 @@ async fn serve(start: Start) -> std::io::Result<()> {
                     drop(answer.send(views));
                 });
             }
-            Order::Close => known.iter().for_each(JoinHandle::abort),
+            Order::Close => doors.close_known(),
+            Order::Shut => doors.shut(),
+            Order::StandStill(answer) => {
+                doors.shut();
+                tokio::task::spawn_local(still::all(worker.clone(), answer));
+            }
+            Order::Carry(carrier, answer) => {
+                let carried = worker.still.carry(&worker, &carrier);
+                drop(answer.send(carried));
+            }
+            Order::LetGo(answer) => {
+                doors.close();
+                // Whoever asked may have given up.
+                let _ = answer.send(worker.still.let_go());
+            }
+            Order::GoOn => {
+                worker.still.go_on(&worker);
+                doors.open(&worker);
+            }
+            Order::TakeOver(sessions) => {
+                for taken in sessions {
+                    tokio::task::spawn_local(session::carry_on(worker.clone(), taken));
+                }
+            }
             Order::Stop => break,
         }
     }
@@ -315,36 +349,20 @@ impl Drop for Counted<'_> {
     }
 }
 
-// === impl Abort ===
-
-impl Abort {
-    /// Aborts every session that runs or is still to come.
-    pub fn set(&self) {
-        self.set.store(true, Ordering::Relaxed);
-        self.told.notify_waiters();
-    }
-
-    /// Whether it was set.
-    pub fn is_set(&self) -> bool {
-        self.set.load(Ordering::Relaxed)
-    }
-
-    /// Ready once it was set.
-    pub async fn aborted(&self) {
-        let told = self.told.notified();
-        // Who is told after this look is told by the notification.
-        if !self.is_set() {
-            told.await;
-        }
-    }
-}
-
 // === impl Loads ===
 
 impl Loads {
     /// One load for each of `workers`.
     pub fn new(workers: usize) -> Arc<Self> {
         Arc::new(Self((0..workers).map(|_| Load::default()).collect()))
+    }
+
+    /// The worker with the fewest sessions; one more counts for it from here on.
+    pub fn take_least(&self) -> usize {
+        let least = self.now().enumerate().min_by_key(|(_, load)| *load);
+        let chosen = least.map_or(0, |(index, _)| index);
+        self.0[chosen].0.fetch_add(1, Ordering::Relaxed);
+        chosen
     }
 
     /// Sessions of all workers.

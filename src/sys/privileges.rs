@@ -241,7 +241,16 @@ const LENT: CapabilitySet = CapabilitySet::NET_ADMIN.union(CapabilitySet::NET_RA
 /// # Errors
 /// Those of `start`, and of the kernel that does not lend.
 pub fn lending<T>(start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    let _loan = Loan::take()?;
+    let _loan = Loan::of(LENT)?;
+    start()
+}
+
+/// Starts a child that has every capability that this process has: another one of this program, to take its place.
+///
+/// # Errors
+/// As for [`lending`].
+pub fn passing_on<T>(start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let _loan = Loan::of(CapabilitySet::all())?;
     start()
 }
 
@@ -252,13 +261,14 @@ struct Loan {
 }
 
 impl Loan {
-    fn take() -> io::Result<Self> {
+    /// Those of these that this process has.
+    fn of(these: CapabilitySet) -> io::Result<Self> {
         let before = capabilities(None)?;
         let mut loan = Self {
             before,
             raised: CapabilitySet::empty(),
         };
-        let lent = before.permitted & LENT;
+        let lent = before.permitted & these;
         if lent.is_empty() {
             return Ok(loan);
         }

@@ -471,5 +471,6 @@ fn would_block(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
+mod noted;
 #[cfg(test)]
 mod tests;

@@ -32,6 +32,8 @@ enum Event {
     Poll(usize),
     /// All that were woken have theirs, until none is.
     Settle,
+    /// Another process goes on with it.
+    Move(usize),
     /// The drain is over for it.
     Abort(usize),
     /// Others take a pipe, and give one back.
@@ -208,6 +210,38 @@ impl Session {
         }
     }
 
+    /// Another process goes on with it, by what is told in JSON and by copies of its descriptors.
+    fn moves(&mut self, resources: &mut Resources) {
+        if self.stage != Stage::Relaying {
+            return;
+        }
+        self.halves.client_to_server.pause();
+        self.halves.server_to_client.pause();
+        let noted = self.halves.note(&resources.pipes);
+        let ends = |pipe: &Pipe| [pipe.read_end(), pipe.write_end()].map(|end| end.try_clone());
+        let pipes = noted.pipes.into_iter().flatten().flat_map(ends);
+        let pipes: Vec<_> = pipes.map(Result::unwrap).collect();
+        let note = Note {
+            client_ended_first: noted.client_ended_first,
+            client_to_server: noted.client_to_server,
+            server_to_client: noted.server_to_client,
+            ..Note::sample()
+        };
+        assert_eq!(note.descriptors(), 2 + pipes.len());
+        self.halves.abandon(resources);
+        let told = serde_json::to_string(&note).unwrap();
+        let note = serde_json::from_str(&told).unwrap();
+        let flows = [Rc::<Flow>::default(), Rc::default()];
+        let from = (ListenerId(0), Instant::now());
+        let pool = &mut resources.pipes;
+        self.halves = Halves::carried_on(from, flows.clone(), note, pipes, pool).unwrap();
+        self.flows = flows;
+        // It is registered anew, and looks at both legs.
+        self.woken.0.store(true, Ordering::Relaxed);
+        self.downstream.rouse();
+        self.upstream.rouse();
+    }
+
     fn over(&mut self, stage: Stage, resources: &mut Resources) {
         self.halves.abandon(resources);
         self.stage = stage;
@@ -310,6 +344,10 @@ impl World {
             Event::Rouse(leg) => self.leg(leg).1.rouse(),
             Event::Poll(session) => self.poll(session),
             Event::Settle => self.settle(),
+            Event::Move(number) => {
+                let count = self.sessions.len();
+                self.sessions[number % count].moves(&mut self.resources);
+            }
             Event::Abort(number) => {
                 let count = self.sessions.len();
                 let session = &mut self.sessions[number % count];
@@ -378,6 +416,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => leg.clone().prop_map(Event::Rouse),
         1 => leg.clone().prop_map(Event::End),
         1 => leg.prop_map(Event::Reset),
+        2 => (0_usize..3).prop_map(Event::Move),
         1 => (0_usize..12).prop_map(Event::Abort),
         1 => Just(Event::Occupy),
         1 => Just(Event::Vacate),
