@@ -8,6 +8,7 @@
 //! | [`cli`] | one file per subcommand: arguments, and what is printed | 5 |
 //! | [`admin`] | who may ask gets an answer: metrics, status, sessions, readiness | 4 |
 //! | [`bench`] | load generator, schedules, reports, comparisons | 4 |
+//! | [`takeover`] | a running relay hands over to a newer one: messages, who owns what when | 4 |
 //! | [`relay`] | the data path: server, listen, dial, session, halves, pipes | 3 |
 //! | [`rules`] | a pure plan -> nft / iptables text -> own, apply, undo | 3 |
 //! | [`lab`] | hosts in namespaces, the emulated firewall, scenarios | 3 |
@@ -28,3 +29,4 @@ pub mod packet;
 pub mod relay;
 pub mod rules;
 pub mod sys;
+pub mod takeover;

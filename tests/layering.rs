@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Every room and its floor. A new room is entered here, in `src/lib.rs` and in
 /// `docs/architecture.md`.
-const FLOORS: [(&str, u8); 11] = [
+const FLOORS: [(&str, u8); 12] = [
     ("packet", 1),
     ("sys", 1),
     ("config", 2),
@@ -17,6 +17,7 @@ const FLOORS: [(&str, u8); 11] = [
     ("diagnose", 3),
     ("admin", 4),
     ("bench", 4),
+    ("takeover", 4),
     ("cli", 5),
 ];
 

@@ -1,0 +1,109 @@
+//! What there is besides sessions, as it is told: plain values.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::relay::WayIn;
+
+/// What there is besides sessions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Standing {
+    /// In the order of the settings.
+    pub listeners: Vec<ListenerSockets>,
+    /// The rules, if this process owns some.
+    pub rules: Option<RulesNote>,
+    /// Where it can be asked, each as `--admin` has it.
+    pub doors: Vec<String>,
+    /// Whether packets are logged to it.
+    pub witness: bool,
+    /// How many workers it has.
+    pub workers: usize,
+}
+
+/// The sockets of one listener.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerSockets {
+    /// Its name.
+    pub name: String,
+    /// Where its connections arrive.
+    pub way_in: NotedWayIn,
+    /// Each is one descriptor.
+    pub sockets: Vec<SocketNote>,
+}
+
+/// Where connections arrive. See [`WayIn`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum NotedWayIn {
+    /// At two ports of the loopback address, by the rules.
+    Intercepted {
+        /// Those opened from the mangled side.
+        mangled: u16,
+        /// Those opened from the other.
+        clean: u16,
+    },
+    /// At an address that clients know.
+    Listening(SocketAddr),
+}
+
+/// A listening socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SocketNote {
+    /// Whose it is.
+    pub worker: usize,
+    /// Whether its connections are opened from the mangled side.
+    pub mangled_side: bool,
+}
+
+/// The rules, and who owns them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RulesNote {
+    /// The `nft -i` that owns the table.
+    pub nft_pid: u32,
+    /// How often the table was changed since it is there.
+    pub changes: u64,
+    /// Whether new connections pass by.
+    pub draining: bool,
+    /// Whether there is a table that drops when the relay was killed.
+    pub fail_closed: bool,
+}
+
+/// The lock, and both pipes of `nft`.
+const OF_RULES: usize = 3;
+
+// === impl Standing ===
+
+impl Standing {
+    /// How many descriptors belong to it, in this order: the listeners' sockets; with rules, the lock's socket and the
+    /// stdin and the stderr of `nft`; one for each door; with a witness, its socket.
+    pub fn descriptors(&self) -> usize {
+        let sockets = self.listeners.iter().map(|listener| listener.sockets.len());
+        let rules = self.rules.as_ref().map_or(0, |_| OF_RULES);
+        sockets.sum::<usize>() + rules + self.doors.len() + usize::from(self.witness)
+    }
+}
+
+// === impl NotedWayIn ===
+
+impl From<WayIn> for NotedWayIn {
+    fn from(way: WayIn) -> Self {
+        match way {
+            WayIn::Intercepted { mangled, clean } => Self::Intercepted { mangled, clean },
+            WayIn::Listening(address) => Self::Listening(address),
+        }
+    }
+}
+
+impl From<NotedWayIn> for WayIn {
+    fn from(way: NotedWayIn) -> Self {
+        match way {
+            NotedWayIn::Intercepted { mangled, clean } => Self::Intercepted { mangled, clean },
+            NotedWayIn::Listening(address) => Self::Listening(address),
+        }
+    }
+}
