@@ -233,8 +233,11 @@ pub(super) fn silences(plan: &Plan) -> Vec<Option<u64>> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::config::{Hold, Intercept, Networks, Profile};
+    use crate::config::sidecar::OwnAddresses;
+    use crate::config::{Hold, Intercept, Networks, Profile, ServiceLeg};
     use crate::rules::plan::{Holding, ListenPorts, Zones};
 
     fn plan() -> Plan {
@@ -310,6 +313,24 @@ mod tests {
         assert!(priority.contains("pref 21070"), "{priority}");
         let table = refusal(&|plan| plan.table += 1);
         assert!(table.contains("lookup 21838"), "{table}");
+    }
+
+    #[test]
+    fn sessions_that_go_over_are_remembered_for_as_long_as_they_may_be_silent() {
+        let served = |seconds| {
+            let mut plan = plan();
+            plan.interceptions[0].capture = Capture::Service {
+                leg: ServiceLeg::OwnAddress,
+                own: OwnAddresses::default(),
+                silence: Duration::from_secs(seconds),
+            };
+            plan
+        };
+        let before = silences(&served(60));
+        assert_eq!(before, [Some(60_000)]);
+        assert_eq!(served(10).remembering(&before), served(60));
+        assert_eq!(served(90).remembering(&before), served(90));
+        assert_eq!(silences(&plan()), [None]);
     }
 
     #[test]

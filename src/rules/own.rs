@@ -225,7 +225,7 @@ impl Owned {
         let owner = Owner::take_on(nft::TABLE, nft_pid, pipes, wanted).await?;
         Ok(Self {
             owner,
-            plan: plan.as_silent_as(&silence_ms),
+            plan: plan.remembering(&silence_ms),
             look: look(),
             seen: true,
             draining,

@@ -246,7 +246,7 @@ impl Plan {
     /// The same for connections that run, where others than this plan's say how long each interception's clients are
     /// silent, in milliseconds.
     #[must_use]
-    pub(super) fn as_silent_as(mut self, before: &[Option<u64>]) -> Self {
+    pub(super) fn remembering(mut self, before: &[Option<u64>]) -> Self {
         for (now, before) in self.interceptions.iter_mut().zip(before) {
             if let (Capture::Service { silence, .. }, Some(was)) = (&mut now.capture, before) {
                 *silence = (*silence).max(Duration::from_millis(*was));
