@@ -151,13 +151,23 @@ impl Guard {
     /// Puts the table in place, as [`install`] does.
     pub fn install(plan: &Plan) -> Result<Self, OwnError> {
         install(plan)?;
+        Ok(Self::of(plan))
+    }
+
+    /// For one that another process has put in place; if it is not there, it is lost.
+    pub fn of(plan: &Plan) -> Self {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Self {
+        Self {
             text: table(plan),
             look,
             seen: true,
-        })
+        }
+    }
+
+    /// Puts the table that this process would write in the place of the one that is there, in one transaction.
+    pub fn renew(&self) -> Result<(), OwnError> {
+        load(&self.text)
     }
 
     /// Waits until it is no longer in place, or a rule of it is gone. May be given up and begun anew.

@@ -11,7 +11,8 @@
 //! | `routes` | what leads marked packets to this host |
 //! | `preflight`, `service`, `survey`, `survey_sidecar`, `check` | look at the host, and at what its other rules would do |
 //! | `lock` | keeps two of them apart |
-//! | `own`, `owner`, `leads` | apply the plan for as long as the relay lives, watch it, and take it away |
+//! | `own`, `owner`, `nft_process`, `leads` | apply the plan for as long as the relay lives, watch it, and take it away |
+//! | `hand` | what goes over to another process, and what must be the same there |
 //! | `fail_closed`, `mode` | what becomes of new connections when it is killed; whose the rules are |
 //! | `leftovers` | finds and removes what a killed relay left |
 //! | `normalise` | rules without a relay |
@@ -20,6 +21,7 @@
 mod cgroup;
 pub mod check;
 pub mod fail_closed;
+mod hand;
 mod hold;
 pub mod iptables;
 mod leads;
@@ -27,6 +29,7 @@ pub mod leftovers;
 mod lock;
 pub mod mode;
 pub mod nft;
+mod nft_process;
 pub mod normalise;
 pub mod own;
 mod owner;
@@ -46,6 +49,7 @@ mod survey_sidecar;
 mod tool;
 pub mod tuning;
 
+pub use hand::{Handed, HandedNote, Lasting, LastingHold, Misfit};
 pub use lock::Lock;
 pub use mode::{Change, InPlace};
 pub use own::{OwnError, Owned};

@@ -1,11 +1,13 @@
 //! Whose the rules are, and what becomes of new connections when the relay is killed.
 
 use std::convert::Infallible;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use tokio::time::sleep;
 
 use super::fail_closed::{self, Guard};
+use super::hand::{Handed, Lasting, same};
 use super::lock::Lock;
 use super::own::{OwnError, Owned};
 use super::plan::Plan;
@@ -66,6 +68,73 @@ impl InPlace {
     /// Leaves them to somebody else.
     pub fn foreign() -> Self {
         Self(None)
+    }
+
+    /// What another process needs to [`InPlace::adopt`] them, if they are ours. They stay this one's, until
+    /// [`InPlace::forget`]; what is changed here meanwhile the other one does not know of.
+    ///
+    /// # Errors
+    /// [`OwnError::Misfit`] while they are not in place.
+    pub fn hand(&self) -> Result<Option<Handed<BorrowedFd<'_>>>, OwnError> {
+        let Some(Ours { owned, guard, .. }) = &self.0 else {
+            return Ok(None);
+        };
+        owned.hand(guard.is_some()).map(Some)
+    }
+
+    /// Takes on the rules that another process has put in place, as they are. It may still change its mind: nothing is
+    /// changed here, and nothing when this is dropped, for as long as the other process holds them. Whoever holds
+    /// them last keeps them in place.
+    ///
+    /// # Errors
+    /// [`OwnError::Misfit`] if they are not what was promised, or differ from the plan in what may not change.
+    pub async fn adopt(handed: Handed<OwnedFd>, plan: Plan, fail: Fail) -> Result<Self, OwnError> {
+        let note = &handed.note;
+        let before = match note.fail_closed {
+            true => Fail::Closed,
+            false => Fail::Open,
+        };
+        if !note.draining {
+            same("fail", &before, &fail)?;
+        }
+        let owned = Owned::take_on(handed, plan).await?;
+        let guard = (before == Fail::Closed).then(|| Guard::of(owned.plan()));
+        Ok(Self(Some(Ours {
+            owned,
+            guard,
+            told_lost: false,
+        })))
+    }
+
+    /// Puts the rules in place that this process would have written itself, in the stead of those that it has
+    /// adopted: it may be of another version. To be called once they are nobody else's. In the drain they stay.
+    ///
+    /// # Errors
+    /// [`OwnError::Misfit`] if the plan differs in what may not change; nothing was changed then. Else as for
+    /// [`InPlace::replace`].
+    pub async fn renew(&mut self, plan: Plan) -> Result<(), OwnError> {
+        let Some(Ours { owned, guard, .. }) = &mut self.0 else {
+            return Ok(());
+        };
+        Lasting::of(owned.plan()).is_kept_by(&Lasting::of(&plan))?;
+        if owned.is_draining() {
+            return Ok(());
+        }
+        let plan = plan.as_patient_as(owned.plan());
+        owned.replace(plan).await?;
+        if let Some(guard) = guard {
+            *guard = Guard::of(owned.plan());
+            guard.renew()?;
+        }
+        Ok(())
+    }
+
+    /// Leaves everything as it is to the process that has adopted it: nothing is taken away and nobody is stopped.
+    /// Without such a process the table goes, because nobody is left who holds it.
+    pub fn forget(self) {
+        if let Some(Ours { owned, .. }) = self.0 {
+            owned.forget();
+        }
     }
 
     /// Takes no new connection from now on, which then flow unrelayed: this is an orderly stop.

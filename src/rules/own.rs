@@ -7,12 +7,14 @@
 //! remove them, so they are looked at again and again.
 
 use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::config::Mark;
 
+use super::hand::{Handed, HandedNote, Lasting, Misfit, silences};
 use super::leads::{self, Lead};
 use super::lock::Lock;
 use super::nft::{self, Ownership};
@@ -72,6 +74,9 @@ pub enum OwnError {
     /// The kernel or `nft` did not take the table.
     #[error("nft refused the rules: {0}")]
     Refused(String),
+    /// They cannot go over to another process.
+    #[error(transparent)]
+    Misfit(#[from] Misfit),
     /// It was applied, and what is there afterwards is not what was asked for.
     #[error("{what} is not in place after it was applied")]
     Unverified {
@@ -93,7 +98,7 @@ pub struct Owned {
     /// How often the table was changed.
     changes: u64,
     /// Let go last, when nothing is left.
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// What is no longer in place.
@@ -173,16 +178,14 @@ impl Owned {
     /// Nothing is left behind when this fails.
     pub async fn apply(plan: Plan, lock: Lock) -> Result<Self, OwnError> {
         check(&plan)?;
-        let mut look = interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut owned = Self {
             owner: Owner::start(nft::TABLE)?,
             plan,
-            look,
+            look: look(),
             seen: true,
             draining: false,
             changes: 0,
-            _lock: lock,
+            lock,
         };
         let applied = async {
             // Of a relay that was killed, perhaps with another priority.
@@ -200,9 +203,69 @@ impl Owned {
         }
     }
 
+    /// Takes on what another process has put in place, and still holds. Nothing is changed: neither now nor when this
+    /// is dropped, for as long as the other one holds it.
+    ///
+    /// # Errors
+    /// [`OwnError::Misfit`] if it is not what was promised, or the plan wants what may not change.
+    pub(super) async fn take_on(handed: Handed<OwnedFd>, plan: Plan) -> Result<Self, OwnError> {
+        let HandedNote {
+            nft_pid,
+            changes,
+            draining,
+            fail_closed: _,
+            silence_ms,
+            lasting,
+        } = handed.note;
+        lasting.is_kept_by(&Lasting::of(&plan))?;
+        let lock = Lock::take_on(handed.lock)?;
+        let text = nft::table(&plan, Ownership::Process);
+        let wanted = |table: &str| draining || owner::leads_to_listeners(table, &text);
+        let pipes = (handed.stdin, handed.stderr);
+        let owner = Owner::take_on(nft::TABLE, nft_pid, pipes, wanted).await?;
+        Ok(Self {
+            owner,
+            plan: plan.remembering(&silence_ms),
+            look: look(),
+            seen: true,
+            draining,
+            changes,
+            lock,
+        })
+    }
+
+    /// What another process needs to take this on. It stays this one's until it is forgotten here.
+    pub(super) fn hand(&self, fail_closed: bool) -> Result<Handed<BorrowedFd<'_>>, OwnError> {
+        let (nft_pid, stdin, stderr) = self.owner.hand()?;
+        let note = HandedNote {
+            nft_pid,
+            changes: self.changes,
+            draining: self.draining,
+            fail_closed,
+            silence_ms: silences(&self.plan),
+            lasting: Lasting::of(&self.plan),
+        };
+        Ok(Handed {
+            note,
+            lock: self.lock.as_fd(),
+            stdin,
+            stderr,
+        })
+    }
+
+    /// Leaves everything as it is to whom it was handed over.
+    pub(super) fn forget(self) {
+        self.owner.forget();
+    }
+
     /// What is in place.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// Whether no new connection is taken.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining
     }
 
     /// Changes what the table does, in one transaction. Its sets keep what is in them, so running sessions keep their
@@ -310,6 +373,13 @@ impl fmt::Display for Lost {
             }
         }
     }
+}
+
+/// When to look at the routes.
+fn look() -> Interval {
+    let mut look = interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    look
 }
 
 /// Whether a line of `ip rule show` matches on bits of `mark` and is not ours.

@@ -1,13 +1,17 @@
 //! An `nft -i` that owns a table: when its stdin closes, it ends, and the kernel removes the table.
 
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::net::unix::pipe::{Receiver, Sender};
+use tokio::process::Command;
 use tokio::time::timeout;
 
+use super::hand::Misfit;
 use super::nft;
+use super::nft_process::NftProcess;
 use super::own::OwnError;
 use super::tool::{self, ToolError};
 use crate::sys::privileges::lending;
@@ -16,8 +20,9 @@ use crate::sys::privileges::lending;
 #[derive(Debug)]
 pub(super) struct Owner {
     table: &'static str,
-    child: Child,
-    stdin: ChildStdin,
+    nft: NftProcess,
+    stdin: Sender,
+    stderr: Receiver,
     /// Whether the table was last seen to be as it is wanted. False while it is being changed: whoever
     /// gives up in between finds it lost.
     whole: bool,
@@ -40,18 +45,56 @@ impl Owner {
                 .stderr(Stdio::piped())
                 // Ctrl-C on a terminal is for the relay, which still needs the table while it drains.
                 .process_group(0)
-                .kill_on_drop(true)
                 .spawn()
         });
-        let mut child =
-            started.map_err(|error| ToolError::Start("nft", error, tool::package("nft")))?;
-        let stdin = child.stdin.take().expect("stdin is piped");
+        // As pipes of their own, which can go over to another process.
+        let piped = started.and_then(|mut child| {
+            let stdin = child.stdin.take().expect("stdin is piped");
+            let stderr = child.stderr.take().expect("stderr is piped");
+            Ok(Self {
+                table,
+                nft: NftProcess::child(child),
+                stdin: Sender::from_owned_fd(stdin.into_owned_fd()?)?,
+                stderr: Receiver::from_owned_fd(stderr.into_owned_fd()?)?,
+                whole: false,
+            })
+        });
+        Ok(piped.map_err(|error| ToolError::Start("nft", error, tool::package("nft")))?)
+    }
+
+    /// Takes on one that another process has started, and whose table is as it is wanted. Nothing is sent to it.
+    pub async fn take_on(
+        table: &'static str,
+        pid: u32,
+        (stdin, stderr): (OwnedFd, OwnedFd),
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Self, OwnError> {
+        let nft = NftProcess::take_on(pid, stdin.as_fd(), stderr.as_fd())?;
+        let stdin = Sender::from_owned_fd(stdin).map_err(Misfit::Pipe)?;
+        let stderr = Receiver::from_owned_fd(stderr).map_err(Misfit::Pipe)?;
+        let listing = tool::if_there(tool::ask("nft", &list(table)).await)?.unwrap_or_default();
+        if !is_owned(&listing) || !wanted(&listing) {
+            return Err(Misfit::Table.into());
+        }
         Ok(Self {
             table,
-            child,
+            nft,
             stdin,
-            whole: false,
+            stderr,
+            whole: true,
         })
+    }
+
+    /// What another process needs to take it on: the process, its stdin and its stderr.
+    pub fn hand(&self) -> Result<(u32, BorrowedFd<'_>, BorrowedFd<'_>), Misfit> {
+        let pid = self.nft.pid().filter(|_| self.whole);
+        let pid = pid.ok_or(Misfit::NotInPlace)?;
+        Ok((pid, self.stdin.as_fd(), self.stderr.as_fd()))
+    }
+
+    /// Lets it go without a word: it lives for as long as another process holds its stdin.
+    pub fn forget(mut self) {
+        self.nft.let_go();
     }
 
     /// Loads the table's text and sees that every chain of it is there, and is this process's.
@@ -59,9 +102,7 @@ impl Owner {
     /// A table of that name that is another's cannot be mistaken for it: the kernel refuses to make it
     /// owned, or to let two processes own it, and its listeners are others.
     pub async fn load(&mut self, text: &str) -> Result<(), OwnError> {
-        let ours = |table: &str| {
-            table.contains("flags owner") && destinations(text).all(|to| table.contains(to))
-        };
+        let ours = |table: &str| is_owned(table) && leads_to_listeners(table, text);
         self.replace(&nft::one_line(text), text, ours).await
     }
 
@@ -113,7 +154,7 @@ impl Owner {
                 return Ok(table);
             }
             tokio::select! {
-                complaint = complaint(&mut self.child) => return Err(OwnError::Refused(complaint)),
+                complaint = complaint(&mut self.stderr) => return Err(OwnError::Refused(complaint)),
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
         }
@@ -132,35 +173,36 @@ impl Owner {
     /// Waits until the table is lost: its owner has ended, or a change of it was given up.
     pub async fn lost(&mut self) {
         if self.whole {
-            let _ = self.child.wait().await;
+            let _ = self.nft.ended().await;
         }
     }
 
     /// Whether it is, by now.
     pub fn is_lost(&mut self) -> bool {
-        !self.whole || !matches!(self.child.try_wait(), Ok(None))
+        !self.whole || self.nft.has_ended()
     }
 
     async fn kill(&mut self) {
-        let _ = self.child.kill().await;
+        let _ = self.nft.kill().await;
     }
 
     /// Lets it go and waits until it has ended, and its table with it. One that does not end is killed.
     pub async fn release(self) {
         let Self {
-            mut child,
+            mut nft,
             stdin,
+            stderr: _open,
             whole,
-            ..
+            table: _,
         } = self;
         drop(stdin);
         // One that did not answer will not hear either.
         let patience = if whole { WITHIN } else { LOOK_EVERY };
-        let ended = match timeout(patience, child.wait()).await {
-            Ok(ended) => ended.map(drop),
+        let ended = match timeout(patience, nft.ended()).await {
+            Ok(ended) => ended,
             Err(_) => {
                 tracing::warn!("nft did not end, and is killed");
-                child.kill().await
+                nft.kill().await
             }
         };
         if let Err(error) = ended {
@@ -170,9 +212,8 @@ impl Owner {
 }
 
 /// Waits until `nft` writes something to stderr, which it does to refuse; or until it ends.
-async fn complaint(nft: &mut Child) -> String {
+async fn complaint(stderr: &mut Receiver) -> String {
     let mut text = vec![0; 1024];
-    let stderr = nft.stderr.as_mut().expect("stderr is piped");
     let read = stderr.read(&mut text).await.unwrap_or(0);
     let said = String::from_utf8_lossy(&text[..read]);
     match said.lines().next() {
@@ -188,6 +229,16 @@ fn list(table: &str) -> [&str; 4] {
 /// The table as `nft` lists it; nothing if there is none.
 pub(super) fn listed(table: &str) -> Result<Option<String>, ToolError> {
     tool::if_there(tool::run("nft", &list(table)))
+}
+
+/// Whether the table, as it is listed, belongs to a process.
+fn is_owned(table: &str) -> bool {
+    table.contains("flags owner")
+}
+
+/// Whether every listener that the text names is in the table, as it is listed.
+pub(super) fn leads_to_listeners(table: &str, text: &str) -> bool {
+    destinations(text).all(|to| table.contains(to))
 }
 
 /// The listeners that a table's text names.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use crate::config::sidecar::OwnAddresses;
 use crate::config::{
@@ -47,7 +48,8 @@ pub struct Holding {
 }
 
 /// What puts packets into a queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Queueing {
     /// A statement of nftables, within the relay's own table.
     Nft,
@@ -104,7 +106,8 @@ pub enum Capture {
 
 /// What conntrack does with the legs. Both carry the same addresses and ports, and would collide in one
 /// table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Tracking {
     /// Each leg has a conntrack zone of its own.
     Zones(Zones),
@@ -113,7 +116,8 @@ pub enum Tracking {
 }
 
 /// One conntrack zone a leg.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Zones {
     /// Of the leg on the mangled side.
     pub mangled: u16,
@@ -234,6 +238,18 @@ impl Plan {
                 (&mut now.capture, &before.capture)
             {
                 *silence = (*silence).max(*was);
+            }
+        }
+        self
+    }
+
+    /// The same for connections that run, where others than this plan's say how long each interception's clients are
+    /// silent, in milliseconds.
+    #[must_use]
+    pub(super) fn remembering(mut self, before: &[Option<u64>]) -> Self {
+        for (now, before) in self.interceptions.iter_mut().zip(before) {
+            if let (Capture::Service { silence, .. }, Some(was)) = (&mut now.capture, before) {
+                *silence = (*silence).max(Duration::from_millis(*was));
             }
         }
         self
