@@ -11,7 +11,7 @@ use rustix::fs::{Gid, Mode, OFlags, Uid, fchown, open};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::socket_file::{self, BACKLOG, SocketError, SocketFile};
-use crate::config::{Admin, AdminAddress, ConfigError};
+use crate::config::{Admin, AdminAddress, Asked, ConfigError};
 use crate::sys::privileges::Account;
 
 /// Sockets that listen.
@@ -20,6 +20,8 @@ pub struct Doors {
     pub(super) doors: Vec<Door>,
     /// Why there is none that nobody asked for.
     pub(super) missing: Option<String>,
+    /// Files of sockets that were handed over and that nobody asks for any more.
+    pub(super) unwanted: Vec<SocketFile>,
 }
 
 /// One of them.
@@ -30,6 +32,8 @@ pub(super) struct Door {
     pub listener: Listening,
     /// Gone once this is dropped.
     pub file: Option<SocketFile>,
+    /// Whether the settings name it: then it can be handed over.
+    pub asked_for: bool,
 }
 
 #[derive(Debug)]
@@ -136,23 +140,10 @@ impl Doors {
             Admin::ByProcess => return Ok(Self::by_process()),
             Admin::At(asked) => asked,
         };
-        let mut doors = Vec::new();
-        for asked in asked {
-            let door = Door::bind(&asked.address).map_err(|error| {
-                let address = &asked.address;
-                let hint = match (address, error.is_denied()) {
-                    (AdminAddress::Unix(_), true) => {
-                        "; whoever the relay runs as must own its directory"
-                    }
-                    _ => "",
-                };
-                asked.origin.error(format!("{address}: {error}{hint}"))
-            })?;
-            doors.push(door);
-        }
+        let doors: Result<_, _> = asked.iter().map(Door::asked_for).collect();
         Ok(Self {
-            doors,
-            missing: None,
+            doors: doors?,
+            ..Self::default()
         })
     }
 
@@ -170,15 +161,15 @@ impl Doors {
                     socket_file::sweep(&directory);
                     return Self {
                         doors: vec![door],
-                        missing: None,
+                        ..Self::default()
                     };
                 }
                 Err(error) => why.push(format!("{}: {error}", directory.display())),
             }
         }
         Self {
-            doors: Vec::new(),
             missing: Some(why.join("; ")),
+            ..Self::default()
         }
     }
 
@@ -193,6 +184,24 @@ impl Doors {
 }
 
 impl Door {
+    /// One that the settings name.
+    pub fn asked_for(asked: &Asked) -> Result<Self, ConfigError> {
+        let door = Self::bind(&asked.address).map_err(|error| {
+            let address = &asked.address;
+            let hint = match (address, error.is_denied()) {
+                (AdminAddress::Unix(_), true) => {
+                    "; whoever the relay runs as must own its directory"
+                }
+                _ => "",
+            };
+            asked.origin.error(format!("{address}: {error}{hint}"))
+        })?;
+        Ok(Self {
+            asked_for: true,
+            ..door
+        })
+    }
+
     fn bind(address: &AdminAddress) -> Result<Self, SocketError> {
         match address {
             AdminAddress::Unix(path) => {
@@ -204,6 +213,7 @@ impl Door {
                     address: AdminAddress::Unix(fs::canonicalize(path)?),
                     listener: Listening::Unix(listener),
                     file: Some(file),
+                    asked_for: false,
                 })
             }
             AdminAddress::Tcp(address) => {
@@ -221,6 +231,7 @@ impl Door {
                     address: AdminAddress::Tcp(listener.local_addr()?),
                     listener: Listening::Tcp(listener),
                     file: None,
+                    asked_for: false,
                 })
             }
         }

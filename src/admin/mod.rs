@@ -8,20 +8,26 @@
 //! | `GET /healthz` | 200 `ok`: the process answers |
 //! | `GET /readyz` | 200 `ready`: it listens, its rules were verified and are in place, it is not draining; otherwise 503 and the reason |
 //! | `POST /drain` | 202: what SIGTERM begins has begun. Over TCP: 403 |
+//! | `POST /upgrade` | the relay starts its successor and hands everything over to it: 200 and [`Upgraded`] in JSON, or 409 and `{"error": "…"}`, and it goes on. Parameter: `program`, the whole path of what is started. Over TCP, and for anybody but the same user and root: 403 |
+//! | `POST /takeover` | with `Connection: Upgrade` and `Upgrade: unmangle-takeover`: 101, and the connection is the one by which everything goes over. Without: 426. Who may: as for `/upgrade` |
 //!
 //! `HEAD` works where `GET` does. Another method is answered by 405 and `Allow`, another path by 404 and this list.
-//! Errors are one line; below `/api`, `{"error": "…"}`. Nothing may be cached, and nothing but `/drain` changes anything.
+//! Errors are one line; below `/api`, and at `/upgrade`, `{"error": "…"}`. Nothing may be cached, and what is no `POST`
+//! changes nothing.
 //!
 //! | file | what it is about |
 //! | --- | --- |
 //! | `doors`, `socket_file` | where it can be asked: bound at the start; the life of a socket in the file system |
-//! | `server`, `places` | the thread; how many may be connected, and who makes room |
+//! | `server`, `connection`, `places` | the thread; one connection; how many there may be, and who makes room |
 //! | `routes`, `query` | what is answered; which sessions are asked for |
+//! | `succession`, `handed` | who may take over, and how that is asked for; sockets that listen, handed over |
 //! | `source`, `standing` | what has to be known for that; how the relay stands, and whether that is ready |
 //! | `process` | metrics of the process itself |
 //! | `status`, `sessions`, `told` | the answers in JSON, and how they are made |
 
+mod connection;
 mod doors;
+mod handed;
 mod places;
 mod process;
 mod query;
@@ -32,6 +38,7 @@ mod socket_file;
 mod source;
 mod standing;
 mod status;
+mod succession;
 mod told;
 
 pub use doors::{Doors, directories, found, prepare};
@@ -39,7 +46,7 @@ pub use process::PROCESS;
 pub use query::WrongQuery;
 pub use server::Server;
 pub use sessions::{Flow, Leg, LegName, Session, Sessions, Stuck, StuckSide, StuckWhy};
-pub use source::{About, Source};
+pub use source::{About, Ask, Source, Upgraded};
 pub use standing::{NotReady, Phase, Rules, Standing};
 pub use status::{
     AddedLatency, Limits, ListenerTold, Pipes, RulesStanding, RulesTold, Status, schema,

@@ -1,9 +1,9 @@
-//! What is answered to each request. Nothing here changes anything, but `POST /drain`.
+//! What is answered to each request. Nothing here changes anything, but what is asked for by `POST`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
 use axum::http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
@@ -11,26 +11,25 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
-use super::query;
-use super::source::Source;
-use super::{process, told};
+use super::connection::Asker;
+use super::source::{Ask, Source};
+use super::{process, query, succession, told};
 use crate::diagnose::Conntrack;
 use crate::metrics::exposition::{Format, render};
 
-/// By which kind of socket a request has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Unix,
-    Tcp,
-}
-
+/// What is needed to answer.
 #[derive(Clone)]
-struct Desk {
-    source: Arc<Source>,
+pub(super) struct Desk {
+    pub source: Arc<Source>,
     conntrack: Arc<Conntrack>,
-    kind: Kind,
+    /// Whether the drain was asked for.
+    drains: Arc<AtomicBool>,
+    /// One upgrade at a time.
+    pub upgrading: Arc<Semaphore>,
 }
 
 /// One for each endpoint: its methods, its path, what it tells.
@@ -42,15 +41,21 @@ GET  /api/sessions  who is connected to whom, in JSON: ?limit= &order= &listener
 GET  /healthz       whether the process answers
 GET  /readyz        whether new connections are relayed, and why not
 POST /drain         take no new connection, end with the last one: over a Unix socket only
+POST /upgrade       start a successor and hand everything over to it: ?program=; over a Unix
+                    socket, for the same user and root only
+POST /takeover      how that successor asks for it: Upgrade: unmangle-takeover
 ";
 
+const UPGRADE: &str = "/upgrade";
+/// What can be asked for by POST alone.
+const POSTS: [&str; 3] = ["/drain", UPGRADE, "/takeover"];
 /// No request needs a body.
 const LARGEST_BODY: u64 = 4096;
 /// A worker that does not answer must not keep whoever asks.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 
-/// What answers the requests that come by sockets of this kind.
-pub(super) fn router(source: Arc<Source>, conntrack: Arc<Conntrack>, kind: Kind) -> Router {
+/// What answers.
+pub(super) fn router(source: Source, conntrack: Conntrack) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/api/status", get(status))
@@ -58,13 +63,16 @@ pub(super) fn router(source: Arc<Source>, conntrack: Arc<Conntrack>, kind: Kind)
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/drain", post(drain))
+        .route(UPGRADE, post(succession::upgrade))
+        .route("/takeover", post(succession::takeover))
         .method_not_allowed_fallback(wrong_method)
         .fallback(nothing_there)
         .layer(middleware::from_fn(guarded))
         .with_state(Desk {
-            source,
-            conntrack,
-            kind,
+            source: Arc::new(source),
+            conntrack: Arc::new(conntrack),
+            drains: Arc::default(),
+            upgrading: Arc::new(Semaphore::new(1)),
         })
 }
 
@@ -83,13 +91,16 @@ async fn guarded(request: Request, next: Next) -> Response {
         refused.headers_mut().insert(CONNECTION, close);
         refused
     } else {
-        match tokio::time::timeout(ANSWERED_WITHIN, next.run(request)).await {
-            Ok(response) => response,
-            Err(_) => error(
-                &path,
-                StatusCode::SERVICE_UNAVAILABLE,
-                "a worker did not answer within 10 s",
-            ),
+        let answer = next.run(request);
+        match path.as_str() {
+            // It waits for no worker, and no longer than it may.
+            UPGRADE => answer.await,
+            _ => tokio::time::timeout(ANSWERED_WITHIN, answer)
+                .await
+                .unwrap_or_else(|_| {
+                    let why = "a worker did not answer within 10 s";
+                    error(&path, StatusCode::SERVICE_UNAVAILABLE, why)
+                }),
         }
     };
     let never = HeaderValue::from_static("no-store");
@@ -159,22 +170,28 @@ async fn ready(State(desk): State<Desk>) -> Response {
     }
 }
 
-async fn drain(State(desk): State<Desk>, uri: Uri) -> Response {
-    if desk.kind == Kind::Tcp {
+async fn drain(State(desk): State<Desk>, Extension(asker): Extension<Asker>, uri: Uri) -> Response {
+    if asker == Asker::Tcp {
         let why = "whoever reaches this port could end the relay: ask over a Unix socket";
         return error(uri.path(), StatusCode::FORBIDDEN, why);
     }
     // Who asks a second time asks for what has begun.
-    let _ = desk.source.drain.try_send(());
+    if !desk.drains.swap(true, Ordering::Relaxed) && desk.source.asks.try_send(Ask::Drain).is_err()
+    {
+        desk.drains.store(false, Ordering::Relaxed);
+        let why = "the relay is busy with others who asked";
+        return error(uri.path(), StatusCode::SERVICE_UNAVAILABLE, why);
+    }
     (StatusCode::ACCEPTED, "draining\n").into_response()
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Response {
     let path = uri.path();
-    let right = if path == "/drain" { "POST" } else { "GET" };
+    let posts = POSTS.contains(&path);
+    let right = if posts { "POST" } else { "GET" };
     let why = format!("{method} is not for {path}: {right} is");
     let mut refused = error(path, StatusCode::METHOD_NOT_ALLOWED, &why);
-    let allowed = if path == "/drain" { "POST" } else { "GET,HEAD" };
+    let allowed = if posts { "POST" } else { "GET,HEAD" };
     refused
         .headers_mut()
         .insert(ALLOW, HeaderValue::from_static(allowed));
@@ -202,14 +219,14 @@ struct Wrong<'a> {
 }
 
 /// One line for people, an object where JSON is spoken.
-fn error(path: &str, status: StatusCode, why: &str) -> Response {
-    match path.starts_with("/api/") {
+pub(super) fn error(path: &str, status: StatusCode, why: &str) -> Response {
+    match path.starts_with("/api/") || path == UPGRADE {
         true => json(status, &Wrong { error: why }),
         false => (status, format!("{why}\n")).into_response(),
     }
 }
 
-fn json(status: StatusCode, value: &impl Serialize) -> Response {
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
     let text = serde_json::to_vec(value).expect("these values have text for keys");
     let header = [(CONTENT_TYPE, "application/json")];
     (status, header, Body::from(text)).into_response()

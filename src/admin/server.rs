@@ -1,24 +1,21 @@
 //! The thread that answers: one of its own, so that nothing slow in it delays signals, rules or sessions.
 
 use std::io;
-use std::sync::Arc;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::oneshot;
-use tokio::time::sleep;
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
+use super::connection::{self, Accepting};
 use super::doors::{Door, Doors, Listening};
-use super::places::{Place, Places};
-use super::routes::{self, Kind};
+use super::places::Places;
+use super::routes;
 use super::socket_file::SocketFile;
 use super::source::Source;
 use crate::config::{AdminAddress, InvalidReasons};
@@ -28,24 +25,39 @@ use crate::diagnose::Conntrack;
 #[derive(Debug)]
 pub struct Server {
     thread: Option<JoinHandle<()>>,
-    stop: Option<oneshot::Sender<()>>,
-    _files: Vec<SocketFile>,
+    stop: Option<oneshot::Sender<Stop>>,
+    /// What can be handed over: the addresses that were asked for.
+    doors: Vec<(AdminAddress, OwnedFd)>,
+    files: Vec<(AdminAddress, SocketFile)>,
+}
+
+/// How it stops answering.
+#[derive(Debug)]
+enum Stop {
+    /// At once.
+    Now,
+    /// Once what has been asked for is answered; says so.
+    Answered(oneshot::Sender<()>),
+}
+
+/// What accepts.
+struct Accepts {
+    listeners: Vec<(Accepting, Places)>,
+    router: Router,
 }
 
 /// Connections at a time, of each kind of socket: those who reach a port keep nobody from the Unix socket.
 const CONNECTIONS: usize = 8;
-/// How long a request may be on its way, or the next one be waited for.
-const HEADER_WITHIN: Duration = Duration::from_secs(10);
-/// Nobody stays for longer, whatever they do: then the answer that is being written is the last, for so long.
-const LONGEST: Duration = Duration::from_secs(60);
-const GRACE: Duration = Duration::from_secs(10);
+/// For so long one that lets go waits for answers that are being made and read.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// Before somebody is accepted again, when that has failed.
 const REST: Duration = Duration::from_millis(100);
 
 // === impl Server ===
 
 impl Server {
-    /// Starts the thread, if there is any socket to answer at, and says where that is.
+    /// Starts the thread, if there is any socket to answer at, and says where that is. From here on what was handed over
+    /// is this process's: its files go with it, and what was handed over and is not wanted goes now.
     ///
     /// # Errors
     /// If the system gives no thread or no epoll instance.
@@ -53,60 +65,92 @@ impl Server {
         if let Some(why) = doors.missing {
             tracing::info!("nobody can ask how the relay does: {why}");
         }
+        for file in doors.unwanted {
+            drop(file.own());
+        }
+        let mut server = Self {
+            thread: None,
+            stop: None,
+            doors: Vec::new(),
+            files: Vec::new(),
+        };
         if doors.doors.is_empty() {
-            return Ok(Self {
-                thread: None,
-                stop: None,
-                _files: Vec::new(),
-            });
+            return Ok(server);
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
             .build()?;
-        let source = Arc::new(source);
         let (unix, tcp) = (Places::new(CONNECTIONS), Places::new(CONNECTIONS));
-        let mut files = Vec::new();
         let entered = runtime.enter();
-        let conntrack = Arc::new(match reasons {
+        let conntrack = match reasons {
             InvalidReasons::On => Conntrack::start(),
             InvalidReasons::Off => Conntrack::without_reasons(),
-        });
-        let router = |kind| routes::router(source.clone(), conntrack.clone(), kind);
+        };
+        let mut listeners = Vec::new();
         for Door {
             address,
             listener,
             file,
+            asked_for,
         } in doors.doors
         {
             told(&address);
-            files.extend(file);
-            match listener {
+            if asked_for {
+                let copy = match &listener {
+                    Listening::Unix(listener) => OwnedFd::from(listener.try_clone()?),
+                    Listening::Tcp(listener) => OwnedFd::from(listener.try_clone()?),
+                };
+                server.doors.push((address.clone(), copy));
+            }
+            server.files.extend(file.map(|file| (address, file.own())));
+            listeners.push(match listener {
                 Listening::Unix(listener) => {
                     let listener = UnixListener::from_std(listener)?;
-                    let accepting = Accepting::Unix(listener);
-                    runtime.spawn(accept(accepting, router(Kind::Unix), unix.clone()));
+                    (Accepting::Unix(listener), unix.clone())
                 }
                 Listening::Tcp(listener) => {
                     let listener = TcpListener::from_std(listener)?;
-                    let accepting = Accepting::Tcp(listener);
-                    runtime.spawn(accept(accepting, router(Kind::Tcp), tcp.clone()));
+                    (Accepting::Tcp(listener), tcp.clone())
                 }
-            }
+            });
         }
         drop(entered);
+        let accepts = Accepts {
+            listeners,
+            router: routes::router(source, conntrack),
+        };
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("admin".to_owned())
-            .spawn(move || {
-                // Whoever is told or dropped: it is over.
-                let _ = runtime.block_on(stopped);
-            })?;
-        Ok(Self {
-            thread: Some(thread),
-            stop: Some(stop),
-            _files: files,
-        })
+            .spawn(move || accepts.until(stopped, runtime))?;
+        server.thread = Some(thread);
+        server.stop = Some(stop);
+        Ok(server)
+    }
+
+    /// The sockets that listen at addresses that were asked for, each with its address as [`Doors::adopt`] takes it.
+    pub fn doors(&self) -> Vec<(String, BorrowedFd<'_>)> {
+        let each = self.doors.iter();
+        each.map(|(address, socket)| (address.to_string(), socket.as_fd()))
+            .collect()
+    }
+
+    /// Stops answering, because another process has got [`Self::doors`]: their files stay. Who has asked still gets
+    /// an answer, if there is one within two seconds; whoever comes now waits for the other process.
+    pub async fn let_go(mut self) {
+        for (address, file) in std::mem::take(&mut self.files) {
+            if self.doors.iter().any(|(handed, _)| *handed == address) {
+                file.leave();
+            }
+        }
+        let (told, answered) = oneshot::channel();
+        if let Some(stop) = self.stop.take()
+            && stop.send(Stop::Answered(told)).is_ok()
+        {
+            // A thread that has ended has nobody left to answer.
+            let _ = answered.await;
+        }
     }
 }
 
@@ -119,7 +163,10 @@ fn told(address: &AdminAddress) {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        drop(self.stop.take());
+        if let Some(stop) = self.stop.take() {
+            // One that is gone already need not be told.
+            let _ = stop.send(Stop::Now);
+        }
         if let Some(thread) = self.thread.take() {
             // One that has panicked has ended the process.
             let _ = thread.join();
@@ -127,33 +174,58 @@ impl Drop for Server {
     }
 }
 
-enum Accepting {
-    Unix(UnixListener),
-    Tcp(TcpListener),
-}
+// === impl Accepts ===
 
-/// A connection of either kind.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
-impl Accepting {
-    async fn next(&self) -> io::Result<Box<dyn Stream>> {
-        match self {
-            Self::Unix(listener) => Ok(Box::new(listener.accept().await?.0)),
-            Self::Tcp(listener) => Ok(Box::new(listener.accept().await?.0)),
-        }
+impl Accepts {
+    /// Answers until it is told to stop.
+    fn until(self, stopped: oneshot::Receiver<Stop>, runtime: Runtime) {
+        runtime.block_on(async move {
+            let (closing, closes) = watch::channel(false);
+            let (open, mut all_closed) = mpsc::channel(1);
+            let mut accepting = JoinSet::new();
+            for (listener, places) in self.listeners {
+                let router = self.router.clone();
+                accepting.spawn(accept(
+                    listener,
+                    router,
+                    places,
+                    closes.clone(),
+                    open.clone(),
+                ));
+            }
+            drop(open);
+            if let Ok(Stop::Answered(told)) = stopped.await {
+                accepting.shutdown().await;
+                closing.send_replace(true);
+                // Nothing is sent: it ends with the last connection.
+                let _ = timeout(LAST_ANSWERS, all_closed.recv()).await;
+                let _ = told.send(());
+            }
+        });
     }
 }
 
-/// Accepts for ever. At most one connection waits here for its place, the others do in the kernel.
-async fn accept(listener: Accepting, router: Router, places: Places) {
+/// Accepts for ever. At most one connection waits here for its place, the others do in the kernel. Each keeps `open`
+/// until it ends.
+async fn accept(
+    listener: Accepting,
+    router: Router,
+    places: Places,
+    closing: watch::Receiver<bool>,
+    open: mpsc::Sender<()>,
+) {
     let mut fails = false;
     loop {
         match listener.next().await {
-            Ok(stream) => {
+            Ok(connected) => {
                 fails = false;
                 let place = places.take().await;
-                tokio::spawn(serve(stream, router.clone(), place));
+                let serve = connection::serve(connected, router.clone(), place, closing.clone());
+                let open = open.clone();
+                tokio::spawn(async move {
+                    serve.await;
+                    drop(open);
+                });
             }
             Err(error) => {
                 if !fails {
@@ -163,31 +235,5 @@ async fn accept(listener: Accepting, router: Router, places: Places) {
                 sleep(REST).await;
             }
         }
-    }
-}
-
-/// Answers the requests of one connection.
-async fn serve(stream: Box<dyn Stream>, router: Router, place: Place) {
-    let router = TowerToHyperService::new(router);
-    let keeps = place.clone();
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let (answer, place) = (router.call(request), keeps.clone());
-        async move { place.answering(answer).await }
-    });
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(HEADER_WITHIN);
-    let connection = http.serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    // What goes wrong with a connection is for the other end to see.
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        () = place.is_shown_out() => return,
-        () = sleep(LONGEST) => connection.as_mut().graceful_shutdown(),
-    }
-    tokio::select! {
-        _ = connection => {}
-        () = place.is_shown_out() => {}
-        () = sleep(GRACE) => {}
     }
 }

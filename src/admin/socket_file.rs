@@ -14,11 +14,20 @@ use rustix::io::Errno;
 use rustix::process::umask;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// A socket that is there until this is dropped.
+/// A socket that is there until this is dropped, if it is this process's.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
     made: Identity,
+    whose: Whose,
+}
+
+/// Who removes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Ours,
+    /// Another process's: the one that may hand it over to this one, or that it was handed over to.
+    Others,
 }
 
 /// Whoever has it may look what is at a path, replace it and listen there, and nobody else until it is dropped. Without
@@ -45,6 +54,9 @@ pub enum SocketError {
     /// A file of another kind.
     #[error("there is something that is no socket, and it is left alone")]
     NoSocket,
+    /// It was handed over as a socket that listens there.
+    #[error("it is not a socket that listens there")]
+    NotListening,
     /// The kernel refuses.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -202,7 +214,26 @@ impl SocketFile {
         Ok(Self {
             path: path.to_owned(),
             made: Identity::of(path)?,
+            whose: Whose::Ours,
         })
+    }
+
+    /// One that is there and that another process may hand over; it may as well keep it.
+    pub(super) fn of_another(path: &Path) -> io::Result<Self> {
+        let mut file = Self::of(path)?;
+        file.whose = Whose::Others;
+        Ok(file)
+    }
+
+    /// It is this process's from now on.
+    pub(super) fn own(mut self) -> Self {
+        self.whose = Whose::Ours;
+        self
+    }
+
+    /// It stays, because it is another process's now.
+    pub(super) fn leave(mut self) {
+        self.whose = Whose::Others;
     }
 }
 
@@ -224,7 +255,8 @@ impl From<&fs::Metadata> for Identity {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         // Somebody may have put another one there.
-        if Identity::of(&self.path).is_ok_and(|now| now == self.made)
+        if self.whose == Whose::Ours
+            && Identity::of(&self.path).is_ok_and(|now| now == self.made)
             && let Err(error) = fs::remove_file(&self.path)
         {
             let path = self.path.display();

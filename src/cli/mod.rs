@@ -23,6 +23,7 @@ mod run;
 mod settings;
 mod standing;
 mod status;
+mod upgrade;
 mod values;
 
 use std::process::ExitCode;
@@ -41,6 +42,7 @@ struct Args {
 enum Command {
     Run(Box<run::Args>),
     Status(status::Args),
+    Upgrade(upgrade::Args),
     Rules(Box<rules::Args>),
     Normalise(normalise::Args),
     Lab(lab::Args),
@@ -57,6 +59,7 @@ pub fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Run(args) => run::main(*args),
         Command::Status(args) => status::main(args),
+        Command::Upgrade(args) => upgrade::main(args),
         Command::Rules(args) => rules::main(*args),
         Command::Normalise(args) => normalise::main(args),
         Command::Lab(args) => lab::main(args),

@@ -17,7 +17,7 @@ use super::standing::{Asked, Beginning, Publisher};
 use super::{
     Usage, descriptors, effective, listener, logging, output, privileges, process, settings,
 };
-use crate::admin::{self, Doors};
+use crate::admin::{self, Ask, Doors};
 use crate::config::{HostTuning, Intercept, Listener, Mode, RulesMode, Settings, Strip};
 use crate::relay::{Listeners, Outcome, Queue, Server, WayIn, Witness};
 use crate::rules::tuning::{self, Tuned};
@@ -227,10 +227,17 @@ async fn relay(
                 running.reload(args.read()).await;
                 standing.reloaded(&running);
             }
-            () = asked.for_the_drain() => {
-                tracing::info!("the drain was asked for");
-                break;
-            }
+            ask = asked.next() => match ask {
+                Ask::Drain => {
+                    tracing::info!("the drain was asked for");
+                    break;
+                }
+                // Dropped, it is closed, and whoever asked sees that nothing comes.
+                Ask::Takeover(_) => tracing::warn!("not handed over: this relay cannot do that"),
+                Ask::Upgrade { answer, .. } => {
+                    let _ = answer.send(Err("this relay cannot hand its sessions over".to_owned()));
+                }
+            },
             never = watch(server, &mut witness) => match never {},
             never = rules.keep(|change| standing.rules(change)) => match never {},
             () = server.failed() => {

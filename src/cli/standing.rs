@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use super::effective::Effective;
 use super::logging;
 use super::reload::Running;
-use crate::admin::{About, Doors, Phase, Rules, Server, Source, Standing};
+use crate::admin::{About, Ask, Doors, Phase, Rules, Server, Source, Standing};
 use crate::config::{InvalidReasons, Settings};
 use crate::relay::Handle;
 use crate::rules::Change;
@@ -17,13 +17,16 @@ use crate::rules::Change;
 #[derive(Debug)]
 pub struct Publisher(watch::Sender<Standing>);
 
-/// Somebody who may ask, over a Unix socket, that the relay drains.
+/// Those who may ask, over a Unix socket, that the relay does something.
 #[derive(Debug)]
 pub struct Asked {
     /// The thread that answers.
     _server: Server,
-    drain: mpsc::Receiver<()>,
+    asks: mpsc::Receiver<Ask>,
 }
+
+/// What may be asked for before the first is begun; who asks then is told that the relay is busy.
+const ASKS: usize = 4;
 
 /// When the process was started.
 #[derive(Debug, Clone, Copy)]
@@ -102,7 +105,7 @@ impl Asked {
         ways: Vec<String>,
         reasons: InvalidReasons,
     ) -> std::io::Result<Self> {
-        let (asks, drain) = mpsc::channel(1);
+        let (asks, asked) = mpsc::channel(ASKS);
         let source = Source {
             relay,
             about: About {
@@ -113,20 +116,21 @@ impl Asked {
                 lines_lost: logging::lost,
             },
             standing: publisher.0.subscribe(),
-            drain: asks,
+            asks,
         };
         let server = Server::start(doors, source, reasons)?;
         Ok(Self {
             _server: server,
-            drain,
+            asks: asked,
         })
     }
 
-    /// Ready once somebody has asked for the drain.
-    pub async fn for_the_drain(&mut self) {
-        if self.drain.recv().await.is_none() {
+    /// What somebody asks for, once somebody does.
+    pub async fn next(&mut self) -> Ask {
+        match self.asks.recv().await {
+            Some(ask) => ask,
             // Nobody can ask.
-            std::future::pending().await
+            None => std::future::pending().await,
         }
     }
 }

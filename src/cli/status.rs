@@ -1,6 +1,6 @@
 //! `unmangle status`: how a relay does, asked once at its admin socket.
 
-mod ask;
+pub(super) mod ask;
 mod summary;
 
 use std::process::ExitCode;
@@ -64,7 +64,7 @@ fn cannot_print(error: impl std::fmt::Display) -> Usage {
 }
 
 /// The socket of the relay that runs, if it is one.
-fn the_only_one() -> Result<AdminAddress, Usage> {
+pub(super) fn the_only_one() -> Result<AdminAddress, Usage> {
     let mut found = admin::found();
     match found.len() {
         1 => Ok(AdminAddress::Unix(found.remove(0).1)),

@@ -32,6 +32,14 @@ macro_rules! counters {
                 )),)+)+]
             }
 
+            /// The one of this name, if there is one.
+            pub(super) fn by_name(&mut self, name: &str) -> Option<&mut u64> {
+                match name {
+                    $($(stringify!($field) => Some(&mut self.$field),)+)+
+                    _ => None,
+                }
+            }
+
             /// Values and what they are labelled with beside the listener, metric by metric as in [`COUNTERS`].
             pub(super) fn labelled(&self) -> Vec<Vec<(&'static [&'static str], u64)>> {
                 vec![$(vec![$((&[$($value),*] as &[&str], self.$field),)+],)+]

@@ -49,6 +49,8 @@ pub struct Measured<'a> {
     pub histogram: &'a Histogram<u64>,
     /// The exact sum of what was recorded, in seconds or bytes.
     pub sum: f64,
+    /// The same as a whole number, in nanoseconds or bytes.
+    pub exact: u128,
 }
 
 macro_rules! recorder {
@@ -90,6 +92,15 @@ macro_rules! recorder {
                 $(self.$field.each(definitions.next().expect("one for each field"), &mut all);)+
                 all
             }
+
+            /// What keeps the histogram of this metric, of this direction or leg if there are several; none if
+            /// there is no such histogram.
+            pub(super) fn kept(&mut self, metric: &str, of: Option<&str>) -> Option<&mut dyn Kept> {
+                match metric {
+                    $($name => self.$field.kept(of),)+
+                    _ => None,
+                }
+            }
         }
     };
 }
@@ -127,11 +138,20 @@ trait Records {
     fn add(&mut self, other: &Self);
     fn clear(&mut self);
     fn each<'a>(&'a self, definition: &'static Definition, all: &mut Vec<Measured<'a>>);
+    fn kept(&mut self, of: Option<&str>) -> Option<&mut dyn Kept>;
 }
 
 /// A histogram alone.
-trait Alone {
+trait Alone: Kept {
     fn measured(&self, definition: &'static Definition, of: Option<&'static str>) -> Measured<'_>;
+}
+
+/// A histogram that can be kept elsewhere, and put back.
+pub(super) trait Kept {
+    /// Its significant digits, and the greatest value that it takes.
+    fn limits(&self) -> (u8, u64);
+    /// Is what was kept from now on: within the limits, and with its exact sum, in nanoseconds or bytes.
+    fn restore(&mut self, histogram: &Histogram<u64>, sum: u128);
 }
 
 // === impl Recorder ===
@@ -241,6 +261,7 @@ impl Alone for Times {
             of,
             histogram: self.histogram(),
             sum: self.sum().as_secs_f64(),
+            exact: self.exact(),
         }
     }
 }
@@ -252,12 +273,23 @@ impl Alone for Sizes {
             of,
             histogram: self.histogram(),
             sum: self.sum() as f64,
+            exact: self.sum(),
         }
     }
 }
 
 macro_rules! alone {
     ($($type:ty),+) => {$(
+        impl Kept for $type {
+            fn limits(&self) -> (u8, u64) {
+                (self.histogram().sigfig(), <$type>::MOST)
+            }
+
+            fn restore(&mut self, histogram: &Histogram<u64>, sum: u128) {
+                <$type>::restore(self, histogram, sum);
+            }
+        }
+
         impl Records for $type {
             fn add(&mut self, other: &Self) {
                 <$type>::add(self, other);
@@ -269,6 +301,10 @@ macro_rules! alone {
 
             fn each<'a>(&'a self, definition: &'static Definition, all: &mut Vec<Measured<'a>>) {
                 all.push(self.measured(definition, None));
+            }
+
+            fn kept(&mut self, of: Option<&str>) -> Option<&mut dyn Kept> {
+                of.is_none().then_some(self as &mut dyn Kept)
             }
         }
     )+};
@@ -291,6 +327,12 @@ impl<T: Records + Alone> Records for PerDirection<T> {
         let both = self.both();
         all.extend(both.map(|(of, one)| one.measured(definition, Some(of.name()))));
     }
+
+    fn kept(&mut self, of: Option<&str>) -> Option<&mut dyn Kept> {
+        let both = [Direction::ClientToServer, Direction::ServerToClient];
+        let direction = both.into_iter().find(|each| Some(each.name()) == of)?;
+        Some(self.of(direction))
+    }
 }
 
 impl<T: Records + Alone> Records for PerLeg<T> {
@@ -310,6 +352,14 @@ impl<T: Records + Alone> Records for PerLeg<T> {
             ("upstream", &self.upstream),
         ];
         all.extend(both.map(|(of, one)| one.measured(definition, Some(of))));
+    }
+
+    fn kept(&mut self, of: Option<&str>) -> Option<&mut dyn Kept> {
+        match of? {
+            "downstream" => Some(&mut self.downstream),
+            "upstream" => Some(&mut self.upstream),
+            _ => None,
+        }
     }
 }
 

@@ -14,6 +14,9 @@ const LARGEST: u64 = 1 << 40;
 // === impl Sizes ===
 
 impl Sizes {
+    /// The greatest size.
+    pub(super) const MOST: u64 = LARGEST;
+
     /// Records one size; nothing counts as one byte, above 1 TiB as 1 TiB. The sum is exact all the same.
     pub fn record(&mut self, bytes: u64) {
         let clamped = bytes.clamp(1, LARGEST);
@@ -24,6 +27,13 @@ impl Sizes {
     /// What they add up to, in bytes.
     pub fn sum(&self) -> u128 {
         self.sum
+    }
+
+    /// Becomes what was recorded elsewhere: a histogram with no value beyond the greatest, and its sum.
+    pub(super) fn restore(&mut self, histogram: &Histogram<u64>, sum: u128) {
+        *self = Self::default();
+        self.histogram.add(histogram).expect("it grows");
+        self.sum = sum;
     }
 
     /// Adds what another one has recorded.

@@ -69,6 +69,9 @@ impl Unit for Nanos {
 // === impl Timed ===
 
 impl<U: Unit> Timed<U> {
+    /// The longest time, in units.
+    pub(super) const MOST: u64 = HOUR * U::A_SECOND;
+
     /// Records one time; below one unit counts as one, above 1 h as 1 h.
     pub fn record(&mut self, time: Duration) {
         let units = U::of(time).clamp(1, HOUR * U::A_SECOND);
@@ -80,6 +83,18 @@ impl<U: Unit> Timed<U> {
     pub fn sum(&self) -> Duration {
         let seconds = u64::try_from(self.sum / A_BILLION).unwrap_or(u64::MAX);
         Duration::new(seconds, (self.sum % A_BILLION) as u32)
+    }
+
+    /// The same in nanoseconds, without an end.
+    pub(super) fn exact(&self) -> u128 {
+        self.sum
+    }
+
+    /// Becomes what was recorded elsewhere: a histogram with no value beyond the longest, and its sum in nanoseconds.
+    pub(super) fn restore(&mut self, histogram: &Histogram<u64>, sum: u128) {
+        *self = Self::default();
+        self.histogram.add(histogram).expect("it grows");
+        self.sum = sum;
     }
 
     /// Forgets everything.

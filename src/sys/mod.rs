@@ -5,6 +5,7 @@ pub mod congestion_control;
 pub mod late_port;
 pub mod neighbours;
 pub mod netfilter;
+pub mod notify;
 pub mod packet_queue;
 pub mod privileges;
 pub mod signal;
