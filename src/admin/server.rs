@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -127,6 +128,14 @@ impl Server {
         server.thread = Some(thread);
         server.stop = Some(stop);
         Ok(server)
+    }
+
+    /// A Unix socket at which it answers, if there is one.
+    pub fn unix(&self) -> Option<&Path> {
+        self.files.iter().find_map(|(address, _)| match address {
+            AdminAddress::Unix(path) => Some(path.as_path()),
+            AdminAddress::Tcp(_) => None,
+        })
     }
 
     /// The sockets that listen at addresses that were asked for, each with its address as [`Doors::adopt`] takes it.

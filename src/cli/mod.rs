@@ -4,8 +4,10 @@
 //! (bad arguments, missing privilege, a kernel without a feature), and nothing was changed.
 
 mod bench;
+mod bring_up;
 mod descriptors;
 pub mod effective;
+mod giving;
 mod hdr_log;
 mod interrupts;
 mod lab;
@@ -17,12 +19,16 @@ mod normalise;
 mod output;
 mod privileges;
 mod process;
+mod relaying;
 mod reload;
 mod rules;
 mod run;
 mod settings;
 mod standing;
 mod status;
+mod succeeding;
+mod successor;
+mod taking;
 mod upgrade;
 mod values;
 

@@ -118,6 +118,8 @@ pub fn step_down(settings: &Settings) -> Result<Needs, Usage> {
     let allowed = congestion_control::allowed().unwrap_or_default();
     let needs = Needs::of(settings, &allowed);
     let current = Account::current();
+    // One that takes over is that user already.
+    let account = account.filter(|account| *account != current);
     if current.is_root() {
         admin::prepare(&process.admin, account.unwrap_or(current));
     }

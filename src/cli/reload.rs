@@ -268,6 +268,11 @@ impl Running {
         self.server.handle().recorded().await
     }
 
+    /// Where connections arrive, listener by listener.
+    pub fn ways_in(&self) -> &[WayIn] {
+        &self.ways_in
+    }
+
     /// Takes the rules away.
     pub async fn remove_rules(&mut self) {
         std::mem::replace(&mut self.rules, InPlace::foreign())

@@ -1,27 +1,28 @@
 //! `unmangle run`: the relay, from its start to its drain.
 
-use std::convert::Infallible;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
 
-use super::hdr_log::{HdrLog, Writing};
+use super::bring_up::{announce, strips, tune, way, witness};
+use super::hdr_log::HdrLog;
 use super::logging::Logging;
 use super::look::{self, Looked};
+use super::relaying::{Relaying, Signals};
 use super::reload::Running;
-use super::standing::{Asked, Beginning, Publisher};
+use super::standing::{Answering, Beginning, Publisher};
+use super::succeeding::{self, Successor};
 use super::{
     Usage, descriptors, effective, listener, logging, output, privileges, process, settings,
+    successor,
 };
-use crate::admin::{self, Ask, Doors};
-use crate::config::{HostTuning, Intercept, Listener, Mode, RulesMode, Settings, Strip};
-use crate::relay::{Listeners, Outcome, Queue, Server, WayIn, Witness};
-use crate::rules::tuning::{self, Tuned};
-use crate::rules::{InPlace, Plan, Shown};
+use crate::admin::{self, Doors};
+use crate::config::{RulesMode, Settings};
+use crate::relay::{Begins, Listeners, Queue, Server};
+use crate::rules::InPlace;
+use crate::sys::notify::State;
 
 /// Relay connections, and normalise the leg that crosses the firewall.
 ///
@@ -40,6 +41,11 @@ pub struct Args {
     /// Check the settings, print what would be in force, and end.
     #[arg(long)]
     check: bool,
+
+    /// Take over everything from the relay that answers at this Unix socket (its --admin), sessions included; it goes on
+    /// if that fails. `unmangle upgrade` has a relay start its successor so.
+    #[arg(long, value_name = "SOCKET", conflicts_with = "check")]
+    takeover: Option<PathBuf>,
 
     #[command(flatten)]
     listener: listener::Flags,
@@ -66,7 +72,7 @@ Signals:
 
 impl Args {
     /// File and flags, as they are now.
-    fn read(&self) -> Result<Settings, Usage> {
+    pub fn read(&self) -> Result<Settings, Usage> {
         settings::read(self.config.as_deref(), self.process.keys(), &self.listener)
     }
 }
@@ -74,6 +80,7 @@ impl Args {
 /// Runs the relay until it is told to end.
 pub fn main(args: Args) -> anyhow::Result<ExitCode> {
     let beginning = Beginning::now();
+    successor::remember();
     let settings = args.read()?;
     if args.check {
         output::print(effective::Effective(&settings))?;
@@ -88,8 +95,20 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
             .context("counting the cores")?
             .get(),
     };
-    let looked = look::first(&settings)?;
     descriptors::raise_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    if let Some(socket) = &args.takeover {
+        let successor = Successor {
+            settings,
+            needs,
+            workers,
+            beginning,
+        };
+        return runtime.block_on(succeeding::take_over(&args, &logging, successor, socket));
+    }
+    let looked = look::first(&settings)?;
     let mut listeners =
         Listeners::bind(&settings.listeners, workers).map_err(|error| Usage(error.to_string()))?;
     let queue = Queue::open(&settings.process, listeners.served())
@@ -101,17 +120,14 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
     let hdr_log = hdr_log.transpose()?;
     let legacy = looked.as_ref().is_some_and(|looked| looked.legacy);
     privileges::settle(needs.with_legacy(legacy), &settings.process)?;
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(relay(
-            &args,
-            (&logging, hdr_log),
-            settings,
-            (listeners, queue, doors),
-            looked,
-            beginning,
-        ))
+    runtime.block_on(fresh(
+        &args,
+        &logging,
+        settings,
+        (listeners, queue, doors),
+        (looked, hdr_log),
+        beginning,
+    ))
 }
 
 /// A session that has panicked must not close its legs as if all was said: the whole relay ends, which
@@ -124,55 +140,31 @@ fn end_with_a_panic() {
     }));
 }
 
-async fn relay(
+/// Puts everything in place, and relays.
+async fn fresh(
     args: &Args,
-    (logging, hdr_log): (&Logging, Option<HdrLog>),
+    logging: &Logging,
     settings: Settings,
     (listeners, queue, doors): (Listeners, Option<Queue>, Doors),
-    looked: Option<Looked>,
+    (looked, hdr_log): (Option<Looked>, Option<HdrLog>),
     beginning: Beginning,
 ) -> anyhow::Result<ExitCode> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut tell = signal(SignalKind::user_defined1())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
+    let signals = Signals::listen()?;
     let ways_in = listeners.ways_in().to_vec();
-    let workers = listeners.workers();
-    let ways: Vec<String> = settings
-        .listeners
-        .iter()
-        .zip(&ways_in)
-        .map(|(listener, way_in)| way(listener, way_in))
-        .collect();
-    let server = Server::start(
-        &settings.process,
-        listeners,
-        queue,
-        crate::relay::Begins::AtOnce,
-    )
-    .context("starting the workers")?;
+    let server = Server::start(&settings.process, listeners, queue, Begins::AtOnce)
+        .context("starting the workers")?;
     let standing = Publisher::new(&settings);
-    let mut asked = Asked::start(
-        doors,
-        server.handle().clone(),
-        &standing,
-        beginning,
-        workers,
-        ways.clone(),
-        settings.process.invalid_reasons,
-    )
-    .context("starting the thread that answers")?;
+    let answering = Answering::of(&server, &settings, &ways_in, beginning);
+    let asked = answering
+        .start(doors, &standing)
+        .context("starting the thread that answers")?;
     let mut plan = settings::plan(&settings, &ways_in);
     let needs_rules = plan.is_some();
-    let mut witness = match &mut plan {
+    let witness = match &mut plan {
         Some(plan) if settings.process.rules == RulesMode::Own => witness(plan),
         _ => None,
     };
-    let strips: Vec<Strip> = plan
-        .iter()
-        .flat_map(|plan| &plan.interceptions)
-        .map(|each| each.strip)
-        .collect();
+    let strips = strips(plan.as_ref());
     let rules = match (plan, settings.process.rules, looked) {
         (Some(plan), RulesMode::Own, Some(Looked { lock, queueing, .. })) => {
             let plan = plan.queued_by(queueing);
@@ -184,15 +176,7 @@ async fn relay(
         }
         _ => InPlace::foreign(),
     };
-    // Whose rules they are not, does not know whether another relay's tuning is left over or in force.
-    let how = settings.process.host_tuning;
-    let ours = settings.process.rules == RulesMode::Own && !strips.is_empty();
-    let tuned = if ours || how == HostTuning::Print {
-        tune(how, &strips)
-    } else {
-        Ok(None)
-    };
-    let tuned = match tuned {
+    let tuned = match tune(&settings, &strips) {
         Ok(tuned) => tuned,
         Err(error) => {
             rules.remove().await;
@@ -206,196 +190,25 @@ async fn relay(
         (None, true) => admin::Rules::SomebodyElses,
         (None, false) => admin::Rules::NotNeeded,
     });
-    for (listener, way) in settings.listeners.iter().zip(ways) {
-        tracing::info!(listener = listener.name, way, "relaying");
+    for (listener, way_in) in settings.listeners.iter().zip(&ways_in) {
+        tracing::info!(
+            listener = listener.name,
+            way = way(listener, way_in),
+            "relaying"
+        );
     }
-    let mut running = Running::new(server, rules, settings, ways_in);
+    let running = Running::new(server, rules, settings, ways_in);
     let hdr_log = hdr_log.map(|log| log.start(running.server.handle().clone()));
     let hdr_log = hdr_log.transpose().context("starting the histogram log")?;
-    let reopen_logs = || {
-        logging.reopen();
-        hdr_log.iter().for_each(Writing::renew);
+    announce(State::Ready);
+    let relay = Relaying {
+        running,
+        standing,
+        asked: Some(asked),
+        witness,
+        tuned,
+        hdr_log,
+        before: None,
     };
-    loop {
-        let Running { server, rules, .. } = &mut running;
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = tell.recv() => print(&running).await,
-            _ = hang_up.recv() => {
-                reopen_logs();
-                running.reload(args.read()).await;
-                standing.reloaded(&running);
-            }
-            ask = asked.next() => match ask {
-                Ask::Drain => {
-                    tracing::info!("the drain was asked for");
-                    break;
-                }
-                // Dropped, it is closed, and whoever asked sees that nothing comes.
-                Ask::Takeover(_) => tracing::warn!("not handed over: this relay cannot do that"),
-                Ask::Upgrade { answer, .. } => {
-                    let _ = answer.send(Err("this relay cannot hand its sessions over".to_owned()));
-                }
-            },
-            never = watch(server, &mut witness) => match never {},
-            never = rules.keep(|change| standing.rules(change)) => match never {},
-            () = server.failed() => {
-                tracing::error!("a worker has ended: the relay ends, too");
-                break;
-            }
-        }
-    }
-    standing.drains();
-    let within = running.settings.process.drain;
-    let Running { server, rules, .. } = &mut running;
-    tracing::info!(sessions = server.sessions(), ?within, "draining");
-    let orderly = async {
-        if let Err(error) = rules.drain().await {
-            tracing::error!(%error, "new connections may still be taken");
-        }
-        tokio::select! {
-            outcome = server.drain(within) => outcome,
-            never = watch(server, &mut witness) => match never {},
-            never = rules.keep(|change| standing.rules(change)) => match never {},
-        }
-    };
-    let reopen = async {
-        while hang_up.recv().await.is_some() {
-            reopen_logs();
-            tracing::warn!("not reloaded: the relay is about to end");
-        }
-        std::future::pending::<Infallible>().await
-    };
-    let (outcome, why) = tokio::select! {
-        outcome = orderly => (outcome, "the drain deadline is over"),
-        never = reopen => match never {},
-        _ = terminate.recv() => (server.drain(Duration::ZERO).await, TWICE),
-        _ = interrupt.recv() => (server.drain(Duration::ZERO).await, TWICE),
-    };
-    told(outcome, why);
-    drop(asked);
-    running.remove_rules().await;
-    if let Some(tuned) = tuned {
-        tuned.restore();
-    }
-    print(&running).await;
-    if let Some(log) = hdr_log {
-        log.finish().await;
-    }
-    running.server.stop().context("a worker failed")?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Has the rules show what no socket shows. Without it sessions are relayed all the same.
-fn witness(plan: &mut Plan) -> Option<Witness> {
-    if plan.interceptions.is_empty() || plan.has_sidecars() {
-        return None;
-    }
-    match Witness::open() {
-        Ok(witness) => {
-            // A SYN that nobody reads about need not be told.
-            plan.shown = if tracing::enabled!(target: "unmangle::session", tracing::Level::INFO) {
-                Shown::DscpAndOffers
-            } else {
-                Shown::Dscp
-            };
-            Some(witness)
-        }
-        Err(error) => {
-            tracing::warn!(
-                %error,
-                "no NFLOG: what clients offered is not told, and DSCP is not kept"
-            );
-            None
-        }
-    }
-}
-
-/// Passes on what the rules show, for ever; if that fails, it is told once.
-async fn watch(server: &Server, witness: &mut Option<Witness>) -> Infallible {
-    if let Some(reading) = witness {
-        let error = server.watch(reading).await;
-        tracing::warn!(%error, "what the rules show can no longer be read: DSCP is not kept");
-        *witness = None;
-    }
-    std::future::pending().await
-}
-
-/// Changes the settings of the host that the profiles want changed, if that was asked for.
-fn tune(how: HostTuning, strips: &[Strip]) -> anyhow::Result<Option<Tuned>> {
-    let wanted = tuning::plan(strips);
-    match how {
-        HostTuning::Nothing => {
-            for restored in tuning::restore_left_over() {
-                tracing::info!("{restored}");
-            }
-            Ok(None)
-        }
-        HostTuning::Print => {
-            output::print(tuning::commands(wanted))?;
-            Ok(None)
-        }
-        HostTuning::Apply => {
-            let tuned = tuning::apply(wanted)?;
-            for refused in &tuned.refused {
-                tracing::warn!("{refused}");
-            }
-            Ok(Some(tuned))
-        }
-    }
-}
-
-/// What comes to a listener, in a few words.
-fn way(listener: &Listener, way_in: &WayIn) -> String {
-    let profile = &listener.mangled.name;
-    match (&listener.mode, way_in) {
-        (Mode::Forward(forward), WayIn::Listening(address)) => {
-            format!("{address} to {} with profile {profile}", forward.to)
-        }
-        (Mode::Forward(forward), WayIn::Intercepted { .. }) => forward.to.to_string(),
-        (Mode::Gateway(intercept), _) => {
-            format!(
-                "{} on {} with profile {profile}",
-                intercept.ports, intercept.mangled_side
-            )
-        }
-        (Mode::ServerSidecar(sidecar), _) => {
-            let Intercept {
-                ports,
-                mangled_side,
-                ..
-            } = &sidecar.intercept;
-            format!("{ports} of this host on {mangled_side} with profile {profile}")
-        }
-        (Mode::ClientSidecar(sidecar), _) => {
-            let Intercept {
-                ports,
-                mangled_side,
-                ..
-            } = &sidecar.intercept;
-            let whose = &sidecar.whose;
-            format!("{ports} from this host ({whose}) on {mangled_side} with profile {profile}")
-        }
-    }
-}
-
-/// Why sessions do not get the time that the drain would have given them.
-const TWICE: &str = "the end was asked for twice";
-
-fn told(outcome: Outcome, why: &str) {
-    match outcome {
-        Outcome::Drained => tracing::info!("drained"),
-        Outcome::Aborted(sessions) => {
-            tracing::warn!(sessions, "{why}: sessions were reset");
-        }
-    }
-}
-
-/// Latency percentiles and counters, on stdout.
-async fn print(running: &Running) {
-    let recorded = running.recorded().await.merged();
-    let mut out = std::io::stdout().lock();
-    // A closed stdout must not end the relay.
-    let _ = writeln!(out, "{recorded}").and_then(|()| out.flush());
+    relay.until_the_end(args, logging, signals).await
 }

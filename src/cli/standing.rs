@@ -5,12 +5,13 @@ use std::time::{Instant, SystemTime};
 
 use tokio::sync::{mpsc, watch};
 
+use super::bring_up::way;
 use super::effective::Effective;
 use super::logging;
 use super::reload::Running;
 use crate::admin::{About, Ask, Doors, Phase, Rules, Server, Source, Standing};
 use crate::config::{InvalidReasons, Settings};
-use crate::relay::Handle;
+use crate::relay::{self, Handle, WayIn};
 use crate::rules::Change;
 
 /// Says how the relay stands.
@@ -21,12 +22,19 @@ pub struct Publisher(watch::Sender<Standing>);
 #[derive(Debug)]
 pub struct Asked {
     /// The thread that answers.
-    _server: Server,
+    server: Server,
     asks: mpsc::Receiver<Ask>,
 }
 
 /// What may be asked for before the first is begun; who asks then is told that the relay is busy.
 const ASKS: usize = 4;
+
+/// What has to be known to answer those who ask.
+pub struct Answering {
+    relay: Handle,
+    about: About,
+    reasons: InvalidReasons,
+}
 
 /// When the process was started.
 #[derive(Debug, Clone, Copy)]
@@ -89,40 +97,63 @@ fn text(settings: &Settings) -> Arc<str> {
     Effective(settings).to_string().into()
 }
 
-// === impl Asked ===
+// === impl Answering ===
 
-impl Asked {
+impl Answering {
+    /// Of a relay that has begun.
+    pub fn of(
+        relay: &relay::Server,
+        settings: &Settings,
+        ways_in: &[WayIn],
+        beginning: Beginning,
+    ) -> Self {
+        let ways = settings.listeners.iter().zip(ways_in);
+        Self {
+            relay: relay.handle().clone(),
+            about: About {
+                started: beginning.0,
+                began: beginning.1,
+                workers: relay.workers(),
+                ways: ways
+                    .map(|(listener, way_in)| way(listener, way_in))
+                    .collect(),
+                lines_lost: logging::lost,
+            },
+            reasons: settings.process.invalid_reasons,
+        }
+    }
+
     /// Answers from now on.
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub fn start(
-        doors: Doors,
-        relay: Handle,
-        publisher: &Publisher,
-        beginning: Beginning,
-        workers: usize,
-        ways: Vec<String>,
-        reasons: InvalidReasons,
-    ) -> std::io::Result<Self> {
+    pub fn start(self, doors: Doors, publisher: &Publisher) -> std::io::Result<Asked> {
         let (asks, asked) = mpsc::channel(ASKS);
         let source = Source {
-            relay,
-            about: About {
-                started: beginning.0,
-                began: beginning.1,
-                workers,
-                ways,
-                lines_lost: logging::lost,
-            },
+            relay: self.relay,
+            about: self.about,
             standing: publisher.0.subscribe(),
             asks,
         };
-        let server = Server::start(doors, source, reasons)?;
-        Ok(Self {
-            _server: server,
+        let server = Server::start(doors, source, self.reasons)?;
+        Ok(Asked {
+            server,
             asks: asked,
         })
+    }
+}
+
+// === impl Asked ===
+
+impl Asked {
+    /// Whoever answers.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Stops answering, for another process to answer: [`Server::let_go`].
+    pub async fn let_go(self) {
+        self.server.let_go().await;
     }
 
     /// What somebody asks for, once somebody does.

@@ -10,7 +10,7 @@ use super::message::Message;
 use crate::relay::{Carrier, MOST, Note, Parcel};
 
 /// A line to the other process: [`Channel`](super::Channel), or in tests one that breaks. Clones are the same line.
-pub trait Line: Clone + Send + 'static {
+pub trait Line: Clone + std::fmt::Debug + Send + 'static {
     /// Sends a message and its descriptors. One without a payload is sent as a whole or not at all.
     ///
     /// # Errors

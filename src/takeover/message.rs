@@ -5,13 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use super::frame::{FormatError, HEAD, Head, Kind};
 use super::standing::Standing;
+use crate::metrics::Portable;
 use crate::relay::{MOST, Note};
 
 /// The version of what is told of a session. Where it differs, sessions stay where they are, and the rest goes over.
 pub const SESSIONS_VERSION: u16 = 1;
 
 /// What was counted and measured.
-pub type Totals = serde_json::Value;
+pub type Totals = Portable;
 
 /// One message.
 #[derive(Debug, Clone, PartialEq)]

@@ -27,7 +27,7 @@ pub use frame::{FormatError, HEAD, Head, Kind, LONGEST, VERSION};
 pub use give::{Giver, Going, More, offer};
 pub use line::{Failure, Line, Patience, Trouble};
 pub use message::{Hello, Message, SESSIONS_VERSION, Totals};
-pub use standing::{ListenerSockets, NotedWayIn, RulesNote, SocketNote, Standing};
+pub use standing::{ListenerSockets, NotedWayIn, SocketNote, Standing};
 pub use take::{End, Taker, take};
 
 #[cfg(test)]

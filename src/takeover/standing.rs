@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::relay::WayIn;
+use crate::rules::HandedNote;
 
 /// What there is besides sessions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,7 +14,7 @@ pub struct Standing {
     /// In the order of the settings.
     pub listeners: Vec<ListenerSockets>,
     /// The rules, if this process owns some.
-    pub rules: Option<RulesNote>,
+    pub rules: Option<HandedNote>,
     /// Where it can be asked, each as `--admin` has it.
     pub doors: Vec<String>,
     /// Whether packets are logged to it.
@@ -57,20 +58,6 @@ pub struct SocketNote {
     pub worker: usize,
     /// Whether its connections are opened from the mangled side.
     pub mangled_side: bool,
-}
-
-/// The rules, and who owns them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RulesNote {
-    /// The `nft -i` that owns the table.
-    pub nft_pid: u32,
-    /// How often the table was changed since it is there.
-    pub changes: u64,
-    /// Whether new connections pass by.
-    pub draining: bool,
-    /// Whether there is a table that drops when the relay was killed.
-    pub fail_closed: bool,
 }
 
 /// The lock, and both pipes of `nft`.

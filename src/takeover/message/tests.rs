@@ -4,8 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::relay::{NotedEnd, NotedHalf, NotedHeld, NotedOffer, NotedPort};
+use crate::rules::HandedNote;
 use crate::takeover::frame::{LONGEST, VERSION};
-use crate::takeover::standing::{ListenerSockets, NotedWayIn, RulesNote, SocketNote};
+use crate::takeover::standing::{ListenerSockets, NotedWayIn, SocketNote};
 
 /// Its text has no flow label.
 fn address() -> impl Strategy<Value = SocketAddr> {
@@ -111,11 +112,11 @@ fn standing() -> impl Strategy<Value = Standing> {
         });
     let rules =
         any::<(u32, u64, bool, bool)>().prop_map(|(nft_pid, changes, draining, fail_closed)| {
-            RulesNote {
-                nft_pid,
+            HandedNote {
                 changes,
                 draining,
                 fail_closed,
+                ..rules(nft_pid)
             }
         });
     (
@@ -134,8 +135,26 @@ fn standing() -> impl Strategy<Value = Standing> {
         })
 }
 
+/// Rules that this process owns, whose table is that of a child.
+fn rules(nft_pid: u32) -> HandedNote {
+    let lasting = serde_json::json!({
+        "mark": 1, "dial_mark": null, "tracking": "notrack", "hold": null, "routes": ["rule"],
+    });
+    HandedNote {
+        nft_pid,
+        changes: 1,
+        draining: false,
+        fail_closed: false,
+        silence_ms: vec![None, Some(7)],
+        lasting: serde_json::from_value(lasting).unwrap(),
+    }
+}
+
 fn totals() -> impl Strategy<Value = Box<Totals>> {
-    any::<(u64, bool)>().prop_map(|(n, flag)| Box::new(serde_json::json!({"n": n, "flag": flag})))
+    any::<u64>().prop_map(|held| {
+        let told = serde_json::json!({"process": {"held": held}});
+        Box::new(serde_json::from_value(told).unwrap())
+    })
 }
 
 fn message() -> impl Strategy<Value = Message> {
@@ -341,12 +360,7 @@ fn a_standing_has_the_descriptors_of_all_it_names_and_those_of_a_claim() {
     };
     assert_eq!(standing.descriptors(), 9);
     standing.witness = true;
-    standing.rules = Some(RulesNote {
-        nft_pid: 1,
-        changes: 1,
-        draining: false,
-        fail_closed: false,
-    });
+    standing.rules = Some(rules(1));
     assert_eq!(standing.descriptors(), 13);
     assert_eq!(Message::Standing(standing.clone()).descriptors(), 15);
     standing.listeners[0].sockets = vec![socket; 300];
