@@ -20,6 +20,7 @@ use super::standing::{Answering, Asked, Publisher};
 use super::successor;
 use super::taking::{Event, Taking};
 use crate::admin::{Ask, Doors, Upgraded};
+use crate::config::Engine;
 use crate::relay::{Outcome, Server, Witness};
 use crate::rules::InPlace;
 use crate::rules::tuning::Tuned;
@@ -240,6 +241,13 @@ impl Relaying {
                     let (sessions, left) = (giving.moved(), server.sessions() as u64);
                     let (to, took) = (giving.pid, giving.began.elapsed());
                     tracing::info!(to, sessions, left, ?took, "handed over");
+                    let engine = running.settings.process.engine;
+                    if left > 0 && engine != Engine::Splice {
+                        tracing::warn!(
+                            left,
+                            "sessions of the engine {engine} cannot go over: they drain here"
+                        );
+                    }
                     if let Some(Waiting { began, answer }) = waits.take() {
                         let upgraded = Upgraded {
                             pid: giving.pid,

@@ -16,6 +16,7 @@ pub mod relay;
 pub mod rules;
 pub mod series;
 pub mod tap;
+pub mod upgrades;
 pub mod ways;
 pub mod web;
 

@@ -1,0 +1,313 @@
+//! A relay that is replaced while it relays: nobody on either side notices.
+//!
+//! These tests need root; without it they are skipped except in CI.
+
+mod site;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::Value;
+use unmangle::lab::{Family, OpenedFrom, Role};
+
+use site::upgrades::Upgrades;
+use site::{
+    PATIENCE, Pair, Relay, Site, UNMANGLE, Way, carry, pattern, read_to_end, talk, until, web,
+    write_until_stalled,
+};
+
+/// Counts what conntrack calls INVALID, on both sides of the relay.
+const WATCHED: &str = "table inet watched {\n\
+    counter invalid { }\n\
+    chain input { type filter hook input priority 0; ct state invalid counter name invalid; }\n\
+    chain output { type filter hook output priority 0; ct state new accept; }\n}";
+
+fn watch_for_invalid(site: &Site) {
+    for role in [Role::Client, Role::Server] {
+        let host = site.lab.host(role);
+        host.feed("nft", &["-f", "-"], WATCHED).unwrap();
+    }
+}
+
+/// Packets that conntrack has called INVALID at both ends.
+fn invalid(site: &Site) -> u64 {
+    let of = |role| -> u64 {
+        let list = ["-j", "list", "counter", "inet", "watched", "invalid"];
+        let text = site.lab.host(role).run("nft", &list).unwrap();
+        let told: Value = serde_json::from_str(&text).unwrap();
+        let objects = told["nftables"].as_array().unwrap();
+        let packets = objects
+            .iter()
+            .find_map(|each| each["counter"]["packets"].as_u64());
+        packets.expect("the counter is there")
+    };
+    of(Role::Client) + of(Role::Server)
+}
+
+/// What a relay says of itself.
+fn status(upgrades: &Upgrades) -> Value {
+    let stream = web::unix(upgrades.socket());
+    web::exchange(stream, "GET /api/status HTTP/1.1", "")
+        .unwrap()
+        .json()
+}
+
+fn relaying(site: &Site, listener: &TcpListener, pairs: usize) -> Vec<Pair> {
+    let pairs: Vec<_> = (0..pairs)
+        .map(|_| site.connect_to(listener, OpenedFrom::Client))
+        .collect();
+    pairs.iter().for_each(talk);
+    pairs
+}
+
+#[test]
+fn sessions_go_over_with_all_that_they_hold_three_times_and_nothing_is_invalid() {
+    let Some(site) = Site::put_up() else { return };
+    watch_for_invalid(&site);
+    let mut upgrades = Upgrades::start(&site.lab, &["--stall-after", "off"]);
+    let listener = site.listen(Role::Server, Family::V4);
+    let pairs = relaying(&site, &listener, 30);
+    // Stalled readers, whose bytes wait in pipes.
+    let bytes = pattern(1, 64 << 20);
+    let stalled: Vec<_> = (0..3)
+        .map(|_| {
+            let pair = site.connect_to(&listener, OpenedFrom::Client);
+            let sent = write_until_stalled(&pair.client, &bytes);
+            assert!(sent < bytes.len());
+            (pair, sent)
+        })
+        .collect();
+    // One side has said all it has.
+    let half = site.connect_to(&listener, OpenedFrom::Client);
+    talk(&half);
+    half.client.shutdown(Shutdown::Write).unwrap();
+    assert!(read_to_end(&half.server).unwrap().is_empty());
+
+    for turn in 1..=3 {
+        let went = upgrades.upgrade(&site.lab);
+        assert_eq!((went.sessions, went.left), (34, 0), "upgrade {turn}");
+        pairs.iter().for_each(talk);
+        talk(&site.connect_to(&listener, OpenedFrom::Client));
+    }
+
+    for (pair, sent) in &stalled {
+        carry_rest(pair, &bytes, *sent);
+    }
+    carry(&half.server, &half.client, &pattern(2, 3 << 20));
+    half.server.shutdown(Shutdown::Write).unwrap();
+    assert!(read_to_end(&half.client).unwrap().is_empty());
+    assert_eq!(invalid(&site), 0);
+    drop((pairs, stalled, half));
+    site.has_no_leg_left();
+    upgrades.stop();
+}
+
+/// Sends what is missing of the bytes and sees all of them arrive.
+fn carry_rest(pair: &Pair, bytes: &[u8], sent: usize) {
+    std::thread::scope(|scope| {
+        scope.spawn(|| (&pair.client).write_all(&bytes[sent..]).unwrap());
+        let mut received = vec![0; bytes.len()];
+        (&pair.server).read_exact(&mut received).unwrap();
+        assert!(received == bytes, "the bytes that arrived differ");
+    });
+}
+
+#[test]
+fn requests_by_new_connections_and_by_old_ones_see_no_error_in_ten_upgrades() {
+    let Some(site) = Site::put_up() else { return };
+    let mut upgrades = Upgrades::start(&site.lab, &[]);
+    let listener = site.listen(Role::Server, Family::V4);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let lasting = site.connect_to(&listener, OpenedFrom::Client);
+        let (site, listener, over) = (&site, &listener, &over);
+        let old = scope.spawn(move || {
+            let mut asked = 0;
+            while !over.load(Ordering::Relaxed) {
+                talk(&lasting);
+                asked += 1;
+            }
+            asked
+        });
+        let new = scope.spawn(move || {
+            let mut asked = 0;
+            while !over.load(Ordering::Relaxed) {
+                talk(&site.connect_to(listener, OpenedFrom::Client));
+                asked += 1;
+            }
+            asked
+        });
+        for _ in 0..10 {
+            upgrades.upgrade(&site.lab);
+        }
+        over.store(true, Ordering::Relaxed);
+        let (old, new): (u64, u64) = (old.join().unwrap(), new.join().unwrap());
+        assert!(old > 10 && new > 10, "{old} and {new} exchanges");
+    });
+    let told = status(&upgrades);
+    assert_eq!(
+        told["sessions"]["live"].as_u64().map(|live| live > 2),
+        Some(false),
+        "{told}"
+    );
+}
+
+#[test]
+fn descriptors_and_counters_are_the_same_in_the_next_process() {
+    let Some(site) = Site::put_up() else { return };
+    let mut upgrades = Upgrades::start(&site.lab, &["--stall-after", "off"]);
+    let listener = site.listen(Role::Server, Family::V4);
+    let pairs = relaying(&site, &listener, 20);
+    let bytes = pattern(1, 64 << 20);
+    let stalled = site.connect_to(&listener, OpenedFrom::Client);
+    write_until_stalled(&stalled.client, &bytes);
+    let open = |upgrades: &Upgrades| {
+        let entries = fs::read_dir(format!("/proc/{}/fd", upgrades.pid())).unwrap();
+        let kinds = entries
+            .flatten()
+            .filter_map(|entry| fs::read_link(entry.path()).ok());
+        let sockets = kinds.filter(|target| target.to_string_lossy().starts_with("socket"));
+        sockets.count()
+    };
+    let metrics = |upgrades: &Upgrades| -> Vec<String> {
+        let stream = web::unix(upgrades.socket());
+        let text = web::exchange(stream, "GET /metrics HTTP/1.1", "")
+            .unwrap()
+            .body;
+        let counted = [
+            "_accepted_total",
+            "_passed_bytes_total",
+            "_reads_total",
+            "_setup_seconds_count",
+        ];
+        let lines = text
+            .lines()
+            .filter(|line| counted.iter().any(|name| line.contains(name)));
+        lines
+            .filter(|line| !line.starts_with('#'))
+            .map(str::to_owned)
+            .collect()
+    };
+    let (sockets, counters) = (open(&upgrades), metrics(&upgrades));
+    assert!(counters.len() > 4, "{counters:?}");
+    upgrades.upgrade(&site.lab);
+    // A stalled session may push on once: its receiver is looked at anew.
+    until("it answers as before", PATIENCE, || {
+        status(&upgrades)["sessions"]["live"] == 21
+    });
+    assert_eq!(metrics(&upgrades), counters);
+    until("as many sockets are open", PATIENCE, || {
+        open(&upgrades) <= sockets
+    });
+    pairs.iter().for_each(talk);
+    upgrades.stop();
+}
+
+#[test]
+fn a_successor_that_does_not_come_up_changes_nothing_and_it_is_said_why() {
+    let Some(site) = Site::put_up() else { return };
+    let mut upgrades = Upgrades::start(&site.lab, &[]);
+    let listener = site.listen(Role::Server, Family::V4);
+    let pairs = relaying(&site, &listener, 5);
+    for (program, why) in [
+        ("/nowhere/unmangle", "starting /nowhere/unmangle"),
+        ("/bin/false", "exit status: 1"),
+    ] {
+        let refused = upgrades
+            .upgrade_to(&site.lab, Some(program.as_ref()))
+            .unwrap_err();
+        assert!(refused.contains(why), "{refused}");
+        assert_eq!(refused.lines().count(), 1, "{refused}");
+        pairs.iter().for_each(talk);
+        talk(&site.connect_to(&listener, OpenedFrom::Client));
+    }
+    assert_eq!(upgrades.upgrade(&site.lab).sessions, 5);
+    pairs.iter().for_each(talk);
+}
+
+#[test]
+fn a_successor_that_is_killed_while_it_takes_over_leaves_every_session_where_it_was() {
+    let Some(site) = Site::put_up() else { return };
+    let mut upgrades = Upgrades::start(&site.lab, &[]);
+    let listener = site.listen(Role::Server, Family::V4);
+    let pairs = relaying(&site, &listener, 50);
+    let mut refused = 0;
+    // Later and later, until one is quicker than its end.
+    for millis in (0..400).step_by(3) {
+        let program = killed_after(&site, millis);
+        match upgrades.upgrade_to(&site.lab, Some(&program)) {
+            Ok(_) => break,
+            Err(_) => refused += 1,
+        }
+        pairs.iter().for_each(talk);
+        talk(&site.connect_to(&listener, OpenedFrom::Client));
+    }
+    assert!(refused > 0, "the first is killed before it can be anything");
+}
+
+/// A program that is this one, and is killed after so long.
+fn killed_after(site: &Site, millis: u32) -> PathBuf {
+    let path = site.lab.directory().join(format!("killed-after-{millis}"));
+    let text = format!(
+        "#!/bin/sh\n{UNMANGLE} \"$@\" & it=$!\nsleep 0.{millis:03}\nkill -9 $it\nwait $it 2>/dev/null\nexit 9\n"
+    );
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+#[test]
+fn sessions_of_an_engine_that_cannot_stand_still_drain_where_they_are() {
+    let Some(site) = Site::put_up() else { return };
+    for engine in ["tokio-splice", "copy"] {
+        let mut upgrades = Upgrades::start(&site.lab, &["--engine", engine]);
+        let listener = site.listen(Role::Server, Family::V4);
+        let pairs = relaying(&site, &listener, 3);
+        let went = upgrades.upgrade(&site.lab);
+        assert_eq!((went.sessions, went.left), (0, 3), "{engine}");
+        pairs.iter().for_each(talk);
+        talk(&site.connect_to(&listener, OpenedFrom::Client));
+        assert!(!upgrades.relay.has_ended());
+        drop(pairs);
+        assert_eq!(upgrades.relay.exit_code(), Some(0));
+        assert!(upgrades.relay.log().contains(&format!("engine {engine}")));
+        upgrades.stop();
+    }
+}
+
+#[test]
+fn a_relay_that_holds_opening_packets_says_that_it_cannot_go_over() {
+    let Some(site) = Site::put_up() else { return };
+    let more = ["--answer", "after-connect"];
+    let mut relay = Relay::launch(&site.lab, &[], &more);
+    if relay.has_ended() {
+        return;
+    }
+    relay.ready();
+    drop(relay);
+    let mut upgrades = Upgrades::start(&site.lab, &more);
+    let refused = upgrades.upgrade_to(&site.lab, None).unwrap_err();
+    assert!(refused.contains("after-connect"), "{refused}");
+}
+
+#[test]
+fn an_upgrade_works_where_clients_come_by_themselves() {
+    let Some(site) = Site::put_up_for(Way::Forward) else {
+        return;
+    };
+    site.open_the_door();
+    let listen = ["--listen", "192.0.2.1:2222", "--to", "198.51.100.2:22"];
+    let mut upgrades = Upgrades::start(&site.lab, &listen);
+    let listener = site.listen(Role::Server, Family::V4);
+    let pairs = relaying(&site, &listener, 4);
+    for _ in 0..2 {
+        assert_eq!(upgrades.upgrade(&site.lab).sessions, 4);
+        pairs.iter().for_each(talk);
+    }
+    talk(&site.connect_to(&listener, OpenedFrom::Client));
+    upgrades.stop();
+}
