@@ -111,11 +111,12 @@ impl Channel {
         while sent < bytes.len() {
             let mut space = [MaybeUninit::uninit(); SPACE];
             let mut control = SendAncillaryBuffer::new(&mut space);
-            if sent == 0 && !descriptors.is_empty() {
-                if !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
-                    let descriptors = descriptors.len();
-                    return Err(FormatError::TooManyDescriptors { descriptors }.into());
-                }
+            if sent == 0
+                && !descriptors.is_empty()
+                && !control.push(SendAncillaryMessage::ScmRights(descriptors))
+            {
+                let descriptors = descriptors.len();
+                return Err(FormatError::TooManyDescriptors { descriptors }.into());
             }
             let rest = [IoSlice::new(&bytes[sent..])];
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;

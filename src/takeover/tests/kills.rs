@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::model::{New, Old, Side, World};
+use super::model::{Newcomer, Old, Side, World};
 use super::mortal::{Blow, Ended, Fault, Mortal};
 use crate::takeover::claim::Claim;
 use crate::takeover::give::offer_with;
@@ -35,7 +35,7 @@ pub struct Takeover {
     rounds: Vec<Vec<Vec<u16>>>,
     fault: Option<Fault>,
     pub old: Ended<(Old, Result<(), Failure>)>,
-    pub new: Ended<(New, Result<End, Failure>)>,
+    pub new: Ended<(Newcomer, Result<End, Failure>)>,
 }
 
 /// One takeover with these sessions, each process with its own patience.
@@ -43,11 +43,11 @@ pub fn takeover(
     rounds: &[Vec<Vec<u16>>],
     fault: Option<Fault>,
     [old_waits, new_waits]: [Patience; 2],
-    with: impl FnOnce(&mut New),
+    with: impl FnOnce(&mut Newcomer),
 ) -> Takeover {
     let world = World::default();
     let mut old = Old::new(world.clone(), rounds.to_vec());
-    let mut new = New::new(world.clone());
+    let mut new = Newcomer::new(world.clone());
     with(&mut new);
     let (near, far) = UnixStream::pair().unwrap();
     let (life, old_lives) = rustix::pipe::pipe().unwrap();
@@ -255,6 +255,21 @@ fn what_was_begun_in_the_moment_when_it_was_given_up_is_not_taken_back() {
     let ended = takeover(&rounds()[..1], fault, [LONG; 2], |_| {});
     ended.check();
     ended.world.truth(|truth| assert_eq!(truth.started, 1));
+}
+
+#[test]
+fn what_was_given_up_cannot_be_begun_any_more() {
+    // Its hello and the other's, what there is, that it is ready, two batches, and that they are its own.
+    let fault = Some(Fault {
+        side: Side::New,
+        step: 4 + 2 * 2 + 1,
+        blow: Blow::BeginsTooLate,
+    });
+    let ended = takeover(&rounds()[..1], fault, [LONG; 2], |_| {});
+    ended.check();
+    ended
+        .world
+        .truth(|truth| assert_eq!((truth.tried, truth.started), (true, 0)));
 }
 
 fn shape() -> impl Strategy<Value = Vec<Vec<Vec<u16>>>> {

@@ -39,6 +39,9 @@ pub struct Truth {
     pub kept: Vec<u16>,
     /// How many rounds the new process has said to have begun.
     pub started: usize,
+    /// Whether the old process has looked for that for the last time, and whether it was said after that.
+    pub looked: bool,
+    pub tried: bool,
     /// What must not happen and has.
     pub wrong: Vec<String>,
 }
@@ -201,7 +204,7 @@ impl Giver for Old {
 
 /// The new relay.
 #[derive(Debug)]
-pub struct New {
+pub struct Newcomer {
     pub world: World,
     adopted: bool,
     kept: Vec<(u16, u64)>,
@@ -214,7 +217,7 @@ pub struct New {
     pub no_room_for: Option<u16>,
 }
 
-impl New {
+impl Newcomer {
     pub fn new(world: World) -> Self {
         Self {
             world,
@@ -229,7 +232,7 @@ impl New {
     }
 }
 
-impl Taker for New {
+impl Taker for Newcomer {
     fn adopt(&mut self, standing: Standing, descriptors: Vec<OwnedFd>) -> Result<(), Trouble> {
         assert_eq!(descriptors.len(), standing.descriptors());
         self.adopted = true;

@@ -24,6 +24,9 @@ pub enum Blow {
     SleepsLong,
     /// It gives up waiting at the moment when the other has said that it began.
     GivesUp,
+    /// It says that it began in the moment after the other, which waits for that at the same step, has looked for the
+    /// last time.
+    BeginsTooLate,
 }
 
 /// Where.
@@ -63,7 +66,7 @@ impl Mortal {
         Self(Arc::new(Mutex::new(Body {
             side,
             world: world.clone(),
-            fault: fault.filter(|fault| fault.side == side),
+            fault,
             step: 0,
             channel: Some(channel),
             life: Some(life),
@@ -99,8 +102,9 @@ impl Mortal {
         let step = body.step;
         body.step += 1;
         let channel = body.channel.clone().unwrap();
-        let fault = body.fault.filter(|fault| fault.step == step);
         let (side, world) = (body.side, body.world.clone());
+        let here = |fault: &Fault| (fault.side, fault.step) == (side, step);
+        let fault = body.fault.filter(here);
         drop(body);
         let blow = fault.map(|fault| fault.blow);
         match blow {
@@ -110,10 +114,23 @@ impl Mortal {
             Some(Blow::SleepsLong) => {
                 world.wait_until(|truth| truth.dead.iter().any(|dead| *dead != side));
             }
+            Some(Blow::BeginsTooLate) => world.wait_until(|truth| truth.looked),
             Some(Blow::GivesUp) => world.wait_until(|truth| truth.started > 0),
             _ => {}
         }
         (channel, blow)
+    }
+
+    fn world(&self) -> World {
+        self.0.lock().unwrap().world.clone()
+    }
+
+    /// Steps since the old process began to wait for what is said too late, if that is what happens.
+    fn waits_for_too_late(&self) -> Option<usize> {
+        let body = self.0.lock().unwrap();
+        let fault = body.fault.filter(|fault| fault.side != body.side)?;
+        let since = body.step.checked_sub(fault.step + 1);
+        since.filter(|_| fault.blow == Blow::BeginsTooLate)
     }
 
     /// The kernel closes what a killed process had, and only then it is gone.
@@ -161,11 +178,12 @@ impl Line for Mortal {
         }
         let sent = channel.send(message, descriptors, within);
         if sent.is_ok() && *message == Message::Started {
-            let world = self.0.lock().unwrap().world.clone();
-            world.truth(|truth| truth.started += 1);
+            self.world().truth(|truth| truth.started += 1);
         }
-        if blow == Some(Blow::KilledAfter) {
-            self.killed(channel);
+        match blow {
+            Some(Blow::KilledAfter) => self.killed(channel),
+            Some(Blow::BeginsTooLate) => self.world().truth(|truth| truth.tried = true),
+            _ => {}
         }
         sent
     }
@@ -175,10 +193,16 @@ impl Line for Mortal {
         if blow == Some(Blow::KilledBefore) {
             self.killed(channel);
         }
-        if blow == Some(Blow::GivesUp) {
+        let waits = self.waits_for_too_late();
+        if blow == Some(Blow::GivesUp) || waits == Some(0) {
             return Err(ChannelError::Late(within));
         }
         let received = channel.receive(within);
+        if waits == Some(1) {
+            let world = self.world();
+            world.truth(|truth| truth.looked = true);
+            world.wait_until(|truth| truth.tried);
+        }
         if matches!(blow, Some(Blow::KilledAmid | Blow::KilledAfter)) {
             self.killed(channel);
         }

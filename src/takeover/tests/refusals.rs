@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::kills::{standing, takeover};
-use super::model::{New, Old, Side, World, note};
+use super::model::{Newcomer, Old, Side, World, note};
 use crate::relay::{Carrier, NotedHeld, Parcel};
 use crate::takeover::line::Batches;
 use crate::takeover::{
@@ -148,7 +148,7 @@ fn more_listening_sockets_than_one_message_has_descriptors_go_over() {
         let willing = offer(near, Patience::default(), many, descriptors).unwrap();
         willing.hand_over(&mut old).unwrap().run(&mut old).unwrap();
     });
-    let mut new = New::new(World::default());
+    let mut new = Newcomer::new(World::default());
     // It compares what came with what there is.
     let rest = take(far, Patience::default(), &mut new).unwrap();
     assert!(matches!(rest.run(&mut new), End::Complete));
