@@ -92,7 +92,8 @@ impl Place {
 impl Played {
     fn start(settings: &Settings, doors: Doors) -> Self {
         let listeners = Listeners::bind(&settings.listeners, 1).unwrap();
-        let relay = relay::Server::start(&settings.process, listeners, None).unwrap();
+        let relay = relay::Server::start(&settings.process, listeners, None, relay::Begins::AtOnce)
+            .unwrap();
         let standing = watch::Sender::new(Standing {
             phase: Phase::Running,
             rules: Rules::NotNeeded,

@@ -21,6 +21,7 @@ use super::connection::{Asker, Stream};
 use super::routes::{Desk, error, json};
 use super::source::Ask;
 use super::standing::Phase;
+use crate::sys::privileges;
 
 /// What is spoken once the protocol is switched.
 const PROTOCOL: &str = "unmangle-takeover";
@@ -92,6 +93,11 @@ pub(super) async fn upgrade(
         Ok(program) => program,
         Err(wrong) => return error(path, StatusCode::BAD_REQUEST, &wrong),
     };
+    if program.is_some()
+        && let Err(why) = may_name(asker, !privileges::held().is_empty())
+    {
+        return error(path, StatusCode::FORBIDDEN, &why);
+    }
     let Ok(turn) = desk.upgrading.clone().try_acquire_owned() else {
         let why = "another upgrade is under way";
         return error(path, StatusCode::CONFLICT, why);
@@ -152,6 +158,19 @@ fn may_succeed(asker: Asker, own: u32) -> Result<(), String> {
     }
 }
 
+/// Whether somebody who may have this process upgraded may also say to what: what is started has the privileges that
+/// this process has, and whoever is not root may have fewer.
+fn may_name(asker: Asker, is_privileged: bool) -> Result<(), String> {
+    match asker {
+        Asker::Unix(Some(0)) => Ok(()),
+        _ if !is_privileged => Ok(()),
+        _ => Err(
+            "what is started has the privileges of the relay: root alone may name a program"
+                .to_owned(),
+        ),
+    }
+}
+
 /// Whether it is this switch that is asked for.
 fn wants_takeover(headers: &HeaderMap) -> bool {
     let has = |name, word: &str| {
@@ -204,6 +223,17 @@ mod tests {
             assert_eq!(may_succeed(asker, 1000).is_ok(), may, "{asker:?}");
         }
         assert!(may_succeed(Asker::Unix(Some(1000)), 0).is_err());
+    }
+
+    #[test]
+    fn who_may_have_less_than_the_relay_names_no_program_for_it_to_start() {
+        for (asker, is_privileged, may) in [
+            (Asker::Unix(Some(0)), true, true),
+            (Asker::Unix(Some(1000)), true, false),
+            (Asker::Unix(Some(1000)), false, true),
+        ] {
+            assert_eq!(may_name(asker, is_privileged).is_ok(), may, "{asker:?}");
+        }
     }
 
     #[test]

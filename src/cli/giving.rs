@@ -45,6 +45,8 @@ pub enum Step {
 struct Told {
     /// Sessions that have gone over.
     moved: AtomicU64,
+    /// Those that had not, when the others had.
+    left: AtomicU64,
     /// Whether those that stay are not waited for.
     hurries: AtomicBool,
 }
@@ -141,6 +143,11 @@ impl Giving {
     /// Sessions that have gone over.
     pub fn moved(&self) -> u64 {
         self.told.moved.load(Ordering::Relaxed)
+    }
+
+    /// Sessions that stayed, when the others had gone over.
+    pub fn left(&self) -> u64 {
+        self.told.left.load(Ordering::Relaxed)
     }
 
     /// Waits for no session that stays.
@@ -256,7 +263,10 @@ impl Giver for Relay {
 
     fn let_go(&mut self) {
         self.records = None;
+        let all = self.moving.sessions() as u64;
         let moved = self.moving.let_go() as u64;
+        let left = all.saturating_sub(moved);
+        self.told.left.store(left, Ordering::Relaxed);
         self.told.moved.fetch_add(moved, Ordering::Relaxed);
         if self.since.is_none() {
             self.since = Some(Instant::now());

@@ -238,7 +238,7 @@ impl Relaying {
                     let _ = done.send(());
                 }
                 Ok(Step::CloseDoors(done)) => {
-                    let (sessions, left) = (giving.moved(), server.sessions() as u64);
+                    let (sessions, left) = (giving.moved(), giving.left());
                     let (to, took) = (giving.pid, giving.began.elapsed());
                     tracing::info!(to, sessions, left, ?took, "handed over");
                     let engine = running.settings.process.engine;

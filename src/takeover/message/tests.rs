@@ -57,7 +57,7 @@ fn note() -> impl Strategy<Value = Note> {
         [address(), address(), address()],
         proptest::option::of(address()),
     );
-    let times = any::<[u64; 2]>();
+    let times = any::<([u64; 2], [u32; 2])>();
     let flags = any::<([bool; 3], Option<bool>)>();
     let offer = proptest::option::of(offer);
     (
@@ -72,6 +72,7 @@ fn note() -> impl Strategy<Value = Note> {
     )
         .prop_map(
             |(listener, ([client, server, local], via), port, times, offer, flags, there, back)| {
+                let (times, retransmits) = times;
                 let ([from_mangled_side, downstream_unpaced, upstream_unpaced], ended) = flags;
                 Note {
                     listener,
@@ -89,6 +90,8 @@ fn note() -> impl Strategy<Value = Note> {
                     server_to_client: back,
                     downstream_unpaced,
                     upstream_unpaced,
+                    downstream_retransmits: retransmits[0],
+                    upstream_retransmits: retransmits[1],
                 }
             },
         )

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::model::{Newcomer, Old, Side, World};
+use super::model::{Newcomer, Old, Side, World, recorded};
 use super::mortal::{Blow, Ended, Fault, Mortal};
 use crate::takeover::claim::Claim;
 use crate::takeover::give::offer_with;
@@ -195,7 +195,7 @@ fn undisturbed_everything_goes_over_and_both_know_it() {
     let (new, end) = over.new.end.as_ref().unwrap();
     assert!(matches!(end, Ok(End::Complete)), "{end:?}");
     // One for each round, and what came after.
-    assert_eq!(new.totals, ["recorded"; 4]);
+    assert_eq!(new.totals, [recorded(), recorded(), recorded(), recorded()]);
     over.world
         .truth(|truth| assert_eq!(truth.kept, [1, 2, 3, 4, 5, 6, 7]));
 }

@@ -154,6 +154,12 @@ pub struct Ended<T> {
     pub life: Option<OwnedFd>,
 }
 
+impl std::fmt::Debug for Mortal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Mortal")
+    }
+}
+
 impl Line for Mortal {
     fn send(
         &self,
