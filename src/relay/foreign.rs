@@ -13,9 +13,10 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 
+use super::flow::Flow;
 use super::leg::{Leg, TcpLeg};
 use super::legs::{Close, Party, broken};
-use super::sessions::{Flow, Session};
+use super::sessions::Session;
 use super::word::Word;
 use crate::config::Engine;
 

@@ -10,12 +10,13 @@ use std::time::Instant;
 
 use tokio::io::Interest;
 
+use super::flow::Flow;
 use super::half::{Half, HalfError};
 use super::leg::Leg;
 use super::legs::{Close, Legs, Party, broken};
 use super::parcel::{Note, NotedHalf, NotedHeld};
 use super::pipes::{Pipe, PipePool};
-use super::sessions::{Flow, Session};
+use super::sessions::Session;
 use super::worker::{Resources, Worker};
 use crate::metrics::{Direction, ListenerId};
 

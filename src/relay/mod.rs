@@ -21,7 +21,7 @@
 //! | `halves`, `half` | our engine: two directions, each a state machine over two legs |
 //! | `foreign` | engines that are not ours, under the same watch |
 //! | `witness` | what the rules show of packets: clients' offers, the DSCP |
-//! | `sessions` | those that run, and what they have counted |
+//! | `sessions`, `flow` | those that run, and what they have counted |
 //! | `watchdog`, `stall` | looks at them once in a while: which are idle, which are stuck, and where |
 //! | `handle`, `view` | what can be asked while it runs: what was recorded, which sessions there are |
 //! | `wake` | since when a message waits: when the worker was woken |
@@ -39,6 +39,7 @@ mod answer;
 mod cpus;
 mod dial;
 mod farewell;
+mod flow;
 mod foreign;
 mod half;
 mod halves;

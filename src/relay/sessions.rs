@@ -17,9 +17,10 @@ use tokio::time::Instant;
 
 use super::addr::ClientAddr;
 use super::dial;
+use super::flow::Flow;
 use super::legs::{Close, Ended, Legs, Party};
 use super::sample::{SAMPLED_EVERY, Sampled};
-use super::stall::{Counted, Course};
+use super::stall::Course;
 use super::view::StuckView;
 use super::word::Word;
 use crate::config::{Engine, Listener, Side};
@@ -97,13 +98,6 @@ pub struct Begun {
     pub legs: Legs,
     /// When it was accepted.
     pub began: Instant,
-}
-
-/// The bytes of one direction; who moves them counts, others look.
-#[derive(Debug, Default)]
-pub struct Flow {
-    read: Cell<u64>,
-    passed: Cell<u64>,
 }
 
 /// A session is listed until this is dropped.
@@ -373,40 +367,6 @@ impl Session {
                 .keepalive_of(self.settings.profile(self.side.other()))
                 .idle,
         )
-    }
-}
-
-// === impl Flow ===
-
-impl Flow {
-    /// Counts bytes that were read from the sender.
-    pub fn has_read(&self, bytes: usize) {
-        self.read.set(self.read.get() + bytes as u64);
-    }
-
-    /// Counts bytes that the receiver's socket has taken.
-    pub fn has_passed(&self, bytes: usize) {
-        self.passed.set(self.passed.get() + bytes as u64);
-    }
-
-    /// Begins with what another process has counted.
-    pub fn is_at(&self, read: u64, passed: u64) {
-        self.read.set(read);
-        self.passed.set(passed);
-    }
-
-    /// Counts what an engine tells at its end.
-    pub fn came_to(&self, bytes: u64) {
-        self.read.set(bytes);
-        self.passed.set(bytes);
-    }
-
-    /// What was counted so far.
-    pub fn counted(&self) -> Counted {
-        Counted {
-            read: self.read.get(),
-            passed: self.passed.get(),
-        }
     }
 }
 

@@ -10,10 +10,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use super::flow::Flow;
 use super::leg::Leg;
 use super::pacing::LOOK_EVERY;
 use super::pipes::{Pipe, Ticket, Unparked};
-use super::sessions::Flow;
 use super::worker::Resources;
 use crate::metrics::{Counters, Direction, ListenerId};
 

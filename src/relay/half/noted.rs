@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use super::{End, Half, Held, Pace};
 use crate::metrics::{Direction, ListenerId};
+use crate::relay::flow::Flow;
 use crate::relay::parcel::{NotedEnd, NotedHalf, NotedHeld};
 use crate::relay::pipes::{Peeked, Pipe, PipePool};
-use crate::relay::sessions::Flow;
 
 impl Half {
     /// Leaves it as it is between two wake-ups: what comes next is looked for anew. A message that is under way is not
