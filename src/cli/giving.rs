@@ -249,9 +249,12 @@ impl Giver for Relay {
         if let Some(before) = self.records.take() {
             recent.add(&before);
         }
-        let told = Portable::of(&self.names, &recent);
+        let recorded = Portable::of(&self.names, &recent);
         self.records = Some(recent);
-        told
+        Totals {
+            recorded,
+            debts: self.moving.debts(),
+        }
     }
 
     fn go_on(&mut self) {

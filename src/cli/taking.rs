@@ -177,7 +177,8 @@ impl Taker for Successor {
         let Some((moving, names)) = &self.moving else {
             return;
         };
-        match totals.into_recorders(names) {
+        moving.owe(&totals.debts);
+        match totals.recorded.into_recorders(names) {
             Ok((recorders, unknown)) => {
                 if !unknown.is_empty() {
                     let unknown = unknown.join(", ");

@@ -172,6 +172,11 @@ impl FromStr for SourcePrefix {
 }
 
 impl Source {
+    /// The first address of it.
+    pub fn network(self) -> IpAddr {
+        self.0.network()
+    }
+
     /// The source that an address belongs to.
     pub fn of(address: IpAddr, prefix: SourcePrefix) -> Self {
         // Otherwise all of IPv4 would be one source where it is told in IPv6 notation.

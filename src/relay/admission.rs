@@ -6,10 +6,10 @@
 //! known who the client is, and resets it.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
@@ -179,6 +179,22 @@ impl Gate {
             gate: self.clone(),
             source,
         }
+    }
+
+    /// Sources that have opened much lately, and for how long that counts yet.
+    pub fn debts(&self, now: Instant) -> Vec<(Source, Duration)> {
+        let tables = self.sources.tables.iter();
+        let of = |table: &Mutex<Table>| {
+            let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
+            table.debts(now).collect::<Vec<_>>()
+        };
+        tables.flat_map(of).collect()
+    }
+
+    /// Takes into account what a source has opened elsewhere.
+    pub fn owes(&self, source: IpAddr, owes: Duration, now: Instant) {
+        let source = Source::of(source, self.admission.load().per_source.prefix);
+        self.sources.of(source).owe(source, owes, now);
     }
 
     /// Lets a connection in. `meant` is where it is to go, as far as that is known before a name is looked up.

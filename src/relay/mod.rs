@@ -85,7 +85,7 @@ pub use legs::Party;
 pub use listen::{AdoptError, BindError, Listeners, Listening, WayIn};
 pub use moving::Move;
 pub use parcel::{
-    Carrier, MOST, Note, NotedEnd, NotedHalf, NotedHeld, NotedOffer, NotedPort, Parcel,
+    Carrier, MOST, Note, NotedDebt, NotedEnd, NotedHalf, NotedHeld, NotedOffer, NotedPort, Parcel,
 };
 pub use server::{Begins, Outcome, Server};
 pub use stall::Why;

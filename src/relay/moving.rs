@@ -3,15 +3,17 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::handle::Handle;
 use super::listen::Served;
-use super::parcel::{Carrier, Parcel};
+use super::parcel::{Carrier, NotedDebt, Parcel};
 use super::still::Taken;
 use super::word::Word;
 use super::worker::Order;
+use crate::config::Source;
 use crate::metrics::Recorders;
 
 /// Has the workers of a relay stand still, hand over and go on. Clones are of the same relay; to be used on a thread that
@@ -119,6 +121,32 @@ impl Move {
     /// Adds what was recorded elsewhere to what is told of this relay.
     pub async fn add_records(&self, recorders: &Recorders) {
         self.relay.add(recorders).await;
+    }
+
+    /// What sources owe here, where the rate of new connections is limited.
+    pub fn debts(&self) -> Vec<NotedDebt> {
+        let now = Instant::now();
+        let of = |served: &Served| {
+            let listener = served.settings.now().name.clone();
+            let noted = move |(source, owes): (Source, Duration)| NotedDebt {
+                listener: listener.clone(),
+                source: source.network(),
+                owes_us: u64::try_from(owes.as_micros()).unwrap_or(u64::MAX),
+            };
+            served.gate.debts(now).into_iter().map(noted)
+        };
+        self.served.iter().flat_map(of).collect()
+    }
+
+    /// Takes into account what sources owe elsewhere. Of a listener that there is not, nothing.
+    pub fn owe(&self, debts: &[NotedDebt]) {
+        let now = Instant::now();
+        for debt in debts {
+            if let Some(served) = self.served(&debt.listener) {
+                let owes = Duration::from_micros(debt.owes_us);
+                served.gate.owes(debt.source, owes, now);
+            }
+        }
     }
 
     fn served(&self, listener: &str) -> Option<Served> {

@@ -4,7 +4,7 @@
 //! means something else, is another version of it.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 
 use serde::{Deserialize, Serialize};
@@ -125,6 +125,18 @@ pub enum NotedHeld {
     Bytes(#[serde(with = "in_base64")] Vec<u8>),
     /// So many bytes in a pipe, whose ends are among the descriptors.
     Pipe(u64),
+}
+
+/// A source that has opened much lately, where the rate is limited.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NotedDebt {
+    /// The name of the listener.
+    pub listener: String,
+    /// The first address of the source.
+    pub source: IpAddr,
+    /// For how long it counts yet, in microseconds.
+    pub owes_us: u64,
 }
 
 /// What brings sessions to another process.

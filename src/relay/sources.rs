@@ -8,7 +8,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::{PerSource, Rate, Source};
 
@@ -120,6 +120,39 @@ impl Table {
         }
     }
 
+    /// Who owes, and for how long yet.
+    pub fn debts(&mut self, now: Instant) -> impl Iterator<Item = (Source, Duration)> {
+        self.forgive(now);
+        let owing = self.sources.iter();
+        owing.filter_map(move |(source, has)| {
+            let owes = has.owes_until.saturating_duration_since(now);
+            (!owes.is_zero()).then_some((*source, owes))
+        })
+    }
+
+    /// A source owes for so long, because of what it has opened elsewhere; what it owes here already counts, too, if that
+    /// is more.
+    pub fn owe(&mut self, source: Source, owes: Duration, now: Instant) {
+        let Some(until) = now.checked_add(owes) else {
+            return;
+        };
+        let has = self.sources.entry(source).or_insert(Has {
+            connections: 0,
+            owes_until: now,
+        });
+        let before = has.owes_until;
+        has.owes_until = until.max(before);
+        if has.connections == 0 {
+            self.debtors.remove(&(before, source));
+            self.debtors.insert((has.owes_until, source));
+            if self.debtors.len() > self.remembered
+                && let Some((_, forgotten)) = self.debtors.pop_first()
+            {
+                self.sources.remove(&forgotten);
+            }
+        }
+    }
+
     /// Forgets those whose time has come.
     fn forgive(&mut self, now: Instant) {
         while let Some((owes_until, source)) = self.debtors.first().copied()
@@ -133,8 +166,6 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -189,6 +220,27 @@ mod tests {
         assert_eq!(admitted(&mut table, &may, 5, now + tenth * 4), 3);
         // As a stranger.
         assert_eq!(admitted(&mut table, &may, 25, now + tenth * 100), 10);
+    }
+
+    #[test]
+    fn what_a_source_owes_elsewhere_it_owes_here_and_a_connection_that_goes_on_is_one_of_its_own() {
+        let (now, may) = (Instant::now(), may(Some(2), Some("10/s")));
+        let (mut there, mut here) = (Table::new(8), Table::new(8));
+        assert_eq!(admitted(&mut there, &may, 7, now), 7);
+        assert_eq!(there.enter(source(1), &may, now), Ok(()));
+        let debts: Vec<_> = there.debts(now).collect();
+        assert_eq!(debts, [(source(1), Duration::from_millis(800))]);
+        for (source, owes) in debts {
+            here.owe(source, owes, now);
+        }
+        here.enter_again(source(1), now);
+        // Two of ten are left to it, and one of two at a time.
+        assert_eq!(admitted(&mut here, &may, 5, now), 2);
+        here.leave(source(1), now);
+        assert_eq!(admitted(&mut here, &may, 5, now), 0);
+        let later = now + Duration::from_secs(2);
+        assert_eq!(here.debts(later).count(), 0);
+        assert_eq!((here.sources.len(), here.debtors.len()), (0, 0));
     }
 
     #[test]

@@ -6,13 +6,20 @@ use serde::{Deserialize, Serialize};
 use super::frame::{FormatError, HEAD, Head, Kind};
 use super::standing::Standing;
 use crate::metrics::Portable;
-use crate::relay::{MOST, Note};
+use crate::relay::{MOST, Note, NotedDebt};
 
 /// The version of what is told of a session. Where it differs, sessions stay where they are, and the rest goes over.
 pub const SESSIONS_VERSION: u16 = 1;
 
-/// What was counted and measured.
-pub type Totals = Portable;
+/// What goes over besides sessions, each time that some do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Totals {
+    /// What was counted and measured since it was last told.
+    pub recorded: Portable,
+    /// What sources owe, where the rate of new connections is limited.
+    pub debts: Vec<NotedDebt>,
+}
 
 /// One message.
 #[derive(Debug, Clone, PartialEq)]

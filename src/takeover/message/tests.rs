@@ -155,7 +155,8 @@ fn rules(nft_pid: u32) -> HandedNote {
 
 fn totals() -> impl Strategy<Value = Box<Totals>> {
     any::<u64>().prop_map(|held| {
-        let told = serde_json::json!({"process": {"held": held}});
+        let debt = serde_json::json!({"listener": "a", "source": "192.0.2.0", "owes_us": held});
+        let told = serde_json::json!({"recorded": {"process": {"held": held}}, "debts": [debt]});
         Box::new(serde_json::from_value(told).unwrap())
     })
 }

@@ -204,7 +204,8 @@ impl Giver for Old {
 
 /// What is recorded from one time to the next.
 pub fn recorded() -> Totals {
-    serde_json::from_value(serde_json::json!({"process": {"held": 7}})).unwrap()
+    serde_json::from_value(serde_json::json!({"recorded": {"process": {"held": 7}}, "debts": []}))
+        .unwrap()
 }
 
 /// The new relay.
