@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -289,4 +290,31 @@ fn an_upgrade_works_where_clients_come_by_themselves() {
     talk(&site.connect_to(&listener, OpenedFrom::Client));
     drop(pairs);
     upgrades.stop();
+}
+
+#[test]
+fn a_service_manager_is_told_which_process_matters_from_now_on() {
+    let Some(site) = Site::put_up() else { return };
+    let path = site.lab.directory().join("manager.sock");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let told = || {
+        let mut bytes = [0; 256];
+        let read = manager.recv(&mut bytes).unwrap();
+        String::from_utf8(bytes[..read].to_vec()).unwrap()
+    };
+    let environment = format!("NOTIFY_SOCKET={}", path.display());
+    let mut upgrades = Upgrades::start_by(&site.lab, &["env", &environment], &[]);
+    assert_eq!(told(), "READY=1\n");
+    upgrades.upgrade(&site.lab);
+    let (one, other) = (told(), told());
+    let main = format!("MAINPID={}\nREADY=1\n", upgrades.pid());
+    // Two processes speak.
+    assert!([&one, &other].contains(&&main), "{one:?}, {other:?}");
+    assert!(
+        [one.as_str(), other.as_str()].contains(&"READY=1\n"),
+        "{one:?}, {other:?}"
+    );
+    upgrades.stop();
+    assert_eq!(told(), "STOPPING=1\n");
 }

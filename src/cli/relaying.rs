@@ -187,7 +187,16 @@ impl Relaying {
                 Ask::Upgrade { program, answer } => {
                     let began = Instant::now();
                     let waits = Some(Waiting { began, answer });
-                    let handed = match successor::start(program, &mut self.asked).await {
+                    let comes = tokio::select! {
+                        comes = successor::start(program, asked) => comes,
+                        () = signals.ends.asked_for() => {
+                            not_handed(&anyhow!("the end was asked for"), waits);
+                            return Ending::Drain;
+                        }
+                        never = watch(server, witness) => match never {},
+                        never = rules.keep(|change| standing.rules(change)) => match never {},
+                    };
+                    let handed = match comes {
                         Ok(socket) => self.hand_over(socket, waits).await,
                         Err(error) => not_handed(&error, waits),
                     };
@@ -215,17 +224,11 @@ impl Relaying {
         tracing::info!(to = giving.pid, "handing over");
         let mut waits = waits;
         loop {
-            let Self {
-                running,
-                standing,
-                witness,
-                ..
-            } = self;
-            let Running { server, rules, .. } = running;
+            let Running { server, rules, .. } = &mut self.running;
+            // The rules are not put back meanwhile, should they be lost: the other would not know of it.
             let step = tokio::select! {
                 step = giving.next() => step,
-                never = watch(server, witness) => match never {},
-                never = rules.keep(|change| standing.rules(change)) => match never {},
+                never = watch(server, &mut self.witness) => match never {},
             };
             match step {
                 Ok(Step::LetGo(done)) => {
@@ -241,7 +244,7 @@ impl Relaying {
                     let (sessions, left) = (giving.moved(), giving.left());
                     let (to, took) = (giving.pid, giving.began.elapsed());
                     tracing::info!(to, sessions, left, ?took, "handed over");
-                    let engine = running.settings.process.engine;
+                    let engine = self.running.settings.process.engine;
                     if left > 0 && engine != Engine::Splice {
                         tracing::warn!(
                             left,

@@ -32,9 +32,14 @@ pub struct Went {
 impl Upgrades {
     /// Starts the first on the relay host.
     pub fn start(lab: &Lab, more: &[&str]) -> Self {
+        Self::start_by(lab, &[], more)
+    }
+
+    /// The same, started by another program.
+    pub fn start_by(lab: &Lab, starter: &[&str], more: &[&str]) -> Self {
         let socket = lab.directory().join("upgrades.sock");
         let admin = ["--admin", socket.to_str().unwrap()];
-        let relay = Relay::start(lab, &[&admin, more].concat());
+        let relay = Relay::start_by(lab, starter, &[&admin, more].concat());
         let now = Pid::from_raw(relay.id() as i32).unwrap();
         Self { relay, socket, now }
     }
