@@ -293,7 +293,11 @@ impl Relaying {
             }
         };
         let within = match ended {
-            Ok(()) => Duration::ZERO,
+            Ok(()) => {
+                // What came to stand still too late, too, is told that it ends.
+                self.running.server.moving().go_on();
+                Duration::ZERO
+            }
             Err(error) => {
                 let left = self.running.server.sessions();
                 tracing::error!(left, "what is left ends here: {error:#}");

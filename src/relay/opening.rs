@@ -35,6 +35,8 @@ pub struct Opened {
     pub origin: Origin,
     /// The places that it takes.
     pub places: (Admitted, Seat),
+    /// Whether it was relayed before, by another process.
+    pub goes_on: bool,
 }
 
 /// A session that never came to relaying.
@@ -217,6 +219,7 @@ pub async fn open(worker: &Worker, accepted: Accepted) -> Result<Opened, Session
             asked,
         },
         places: (admitted, seat),
+        goes_on: false,
     })
 }
 
@@ -278,6 +281,7 @@ pub fn carry_on(worker: &Worker, taken: Taken) -> io::Result<(Opened, Halves)> {
         session,
         origin,
         places,
+        goes_on: true,
     };
     Ok((opened, halves))
 }

@@ -86,6 +86,7 @@ async fn relay(
         session,
         origin,
         places,
+        goes_on,
     } = opened;
     let Origin {
         local,
@@ -97,7 +98,15 @@ async fn relay(
     let (legs, settings) = (&session.legs, &session.settings);
     let listed = worker.sessions.list(session.clone());
     let registered = match &settings.mode {
-        Mode::Gateway(_) => Some(Known::register(&worker.known, legs)?),
+        Mode::Gateway(_) => match Known::register(&worker.known, legs) {
+            Ok(registered) => Some(registered),
+            // Its DSCP matters no more, and what its peer had sent does.
+            Err(error) if goes_on => {
+                tracing::debug!(%error, %client, "a leg broke while its session went over");
+                None
+            }
+            Err(error) => return Err(error.into()),
+        },
         Mode::ServerSidecar(_) | Mode::ClientSidecar(_) | Mode::Forward(_) => None,
     };
     // Its SYN was shown before it could be accepted, but to another thread, which may be late.
