@@ -187,7 +187,24 @@ impl Relaying {
                 Ask::Upgrade { program, answer } => {
                     let began = Instant::now();
                     let waits = Some(Waiting { began, answer });
-                    let handed = match successor::start(program, &mut self.asked).await {
+                    let Self {
+                        running,
+                        standing,
+                        asked,
+                        witness,
+                        ..
+                    } = self;
+                    let Running { server, rules, .. } = running;
+                    let started = tokio::select! {
+                        started = successor::start(program, asked) => started,
+                        () = signals.ends.asked_for() => {
+                            not_handed(&anyhow!("the end was asked for"), waits);
+                            return Ending::Drain;
+                        }
+                        never = watch(server, witness) => match never {},
+                        never = rules.keep(|change| standing.rules(change)) => match never {},
+                    };
+                    let handed = match started {
                         Ok(socket) => self.hand_over(socket, waits).await,
                         Err(error) => not_handed(&error, waits),
                     };
@@ -207,6 +224,7 @@ impl Relaying {
             &self.running,
             self.asked.as_ref(),
             self.witness.as_ref(),
+            self.before.as_ref().map(|before| before.taking.comes()),
         );
         let mut giving = match given {
             Ok(giving) => giving,
