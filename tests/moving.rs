@@ -265,3 +265,19 @@ fn a_session_that_is_opened_only_then_stands_still_once_it_relays() {
     from.go_on();
     exchange(&client, &server, b"after");
 }
+
+#[test]
+fn sessions_that_went_on_while_nobody_was_accepted_hear_of_what_comes_later() {
+    let site = Site::put_up(1);
+    let (client, server) = site.connect();
+    exchange(&client, &server, b"before");
+    let from = site.old.moving();
+    // As where the other process reads another version of sessions, and fails.
+    from.shut();
+    exchange(&client, &server, b"meanwhile");
+    from.go_on();
+    exchange(&client, &server, b"after");
+    assert_eq!(from.stand_still(), 1);
+    from.go_on();
+    exchange(&client, &server, b"once more");
+}

@@ -12,13 +12,14 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use unmangle::lab::{Family, OpenedFrom, Role};
 
 use site::upgrades::Upgrades;
 use site::{
-    PATIENCE, Pair, Relay, Site, UNMANGLE, Way, carry, pattern, read_to_end, talk, until, web,
-    write_until_stalled,
+    PATIENCE, Pair, Relay, Site, UNMANGLE, Way, accept, carry, pattern, read_to_end, talk, until,
+    web, write_until_stalled,
 };
 
 /// Packets that conntrack has called INVALID, at both ends and on the relay host.
@@ -206,6 +207,90 @@ fn a_successor_that_does_not_come_up_changes_nothing_and_it_is_said_why() {
     }
     assert_eq!(upgrades.upgrade(&site.lab).sessions, 5);
     pairs.iter().for_each(talk);
+}
+
+#[test]
+fn a_relay_that_is_told_to_end_waits_for_no_successor() {
+    let Some(site) = Site::put_up() else { return };
+    let mut upgrades = Upgrades::start(&site.lab, &[]);
+    let begun = site.lab.directory().join("begun");
+    let program = site.lab.directory().join("never-asks");
+    let text = format!(
+        "#!/bin/sh\necho $$ > {}\nexec sleep 1000\n",
+        begun.display()
+    );
+    fs::write(&program, text).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let relay = Pid::from_raw(upgrades.pid() as i32).unwrap();
+    let refused = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| upgrades.upgrade_to(&site.lab, Some(&program)).unwrap_err());
+        let pid = || fs::read_to_string(&begun).unwrap_or_default();
+        until("it is begun", PATIENCE, || pid().ends_with('\n'));
+        kill_process(relay, Signal::TERM).unwrap();
+        let stat = format!("/proc/{}/stat", pid().trim());
+        until("it is killed", PATIENCE, || {
+            fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "))
+        });
+        asked.join().unwrap()
+    });
+    assert!(refused.contains("the end was asked for"), "{refused}");
+    assert_eq!(upgrades.relay.exit_code(), Some(0));
+}
+
+#[test]
+fn a_session_that_is_still_being_dialled_goes_over_twice() {
+    let Some(site) = Site::put_up() else { return };
+    let mut upgrades = Upgrades::start(&site.lab, &[]);
+    let listener = site.listen(Role::Server, Family::V4);
+    site.cut(Role::Server);
+    let to = listener.local_addr().unwrap();
+    let client = site.dial(Role::Client, to).unwrap();
+    assert_eq!(upgrades.upgrade(&site.lab).left, 1);
+    upgrades.upgrade(&site.lab);
+    site.mend(Role::Server);
+    let server = accept(&listener);
+    assert_eq!(upgrades.relay.exit_code(), Some(0));
+    let pair = Pair { client, server };
+    talk(&pair);
+    assert!(!upgrades.relay.log().contains("what is left ends here"));
+    assert_eq!(upgrades.upgrade(&site.lab).sessions, 1);
+    talk(&pair);
+}
+
+#[test]
+fn the_next_process_logs_histograms_though_the_one_before_still_does() {
+    let Some(site) = Site::put_up_for(Way::Forward) else {
+        return;
+    };
+    site.open_the_door();
+    let log = site.lab.directory().join("relay.hlog");
+    let mut upgrades = Upgrades::start(
+        &site.lab,
+        &[
+            "--listen",
+            "192.0.2.1:2222",
+            "--to",
+            "198.51.100.2:22",
+            // Its sessions stay, and the process with them.
+            "--engine",
+            "copy",
+            "--hdr-log",
+            log.to_str().unwrap(),
+        ],
+    );
+    let listener = site.listen(Role::Server, Family::V4);
+    let pairs = relaying(&site, &listener, 1);
+    upgrades.upgrade(&site.lab);
+    let logs = || {
+        let entries = fs::read_dir(site.lab.directory()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("relay.hlog")).count()
+    };
+    until("each has a file", PATIENCE, || logs() == 2);
+    pairs.iter().for_each(talk);
+    drop(pairs);
+    assert_eq!(upgrades.relay.exit_code(), Some(0));
+    upgrades.stop();
 }
 
 #[test]

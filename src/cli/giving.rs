@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::reload::Running;
 use super::standing::Asked;
+use super::taking::Comes;
 use crate::config::{Listener, Side};
 use crate::metrics::{Portable, Recorders};
 use crate::relay::{Carrier, Move, WayIn, Witness};
@@ -67,6 +68,8 @@ struct Relay {
     since: Option<Instant>,
     /// Where sessions go.
     going: Going,
+    /// Whether sessions may still come of the process before: they go on to the other.
+    comes: Option<Comes>,
 }
 
 /// How often it is looked for sessions that have come to relaying.
@@ -84,6 +87,7 @@ impl Giving {
         running: &Running,
         asked: Option<&Asked>,
         witness: Option<&Witness>,
+        comes: Option<Comes>,
     ) -> anyhow::Result<Self> {
         let channel = Channel::over(socket);
         let peer = channel.peer().context("looking who wants to take over")?;
@@ -108,6 +112,7 @@ impl Giving {
             drain: running.settings.process.drain,
             since: None,
             going: Going::Over,
+            comes,
         };
         let (end, ended) = oneshot::channel();
         let hand_over = move || {
@@ -287,8 +292,10 @@ impl Giver for Relay {
             if self.going == Going::Over && self.moving.stand_still() > 0 {
                 return More::Some;
             }
+            // First this, then how many are here: who comes is here before nothing more does.
+            let last = self.comes.as_ref().is_none_or(Comes::nothing_more);
             let hurries = self.told.hurries.load(Ordering::Relaxed);
-            if self.moving.sessions() == 0 || hurries || Instant::now() >= until {
+            if last && self.moving.sessions() == 0 || hurries || Instant::now() >= until {
                 return More::None;
             }
             std::thread::sleep(LOOK_EVERY);

@@ -66,7 +66,19 @@ impl HdrLog {
     /// # Errors
     /// [`Usage`] if it cannot be written.
     pub fn open(settings: &HdrLogSettings) -> Result<Self, Usage> {
-        let file = LogFile::begin(settings).map_err(|error| {
+        Self::of(LogFile::begin(settings), settings)
+    }
+
+    /// Opens the file in the place of a process that may still write to it.
+    ///
+    /// # Errors
+    /// [`Usage`] if it cannot be written.
+    pub fn succeed(settings: &HdrLogSettings) -> Result<Self, Usage> {
+        Self::of(LogFile::succeed(settings), settings)
+    }
+
+    fn of(file: io::Result<LogFile>, settings: &HdrLogSettings) -> Result<Self, Usage> {
+        let file = file.map_err(|error| {
             let path = settings.file.display();
             Usage(format!("--hdr-log {path}: {error}"))
         })?;

@@ -216,6 +216,7 @@ impl Relaying {
             &self.running,
             self.asked.as_ref(),
             self.witness.as_ref(),
+            self.before.as_ref().map(|before| before.taking.comes()),
         );
         let mut giving = match given {
             Ok(giving) => giving,

@@ -96,7 +96,8 @@ pub async fn take_over(
             "relaying"
         );
     }
-    let hdr_log = running.settings.process.hdr_log.as_ref().map(HdrLog::open);
+    let hdr_log = running.settings.process.hdr_log.as_ref();
+    let hdr_log = hdr_log.map(HdrLog::succeed);
     let hdr_log = hdr_log
         .transpose()
         .map_err(anyhow::Error::from)

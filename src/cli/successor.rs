@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::standing::Asked;
@@ -53,7 +53,9 @@ pub async fn start(program: Option<PathBuf>, asked: &mut Option<Asked>) -> anyho
             .process_group(0)
             .spawn()
     });
-    let mut child = started.with_context(|| format!("starting {}", program.display()))?;
+    let started = started.with_context(|| format!("starting {}", program.display()))?;
+    let mut starting = Starting(Some(started));
+    let child = starting.0.as_mut().context("it was just started")?;
     let asks = async {
         loop {
             match asked.next().await {
@@ -77,16 +79,29 @@ pub async fn start(program: Option<PathBuf>, asked: &mut Option<Asked>) -> anyho
     tokio::select! {
         asks = timeout(ASKS_WITHIN, asks) => match asks {
             Ok(socket) => {
-                // It is reaped, should it end before this process.
-                tokio::spawn(async move { child.wait().await });
+                if let Some(mut child) = starting.0.take() {
+                    // It is reaped, should it end before this process.
+                    tokio::spawn(async move { child.wait().await });
+                }
                 Ok(socket)
             }
             Err(_) => {
-                child.start_kill().context("ending a process that does not come up")?;
                 bail!("{} did not ask to take over within {ASKS_WITHIN:?}", program.display())
             }
         },
         status = child.wait() => bail!(ended(status?)),
+    }
+}
+
+/// One that has not asked yet; it is killed if nobody waits for that any more.
+struct Starting(Option<Child>);
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            // One that has ended cannot be killed, and need not be.
+            let _ = child.start_kill();
+        }
     }
 }
 

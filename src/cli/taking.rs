@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -17,6 +19,18 @@ use crate::takeover::{Channel, End, Patience, Standing, Taker, Totals, Trouble, 
 /// A takeover that is under way, on a thread of its own.
 pub struct Taking {
     events: mpsc::UnboundedReceiver<Event>,
+    comes: Comes,
+}
+
+/// Whether sessions may still come of the process before. Clones tell the same.
+#[derive(Debug, Clone)]
+pub struct Comes(Arc<AtomicBool>);
+
+impl Comes {
+    /// Whether none will.
+    pub fn nothing_more(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// What the main thread has to do, or to know.
@@ -43,6 +57,7 @@ struct Successor {
     /// Once there are workers.
     moving: Option<(Move, Vec<String>)>,
     kept: Vec<Parcel<OwnedFd>>,
+    has_begun: bool,
 }
 
 /// A relay that answers takes no longer.
@@ -69,17 +84,29 @@ impl Taking {
             events: events.clone(),
             moving: None,
             kept: Vec::new(),
+            has_begun: false,
         };
+        let comes = Comes(Arc::default());
+        let over_for = comes.clone();
         std::thread::spawn(move || {
             let taken = take(Channel::over(line), Patience::default(), &mut successor);
             let over = match taken {
                 Ok(rest) => Ok(rest.run(&mut successor)),
                 Err(failure) => Err(failure.to_string()),
             };
+            over_for.0.store(true, Ordering::Release);
             // Whoever ends does not want to know.
             let _ = events.send(Event::Over(over));
         });
-        Ok(Self { events: todo })
+        Ok(Self {
+            events: todo,
+            comes,
+        })
+    }
+
+    /// Whether sessions may still come.
+    pub fn comes(&self) -> Comes {
+        self.comes.clone()
     }
 
     /// What there is to do next; after the end nothing ever.
@@ -169,7 +196,10 @@ impl Taker for Successor {
                 "a session of no listener was reset"
             );
         }
-        moving.begin();
+        // Once: by now this process may stand still for the next one, and that must not be undone.
+        if !std::mem::replace(&mut self.has_begun, true) {
+            moving.begin();
+        }
         self.tell(Event::Begun(count));
     }
 

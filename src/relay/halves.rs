@@ -127,9 +127,10 @@ impl Halves {
         let mut upstream_broken = pin!(legs.upstream.ready(Interest::ERROR));
         let mut told_to_end = pin!(session.told_to_end(&worker.word));
         let mut overdue = None;
-        let mut registered = false;
+        let mut heard = None;
         let close = poll_fn(|cx| {
-            if worker.word.is_stand_still() {
+            let said = worker.word.last();
+            if said.is_stand_still() {
                 return Poll::Ready(None);
             }
             if let Poll::Ready(close) = self.poll(cx, worker, legs) {
@@ -151,13 +152,13 @@ impl Halves {
                     return Poll::Ready(Some(Close::Broken { by: to, error }));
                 }
             }
-            // Once it is registered, its wake-up comes by itself: a look at the flag is enough.
-            if (!registered || session.is_told_to_end() || worker.word.is_end())
+            // Once it is registered, its wake-up comes by itself: a look at the flag is enough. Any word is such a
+            // wake-up, and after it there is none.
+            if (heard.replace(said) != Some(said) || session.is_told_to_end())
                 && let Poll::Ready(close) = told_to_end.as_mut().poll(cx)
             {
                 return Poll::Ready(Some(close));
             }
-            registered = true;
             Poll::Pending
         })
         .await;

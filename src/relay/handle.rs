@@ -131,6 +131,8 @@ impl Handle {
     pub(super) async fn take_all(&self) -> Recorders {
         let mut gathered = self.0.gathered.lock().await;
         self.gather(&mut gathered).await;
+        // What is told no more is still part of the interval that is under way.
+        gathered.begin_interval();
         let empty = *gathered.take_empty(self.0.asked.names.len());
         std::mem::replace(&mut gathered.all, empty)
     }
@@ -138,9 +140,7 @@ impl Handle {
     /// Adds what was recorded elsewhere, before whatever interval comes next.
     pub(super) async fn add(&self, recorders: &Recorders) {
         let mut gathered = self.0.gathered.lock().await;
-        if gathered.interval.is_none() {
-            gathered.interval = Some(gathered.all.clone());
-        }
+        gathered.begin_interval();
         gathered.all.add(recorders);
     }
 
@@ -256,6 +256,13 @@ impl Gathered {
         Some(gauges)
     }
 
+    /// From now on the first interval is told apart from what was recorded since the start.
+    fn begin_interval(&mut self) {
+        if self.interval.is_none() {
+            self.interval = Some(self.all.clone());
+        }
+    }
+
     fn take_empty(&mut self, listeners: usize) -> Box<Recorders> {
         let empty = self.empty.pop();
         Box::new(empty.unwrap_or_else(|| Recorders::new(listeners)))
@@ -337,6 +344,21 @@ mod tests {
             assert_eq!(recorded.merged().counters.accepted, 7);
             assert_eq!(recorded.gauges.sessions, [2], "as it is now");
             assert_eq!((recorded.gauges.workers, recorded.gauges.silent), (1, 0));
+        });
+    }
+
+    #[test]
+    fn what_goes_to_another_process_is_still_in_the_first_interval_here() {
+        run(async {
+            let (handle, mut asked) = relay();
+            let (taken, ()) = tokio::join!(handle.take_all(), async {
+                answer(asked.recv().await, 3, 1);
+            });
+            assert_eq!(taken.merged().counters.accepted, 3);
+            let (interval, ()) = tokio::join!(handle.interval(), async {
+                answer(asked.recv().await, 4, 1);
+            });
+            assert_eq!(interval.merged().counters.accepted, 7);
         });
     }
 

@@ -1,19 +1,26 @@
 //! What the sessions of a worker are told, all at once: to go on, to stand still, or to end.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::Notify;
 
 /// The last word; the end is the last for ever.
 #[derive(Debug, Default)]
 pub struct Word {
-    said: AtomicU8,
+    /// A [`Said`].
+    said: AtomicU32,
     told: Notify,
 }
 
-const GO_ON: u8 = 0;
-const STAND_STILL: u8 = 1;
-const END: u8 = 2;
+/// A word, and the how manieth it is: whoever was woken by another waits anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Said(u32);
+
+const GO_ON: u32 = 0;
+const STAND_STILL: u32 = 1;
+const END: u32 = 2;
+/// The bits of a [`Said`] that are the word; the others count.
+const WORD: u32 = 3;
 
 // === impl Word ===
 
@@ -33,14 +40,19 @@ impl Word {
         self.say(GO_ON);
     }
 
+    /// What was said last.
+    pub fn last(&self) -> Said {
+        Said(self.said.load(Ordering::Relaxed))
+    }
+
     /// Whether all are to end.
     pub fn is_end(&self) -> bool {
-        self.said.load(Ordering::Relaxed) == END
+        self.last().0 & WORD == END
     }
 
     /// Whether all are to stand still.
     pub fn is_stand_still(&self) -> bool {
-        self.said.load(Ordering::Relaxed) == STAND_STILL
+        self.last().is_stand_still()
     }
 
     /// Ready once all are to end. Whoever waits is woken by every word.
@@ -55,12 +67,21 @@ impl Word {
         }
     }
 
-    fn say(&self, word: u8) {
-        let before = self.said.load(Ordering::Relaxed);
-        if before != END {
-            self.said.store(word, Ordering::Relaxed);
+    fn say(&self, word: u32) {
+        let next = |said: u32| (said & WORD != END).then(|| (said | WORD).wrapping_add(1) | word);
+        let (set, fetched) = (Ordering::Relaxed, Ordering::Relaxed);
+        if self.said.fetch_update(set, fetched, next).is_ok() {
             self.told.notify_waiters();
         }
+    }
+}
+
+// === impl Said ===
+
+impl Said {
+    /// Whether all are to stand still.
+    pub fn is_stand_still(self) -> bool {
+        self.0 & WORD == STAND_STILL
     }
 }
 
@@ -82,5 +103,15 @@ mod tests {
         word.end();
         word.go_on();
         assert!(word.is_end() && ended.as_mut().poll(&mut context).is_ready());
+    }
+
+    #[test]
+    fn a_word_that_is_said_again_is_another() {
+        let word = Word::default();
+        let first = word.last();
+        word.go_on();
+        let second = word.last();
+        word.go_on();
+        assert!(first != second && second != word.last() && !word.is_stand_still());
     }
 }

@@ -54,7 +54,7 @@ pub enum Failure {
     #[error("the other process says: {0}")]
     Off(String),
     /// The line failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Line(#[from] ChannelError),
     /// This process could not do its part.
     #[error("{0}")]

@@ -90,6 +90,24 @@ impl LogFile {
         &self.settings.file
     }
 
+    /// Begins a file while the process before still writes to the one that was there: that is put aside, and the other
+    /// goes on writing to it, by whatever name.
+    ///
+    /// # Errors
+    /// As [`LogFile::begin`].
+    pub fn succeed(settings: &HdrLog) -> io::Result<Self> {
+        let mut file = Self {
+            settings: settings.clone(),
+            open: None,
+            aside: SystemTime::now(),
+        };
+        if is_nobodys(&settings.file).is_err() {
+            fs::rename(&settings.file, aside(&settings.file, file.aside))?;
+        }
+        file.renew(Instant::now())?;
+        Ok(file)
+    }
+
     /// Puts the file aside, unless somebody has moved it away or there is nothing in it, and begins one for what
     /// has been recorded since `begun`.
     ///
@@ -395,6 +413,18 @@ mod tests {
         }
         LogFile::begin(&settings).unwrap();
         assert_eq!(files(&directory), [vec![1], vec![2], vec![]]);
+    }
+
+    #[test]
+    fn a_successor_begins_a_file_and_the_process_before_goes_on_with_its_own() {
+        let (directory, settings) = log(1 << 20, 7);
+        let mut before = LogFile::begin(&settings).unwrap();
+        assert!(LogFile::begin(&settings).is_err(), "another process has it");
+        let mut after = LogFile::succeed(&settings).unwrap();
+        after.write(&interval(Instant::now(), 1)).unwrap();
+        before.write(&interval(Instant::now(), 2)).unwrap();
+        after.write(&interval(Instant::now(), 3)).unwrap();
+        assert_eq!(files(&directory), [vec![2], vec![1, 3]]);
     }
 
     #[test]
