@@ -4,7 +4,7 @@
 #   deploy/install-packages.sh [lab] [bench] [metrics] [python] [rust] [lint]
 #
 #   lab      what the lab and the tests call: nftables, iptables, iproute2, OpenSSH, conntrack, rsync,
-#            tcpdump, ping, libfaketime
+#            tcpdump, ping, libfaketime, tmux
 #   bench    what the benchmarks compare with and measure by: HAProxy, nginx, socat, iperf3, sockperf
 #   metrics  what reads our figures independently of us: Prometheus and its promtool
 #   python   what reads our files independently of us: HdrHistogram from PyPI, in target/python
@@ -30,7 +30,8 @@ sftp openssh-client
 tcpdump tcpdump
 ping iputils-ping
 ethtool ethtool
-faketime faketime'
+faketime faketime
+tmux tmux'
 bench_tools='haproxy haproxy
 nginx nginx
 /usr/lib/nginx/modules/ngx_stream_module.so libnginx-mod-stream

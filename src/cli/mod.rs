@@ -29,6 +29,7 @@ mod status;
 mod succeeding;
 mod successor;
 mod taking;
+mod top;
 mod upgrade;
 mod values;
 
@@ -48,6 +49,7 @@ struct Args {
 enum Command {
     Run(Box<run::Args>),
     Status(status::Args),
+    Top(top::Args),
     Upgrade(upgrade::Args),
     Rules(Box<rules::Args>),
     Normalise(normalise::Args),
@@ -65,6 +67,7 @@ pub fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Run(args) => run::main(*args),
         Command::Status(args) => status::main(args),
+        Command::Top(args) => top::main(args),
         Command::Upgrade(args) => upgrade::main(args),
         Command::Rules(args) => rules::main(*args),
         Command::Normalise(args) => normalise::main(args),

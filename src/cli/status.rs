@@ -1,7 +1,7 @@
 //! `unmangle status`: how a relay does, asked once at its admin socket.
 
 pub(super) mod ask;
-mod summary;
+pub(super) mod summary;
 
 use std::process::ExitCode;
 
@@ -93,7 +93,10 @@ pub(super) fn the_only_one() -> Result<AdminAddress, Usage> {
 }
 
 /// What is answered, as it is and as what it says.
-fn asked<T: DeserializeOwned>(address: &AdminAddress, path: &str) -> Result<(Bytes, T), Usage> {
+pub(super) fn asked<T: DeserializeOwned>(
+    address: &AdminAddress,
+    path: &str,
+) -> Result<(Bytes, T), Usage> {
     let cannot = |why: String| Usage(format!("{address}: {why}"));
     let (status, text) = ask::get(address, path).map_err(|error| cannot(format!("{error:#}")))?;
     if status != StatusCode::OK {

@@ -55,7 +55,7 @@ pub(super) fn render(status: &Status, stuck: &Sessions) -> String {
     text
 }
 
-fn rules(rules: &RulesTold) -> String {
+pub(in crate::cli) fn rules(rules: &RulesTold) -> String {
     let since = lasted(rules.since_seconds.unwrap_or_default());
     match rules.standing {
         RulesStanding::NotNeeded => "none needed".to_owned(),
@@ -69,7 +69,7 @@ fn rules(rules: &RulesTold) -> String {
 }
 
 /// What conntrack rejects, and why, if that is known.
-fn invalid(conntrack: &Summary) -> String {
+pub(in crate::cli) fn invalid(conntrack: &Summary) -> String {
     let Some(invalid) = conntrack.invalid else {
         let why = conntrack.invalid_unknown.as_deref();
         return format!("not known: {}", why.unwrap_or("nobody knows why"));
@@ -148,7 +148,7 @@ fn drawn(table: &Table) -> String {
 }
 
 /// What comes from elsewhere must not do to a terminal what it likes.
-fn plain(text: &str) -> String {
+pub(in crate::cli) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter.is_control() {
@@ -159,12 +159,12 @@ fn plain(text: &str) -> String {
     plain
 }
 
-fn time_of(seconds: f64) -> Duration {
+pub(in crate::cli) fn time_of(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
 
 /// The two largest units of it.
-fn lasted(seconds: f64) -> String {
+pub(in crate::cli) fn lasted(seconds: f64) -> String {
     let seconds = time_of(seconds).as_secs();
     let rounded = match seconds {
         0..3600 => seconds,
