@@ -560,7 +560,7 @@ fn an_upgrade_is_told_in_a_line_and_ends_with_0() {
 #[test]
 fn an_upgrade_that_is_refused_ends_with_1_and_says_who_relays() {
     let body = r#"{"error":"it did not come up"}"#;
-    let refused = "unmangle: not upgraded: it did not come up; the relay goes on as before\n";
+    let refused = "unmangle: not upgraded: it did not come up; the relay has not been replaced\n";
     let cases = [
         ("409 Conflict", body, refused.to_owned()),
         ("403 Forbidden", body, refused.to_owned()),

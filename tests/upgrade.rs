@@ -16,6 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use unmangle::lab::{Family, OpenedFrom, Role};
 
+use site::asked::Asked;
 use site::upgrades::Upgrades;
 use site::{
     PATIENCE, Pair, Relay, Site, UNMANGLE, Way, accept, carry, pattern, read_to_end, talk, until,
@@ -402,4 +403,23 @@ fn a_service_manager_is_told_which_process_matters_from_now_on() {
     );
     upgrades.stop();
     assert_eq!(told(), "STOPPING=1\n");
+}
+
+#[test]
+fn the_end_is_heard_while_a_newcomer_says_nothing() {
+    let mut asked = Asked::start();
+    let mut newcomer = web::unix(&asked.socket);
+    let request = "POST /takeover HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: unmangle-takeover\r\n\r\n";
+    newcomer.write_all(request.as_bytes()).unwrap();
+    let mut answer = [0; 12];
+    newcomer.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 101");
+    let relay = &mut asked.here.relay;
+    until("it hands over", PATIENCE, || {
+        relay.log().contains("handing over")
+    });
+    relay.signal(Signal::TERM);
+    assert_eq!(relay.exit_code(), Some(0));
+    assert!(relay.log().contains("the end was asked for"));
+    assert!(relay.log().contains("\"drained\""));
 }

@@ -17,12 +17,13 @@ use crate::metrics::{Portable, Recorders};
 use crate::relay::{Carrier, Move, WayIn, Witness};
 use crate::rules::Handed;
 use crate::takeover::{
-    Channel, Giver, Going, ListenerSockets, More, Patience, SocketNote, Standing, Totals, Trouble,
-    offer,
+    Channel, Giver, Going, Line, ListenerSockets, More, Patience, SocketNote, Standing, Totals,
+    Trouble, offer,
 };
 
 /// A hand-over that is under way, on a thread of its own.
 pub struct Giving {
+    line: Channel,
     steps: mpsc::UnboundedReceiver<Step>,
     ended: oneshot::Receiver<anyhow::Result<()>>,
     told: Arc<Told>,
@@ -90,6 +91,7 @@ impl Giving {
         comes: Option<Comes>,
     ) -> anyhow::Result<Self> {
         let channel = Channel::over(socket);
+        let line = channel.clone();
         let peer = channel.peer().context("looking who wants to take over")?;
         let pid = u32::try_from(peer.pid).context("looking who wants to take over")?;
         if running.settings.listeners.iter().any(Listener::holds) {
@@ -127,6 +129,7 @@ impl Giving {
         // No thread of the runtime: that would wait for it at its end.
         std::thread::spawn(move || drop(end.send(hand_over())));
         Ok(Self {
+            line,
             steps: todo,
             ended,
             told,
@@ -153,6 +156,12 @@ impl Giving {
     /// Sessions that stayed, when the others had gone over.
     pub fn left(&self) -> u64 {
         self.told.left.load(Ordering::Relaxed)
+    }
+
+    /// Gives it up, if it can be: what the other has begun with is the other's.
+    pub fn give_up(&self) {
+        self.line.hang_up();
+        self.hurry();
     }
 
     /// Waits for no session that stays.

@@ -77,7 +77,10 @@ enum Ending {
 /// What a hand-over has come to.
 enum Handed {
     Over(Giving),
+    /// Everything goes on.
     Not,
+    /// Everything is still here, and is to end.
+    GivenUp,
 }
 
 /// Somebody who waits for a hand-over to end.
@@ -180,8 +183,10 @@ impl Relaying {
                     return Ending::Drain;
                 }
                 Ask::Takeover(socket) => {
-                    if let Handed::Over(giving) = self.hand_over(socket, None).await {
-                        return Ending::HandedOver(giving);
+                    match self.hand_over(socket, None, &mut signals.ends).await {
+                        Handed::Over(giving) => return Ending::HandedOver(giving),
+                        Handed::GivenUp => return Ending::Drain,
+                        Handed::Not => {}
                     }
                 }
                 Ask::Upgrade { program, answer } => {
@@ -197,11 +202,13 @@ impl Relaying {
                         never = rules.keep(|change| standing.rules(change)) => match never {},
                     };
                     let handed = match comes {
-                        Ok(socket) => self.hand_over(socket, waits).await,
+                        Ok(socket) => self.hand_over(socket, waits, &mut signals.ends).await,
                         Err(error) => not_handed(&error, waits),
                     };
-                    if let Handed::Over(giving) = handed {
-                        return Ending::HandedOver(giving);
+                    match handed {
+                        Handed::Over(giving) => return Ending::HandedOver(giving),
+                        Handed::GivenUp => return Ending::Drain,
+                        Handed::Not => {}
                     }
                 }
             }
@@ -210,7 +217,12 @@ impl Relaying {
 
     /// Hands everything over to whoever is at the other end of this socket, up to where that relays. If it comes to
     /// nothing, everything goes on here.
-    async fn hand_over(&mut self, socket: OwnedFd, waits: Option<Waiting>) -> Handed {
+    async fn hand_over(
+        &mut self,
+        socket: OwnedFd,
+        waits: Option<Waiting>,
+        ends: &mut Ends,
+    ) -> Handed {
         let given = Giving::begin(
             socket,
             &self.running,
@@ -223,12 +235,17 @@ impl Relaying {
             Err(error) => return not_handed(&error, waits),
         };
         tracing::info!(to = giving.pid, "handing over");
-        let mut waits = waits;
+        let (mut waits, mut given_up) = (waits, false);
         loop {
             let Running { server, rules, .. } = &mut self.running;
             // The rules are not put back meanwhile, should they be lost: the other would not know of it.
             let step = tokio::select! {
                 step = giving.next() => step,
+                () = ends.asked_for() => {
+                    given_up = true;
+                    giving.give_up();
+                    continue;
+                }
                 never = watch(server, &mut self.witness) => match never {},
             };
             match step {
@@ -268,6 +285,10 @@ impl Relaying {
                     // Its thread waits, or has ended.
                     let _ = done.send(());
                     return Handed::Over(giving);
+                }
+                Err(Err(_)) if given_up => {
+                    not_handed(&anyhow!("the end was asked for"), waits);
+                    return Handed::GivenUp;
                 }
                 Err(Err(error)) => return not_handed(&error, waits),
                 Err(Ok(())) => return not_handed(&anyhow!("it ended too early"), waits),

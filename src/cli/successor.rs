@@ -72,7 +72,7 @@ pub async fn start(program: Option<PathBuf>, asked: &mut Option<Asked>) -> anyho
     };
     let ended = |status: ExitStatus| {
         format!(
-            "{} did not take over: {status}; its log has why",
+            "{} did not take over: {status}; why is on its stderr, or in its log",
             program.display()
         )
     };

@@ -91,7 +91,7 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
     if status != StatusCode::OK {
         let Refused { error } = serde_json::from_slice(&text).map_err(read)?;
         tell(args.json, &text, String::new)?;
-        bail!("not upgraded: {error}; the relay goes on as before");
+        bail!("not upgraded: {error}; the relay has not been replaced");
     }
     let upgraded: Upgraded = serde_json::from_slice(&text).map_err(read)?;
     tell(args.json, &text, || format!("{}\n", Line(upgraded)))?;
