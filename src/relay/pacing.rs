@@ -99,9 +99,7 @@ impl Unpaced {
     /// A leg of this profile, before it is connected; nothing if it is left to the host or to the profile.
     pub fn of(profile: &Profile) -> Option<Self> {
         match profile.congestion_control {
-            CongestionControl::Fitting => {
-                Self::new(pacing_host(), profile.notsent_lowat.is_none())
-            }
+            CongestionControl::Fitting => Self::new(pacing_host(), profile.notsent_lowat.is_none()),
             CongestionControl::Host | CongestionControl::Named(_) => None,
         }
     }
