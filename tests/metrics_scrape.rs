@@ -7,27 +7,18 @@
 mod site;
 
 use std::io::Write;
-use std::net::SocketAddr;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
-use serde_json::Value;
-use unmangle::lab::Process;
 
 use site::bench::{Running, Serve, bench, number, part};
-use site::series::{Figures, Labels};
-use site::web::{escaped, get};
+use site::prometheus::Prometheus;
+use site::series::Figures;
+use site::web::get;
 use site::{PATIENCE, Relay, until};
 
 /// What the relay itself adds.
 const ADDED: &str = "unmangle_added_latency_seconds";
-
-/// A Prometheus that scrapes one relay every second; dropped, it is killed.
-struct Prometheus {
-    at: SocketAddr,
-    _process: Process,
-}
 
 #[test]
 fn promtool_has_nothing_to_say_of_a_relay_that_has_done_nothing_nor_of_one_that_has() {
@@ -198,76 +189,6 @@ fn expect_clean(metrics: &str) {
         ended.status.success() && said.is_empty(),
         "{said}\n{metrics}"
     );
-}
-
-// === impl Prometheus ===
-
-impl Prometheus {
-    /// Starts one on a port of its own, with its data in `directory`.
-    fn start(directory: &Path, target: SocketAddr) -> Self {
-        let config = directory.join("prometheus.yml");
-        let text = format!(
-            "global:\n  scrape_interval: 1s\nscrape_configs:\n  - job_name: unmangle\n    \
-             static_configs:\n      - targets: [\"{target}\"]\n"
-        );
-        std::fs::write(&config, text).unwrap();
-        let mut command = Command::new("prometheus");
-        command.arg(format!("--config.file={}", config.display()));
-        command.arg(format!(
-            "--storage.tsdb.path={}",
-            directory.join("data").display()
-        ));
-        command.args(["--web.listen-address=127.0.0.1:0", "--log.format=json"]);
-        let log = directory.join("prometheus.log");
-        let mut process = Process::start("prometheus", &mut command, &log)
-            .expect("prometheus is there: deploy/install-packages.sh metrics");
-        process
-            .ready("Server is ready to receive web requests", PATIENCE)
-            .unwrap();
-        let events = process.log();
-        let mut events = events
-            .lines()
-            .map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let listens = events.find(|event| event["msg"] == "Listening on").unwrap();
-        let at = listens["address"].as_str().unwrap().parse().unwrap();
-        Self {
-            at,
-            _process: process,
-        }
-    }
-
-    /// The series that an expression gives, with their values.
-    fn query(&self, expression: &str) -> Vec<(Labels, f64)> {
-        let path = format!("/api/v1/query?query={}", escaped(expression));
-        let answer: Value = serde_json::from_str(&get(self.at, &path)).unwrap();
-        assert_eq!(answer["status"], "success", "{answer}");
-        let series = answer["data"]["result"].as_array().unwrap().iter();
-        series
-            .map(|series| {
-                let labels = serde_json::from_value(series["metric"].clone()).unwrap();
-                let value = series["value"][1].as_str().unwrap();
-                (labels, value.parse().unwrap())
-            })
-            .collect()
-    }
-
-    /// The value of an expression that gives one, if there is one by now.
-    fn one(&self, expression: &str) -> Option<f64> {
-        let series = self.query(expression);
-        assert!(series.len() <= 1, "{expression}: {series:?}");
-        series.first().map(|(_, value)| *value)
-    }
-
-    /// All that it has of the relay, as the relay said it.
-    fn figures(&self) -> Figures {
-        let series = self.query("{job=\"unmangle\"}").into_iter();
-        let as_told = series.map(|(mut labels, value)| {
-            let name = labels.remove("__name__").unwrap();
-            labels.retain(|key, _| key != "job" && key != "instance");
-            ((name, labels), value)
-        });
-        Figures(as_told.collect())
-    }
 }
 
 #[test]

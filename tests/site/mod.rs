@@ -12,6 +12,7 @@ pub mod bulk;
 pub mod faults;
 pub mod faulty;
 pub mod here;
+pub mod prometheus;
 pub mod relay;
 pub mod rules;
 pub mod series;
