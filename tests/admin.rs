@@ -77,7 +77,7 @@ fn who_asks_for_what_there_is_not_is_told_what_there_is() {
     assert_eq!(answer.status, 404);
     assert_eq!(
         answer.json()["error"],
-        "there are /api/status and /api/sessions"
+        "there are /api/status, /api/sessions and /api/figures"
     );
     for (request, allow) in [
         ("POST /metrics", "GET,HEAD"),
