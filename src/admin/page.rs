@@ -73,7 +73,13 @@ mod tests {
             assert!(!HTML.contains(inline), "{inline}");
         }
         // Text becomes text, never markup.
-        for markup in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("] {
+        for markup in [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+        ] {
             assert!(!SCRIPT.contains(markup), "{markup}");
         }
     }

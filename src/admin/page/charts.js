@@ -30,7 +30,7 @@ function gridLine(svg, room, y, label) {
 }
 
 /** A round number without a fraction of noughts. */
-const plain = ([number, unit]) => `${parseFloat(number)} ${unit}`;
+const plain = ([number, unit]) => (parseFloat(number) === 0 ? "0" : `${parseFloat(number)} ${unit}`);
 
 /** The next of 1, 2, 4, 8, 10 times a power of ten: all of them part in four. */
 function ceiling(value) {
@@ -50,7 +50,7 @@ function drawThroughput(svg, samples, now) {
   for (const minutes of [5, 4, 3, 2, 1, 0]) {
     const anchor = minutes === 5 ? "start" : minutes === 0 ? "end" : "middle";
     const narrow = room.right - room.left < 400;
-    const label = minutes === 0 ? "now" : narrow && minutes % 2 === 0 ? "" : `−${minutes} min`;
+    const label = minutes === 0 ? "now" : narrow && ![5, 3].includes(minutes) ? "" : `−${minutes} min`;
     draw(svg, "text", { x: x(now - minutes * 60000), y: room.bottom + 21, "text-anchor": anchor }, label);
   }
   for (const run of runs(samples)) {
@@ -90,7 +90,7 @@ function drawLatency(svg, lines) {
   for (const [percent, label] of PERCENTS) {
     draw(svg, "line", { class: "grid", x1: x(percent), x2: x(percent), y1: room.top, y2: room.bottom });
     const anchor = percent === 100 ? "end" : "middle";
-    if (!narrow || percent !== 99.99) draw(svg, "text", { x: x(percent), y: room.bottom + 21, "text-anchor": anchor }, label);
+    if (!narrow || ![90, 99.99].includes(percent)) draw(svg, "text", { x: x(percent), y: room.bottom + 21, "text-anchor": anchor }, label);
   }
   for (const { name, times } of known) {
     const at = times.points.map((point) => [x(point.percent), y(point.seconds)]);

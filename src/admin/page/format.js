@@ -31,14 +31,14 @@ function time(seconds) {
   return [digits(seconds), "s"];
 }
 
-/** How long something lasts, in the two greatest units. */
+/** How long something lasts, in the two greatest units, and in one line. */
 function lasting(seconds) {
   const whole = Math.floor(seconds);
   const two = (number) => String(number).padStart(2, "0");
-  if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} m ${two(whole % 60)} s`;
-  if (whole < 86400) return `${Math.floor(whole / 3600)} h ${two(Math.floor(whole / 60) % 60)} m`;
-  return `${Math.floor(whole / 86400)} d ${two(Math.floor(whole / 3600) % 24)} h`;
+  if (whole < 60) return `${whole}\u00a0s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)}\u00a0m\u00a0${two(whole % 60)}\u00a0s`;
+  if (whole < 86400) return `${Math.floor(whole / 3600)}\u00a0h\u00a0${two(Math.floor(whole / 60) % 60)}\u00a0m`;
+  return `${Math.floor(whole / 86400)}\u00a0d\u00a0${two(Math.floor(whole / 3600) % 24)}\u00a0h`;
 }
 
 const count = (value) => value.toLocaleString("en-US");

@@ -9,7 +9,7 @@ const COLUMNS = [
   { head: "Client", kind: "address", by: (one) => one.client },
   { head: "Server", kind: "address", by: (one) => one.server },
   { head: "Listener", kind: "name", by: (one) => one.listener },
-  { head: "Age", kind: "age number", by: (one) => one.age_seconds, show: (value) => [lasting(value), ""] },
+  { head: "Age", kind: "age number", upwards: "newest", by: (one) => one.age_seconds, show: (value) => [lasting(value), ""] },
   { head: "Rate to server", kind: "size number", order: "rate", by: (one) => one.client_to_server.bytes_per_second, show: rate },
   { head: "Rate to client", kind: "size number", order: "rate", by: (one) => one.server_to_client.bytes_per_second, show: rate },
   { head: "Sent to server", kind: "size number exact", order: "bytes", by: (one) => one.client_to_server.bytes, show: bytes },
@@ -36,7 +36,7 @@ function stateOf(one) {
 
 /** What is asked for. An address that is whole is looked for by the relay, parts of one among what it tells. */
 function sessionsPath() {
-  const query = new URLSearchParams({ limit: MOST_SESSIONS, order: (sorting.down && sorting.column.order) || (sorting.column.head === "Age" && !sorting.down ? "newest" : "oldest") });
+  const query = new URLSearchParams({ limit: MOST_SESSIONS, order: (sorting.down ? sorting.column.order : sorting.column.upwards) ?? "oldest" });
   if (byId("listener").value) query.set("listener", byId("listener").value);
   if (byId("only-stuck").checked) query.set("stuck", "true");
   for (const end of ["client", "server"]) {

@@ -47,8 +47,8 @@ function showSummary(status, figures, latest) {
   writeTotal("total-to-server", passed.client_to_server, exact);
   writeTotal("total-to-client", passed.server_to_client, exact);
   writeFigure(byId("live"), [count(status.sessions), ""]);
-  write(byId("ended"), `${count(figures.aborted)} of ${count(figures.closed + figures.aborted)} cut`);
-  byId("ended").title = `${plural(figures.aborted, "session", "sessions")} of those that have ended were aborted`;
+  write(byId("ended"), `${count(figures.closed + figures.aborted)} ended, ${count(figures.aborted)} cut`);
+  byId("ended").title = `aborted, of those that have ended: ${count(figures.aborted)}`;
   writeFigure(byId("invalid"), invalid.value === null ? ["–", ""] : [count(invalid.value), invalid.value === 1 ? "packet" : "packets"]);
   write(byId("invalid-note"), reasons(status.conntrack));
   const connect = (percent) => time(secondsAt(figures.connect, percent));
