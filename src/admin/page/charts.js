@@ -90,7 +90,7 @@ function drawLatency(svg, lines) {
   for (const [percent, label] of PERCENTS) {
     draw(svg, "line", { class: "grid", x1: x(percent), x2: x(percent), y1: room.top, y2: room.bottom });
     const anchor = percent === 100 ? "end" : "middle";
-    if (!narrow || ![90, 99.99].includes(percent)) draw(svg, "text", { x: x(percent), y: room.bottom + 21, "text-anchor": anchor }, label);
+    if (!narrow || [50, 99, 100].includes(percent)) draw(svg, "text", { x: x(percent), y: room.bottom + 21, "text-anchor": anchor }, label);
   }
   for (const { name, times } of known) {
     const at = times.points.map((point) => [x(point.percent), y(point.seconds)]);

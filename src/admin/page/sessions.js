@@ -100,6 +100,12 @@ function writeCell(cell, column, one) {
   if (column.show) {
     const exact = column.kind.endsWith("exact") && value !== null ? `${count(value)} bytes` : undefined;
     writeFigure(cell, column.show(value), exact);
+  } else if (column.kind === "address") {
+    // Where there is no room for both, the port has a line of its own.
+    const port = value.lastIndexOf(":");
+    if (cell.childElementCount !== 2) cell.replaceChildren(make("span"), make("span", "port"));
+    write(cell.children[0], value.slice(0, port));
+    write(cell.children[1], value.slice(port));
   } else {
     const stuck = column.kind === "state" && one.stuck.length > 0;
     if (stuck !== (cell.firstElementChild.tagName === "STRONG")) cell.replaceChildren(make(stuck ? "strong" : "span"));
