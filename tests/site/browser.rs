@@ -186,11 +186,12 @@ impl Browser {
     /// Errors and warnings that were told so far, of the console and of the browser itself.
     pub fn complaints(&mut self) -> Vec<Value> {
         self.eval("0");
-        let of = |event: &&Value| match event["method"].as_str().unwrap_or_default() {
-            "Runtime.exceptionThrown" | "Runtime.consoleAPICalled" => true,
-            "Log.entryAdded" => true,
-            _ => false,
-        };
+        let of = [
+            "Runtime.exceptionThrown",
+            "Runtime.consoleAPICalled",
+            "Log.entryAdded",
+        ];
+        let of = |event: &&Value| of.iter().any(|method| event["method"] == *method);
         self.events.iter().filter(of).cloned().collect()
     }
 
