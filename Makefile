@@ -4,7 +4,7 @@ CARGO := deploy/cargo.sh
 INSTALL := deploy/install-packages.sh
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test acceptance soak fault-table bench compare bench-check fuzz check build clean root
+.PHONY: help demo test acceptance soak fault-table bench compare bench-check screenshots fuzz check build clean root
 
 ## demo: the story in a table: four scenarios, without and with the relay; root only to install packages
 demo:
@@ -14,7 +14,7 @@ demo:
 
 ## test: every test, those in network namespaces too, and each micro-benchmark once; nothing is skipped
 test: root
-	@$(INSTALL) lab bench metrics python rust
+	@$(INSTALL) lab bench metrics browser python rust
 	CI=true $(CARGO) test --locked
 	$(CARGO) test --locked --bench micro -- --quiet
 
@@ -58,6 +58,11 @@ bench-check: root
 	@$(INSTALL) lab bench rust
 	@$(CARGO) build --release --locked
 	@PATH="$$PATH:/usr/sbin:/sbin" $(CARGO) run --release --locked --quiet -- bench compare $(BENCH_CHECK)
+
+## screenshots: docs/img, the status page of a gateway in the lab under load; six minutes
+screenshots: root
+	@$(INSTALL) lab browser rust
+	CI=true $(CARGO) test --locked --test status_page_pictures -- --ignored
 
 ## fuzz: every fuzz target, a minute each; FUZZ_SECONDS=600 for longer; wants nightly Rust and cargo-fuzz
 FUZZ_SECONDS := 60

@@ -1,12 +1,13 @@
 #!/bin/sh
 # Installs what is missing on Debian or Ubuntu; what is there already is left alone.
 #
-#   deploy/install-packages.sh [lab] [bench] [metrics] [python] [rust] [lint]
+#   deploy/install-packages.sh [lab] [bench] [metrics] [browser] [python] [rust] [lint]
 #
 #   lab      what the lab and the tests call: nftables, iptables, iproute2, OpenSSH, conntrack, rsync,
 #            tcpdump, ping, libfaketime, tmux
 #   bench    what the benchmarks compare with and measure by: HAProxy, nginx, socat, iperf3, sockperf
 #   metrics  what reads our figures independently of us: Prometheus and its promtool
+#   browser  what looks at the status page: Chromium, and a font
 #   python   what reads our files independently of us: HdrHistogram from PyPI, in target/python
 #   rust     a C linker, and a Rust toolchain where there is none or where it is too old
 #   lint     rustfmt and clippy
@@ -40,6 +41,8 @@ iperf3 iperf3
 sockperf sockperf'
 metrics_tools='prometheus prometheus
 promtool prometheus'
+browser_tools='chromium chromium
+/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf fonts-dejavu-core'
 
 # Of PyPI. A later one may read otherwise: what it reads is compared number by number.
 hdrhistogram=0.10.8
@@ -229,9 +232,10 @@ for group in "$@"; do
         lab) install_tools "$lab_tools" ;;
         bench) install_tools "$bench_tools" ;;
         metrics) install_tools "$metrics_tools" ;;
+        browser) install_tools "$browser_tools" ;;
         python) install_python ;;
         rust) install_rust ;;
         lint) install_lint ;;
-        *) die "unknown group $group: there are lab, bench, metrics, python, rust and lint" ;;
+        *) die "unknown group $group: there are lab, bench, metrics, browser, python, rust and lint" ;;
     esac
 done

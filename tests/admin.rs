@@ -59,13 +59,14 @@ fn a_relay_that_runs_is_healthy_and_ready_whoever_asks() {
 #[test]
 fn who_asks_for_what_there_is_not_is_told_what_there_is() {
     let relay = Asked::start();
-    for path in ["/", "/metric", "/healthz/"] {
+    for path in ["/index.html", "/metric", "/healthz/"] {
         let answer = relay.ask(&format!("GET {path}"));
         assert_eq!(answer.status, 404, "{path}");
         for endpoint in [
             "/metrics",
             "/api/status",
             "/api/sessions",
+            "/api/figures",
             "/healthz",
             "/readyz",
             "/drain",
@@ -77,7 +78,7 @@ fn who_asks_for_what_there_is_not_is_told_what_there_is() {
     assert_eq!(answer.status, 404);
     assert_eq!(
         answer.json()["error"],
-        "there are /api/status and /api/sessions"
+        "there are /api/status, /api/sessions and /api/figures"
     );
     for (request, allow) in [
         ("POST /metrics", "GET,HEAD"),

@@ -59,6 +59,10 @@ fn the_schemas_that_are_checked_in_are_those_of_the_answers() {
     for (file, schema) in [
         ("docs/api-status.schema.json", admin::schema::<Status>()),
         ("docs/api-sessions.schema.json", admin::schema::<Sessions>()),
+        (
+            "docs/api-figures.schema.json",
+            admin::schema::<admin::Figures>(),
+        ),
     ] {
         let current = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
         checked_in::is_current(file, &current, "admin_api");

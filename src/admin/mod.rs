@@ -2,9 +2,11 @@
 //!
 //! | request | answer |
 //! | --- | --- |
+//! | `GET /` | the status page: for people with a browser |
 //! | `GET /metrics` | everything that is measured: Prometheus' text format 0.0.4, or OpenMetrics 1.0 for those who prefer it (`Accept`) |
 //! | `GET /api/status` | how the relay does, in JSON: [`Status`], `docs/api-status.schema.json` |
 //! | `GET /api/sessions` | the sessions that run, in JSON: [`Sessions`], `docs/api-sessions.schema.json`. Parameters: `limit` (100; at most 10,000), `order` (`oldest`, `newest`, `bytes`, `rate`), `listener` (its name), `client` and `server` (an address), `stuck` (`true` or `false`), `older_than` (`90s`). What is unknown or wrong: 400 |
+//! | `GET /api/figures` | what counts on, and times by percentile, in JSON: [`Figures`], `docs/api-figures.schema.json` |
 //! | `GET /healthz` | 200 `ok`: the process answers |
 //! | `GET /readyz` | 200 `ready`: it listens, its rules were verified and are in place, it is not draining; otherwise 503 and the reason |
 //! | `POST /drain` | 202: what SIGTERM begins has begun. Over TCP: 403 |
@@ -23,11 +25,14 @@
 //! | `succession`, `handed` | who may take over, and how that is asked for; sockets that listen, handed over |
 //! | `source`, `standing` | what has to be known for that; how the relay stands, and whether that is ready |
 //! | `process` | metrics of the process itself |
-//! | `status`, `sessions`, `told` | the answers in JSON, and how they are made |
+//! | `status`, `sessions`, `figures`, `told` | the answers in JSON, and how they are made |
+//! | `page`, `page/` | the status page; its text, its style, its script |
 
 mod connection;
 mod doors;
+mod figures;
 mod handed;
+mod page;
 mod places;
 mod process;
 mod query;
@@ -42,6 +47,7 @@ mod succession;
 mod told;
 
 pub use doors::{Doors, directories, found, prepare};
+pub use figures::{Both, Figures, LegFigures, Legs, Percentiles, Point};
 pub use process::PROCESS;
 pub use query::WrongQuery;
 pub use server::Server;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
-use axum::http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE};
+use axum::http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, ORIGIN};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 
 use super::connection::Asker;
 use super::source::{Ask, Source};
-use super::{process, query, succession, told};
+use super::{figures, page, process, query, succession, told};
 use crate::diagnose::Conntrack;
 use crate::metrics::exposition::{Format, render};
 
@@ -34,10 +34,12 @@ pub(super) struct Desk {
 
 /// One for each endpoint: its methods, its path, what it tells.
 const ENDPOINTS: &str = "\
+GET  /              all of it on a page, for people with a browser
 GET  /metrics       everything that is measured, for Prometheus
 GET  /api/status    how the relay does, in JSON
 GET  /api/sessions  who is connected to whom, in JSON: ?limit= &order= &listener= &client=
                     &server= &stuck= &older_than=
+GET  /api/figures   what counts on, and times by percentile, in JSON
 GET  /healthz       whether the process answers
 GET  /readyz        whether new connections are relayed, and why not
 POST /drain         take no new connection, end with the last one: over a Unix socket only
@@ -57,9 +59,11 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 /// What answers.
 pub(super) fn router(source: Source, conntrack: Conntrack) -> Router {
     Router::new()
+        .route("/", get(page::page))
         .route("/metrics", get(metrics))
         .route("/api/status", get(status))
         .route("/api/sessions", get(sessions))
+        .route("/api/figures", get(counted))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/drain", post(drain))
@@ -80,7 +84,13 @@ pub(super) fn router(source: Source, conntrack: Conntrack) -> Router {
 async fn guarded(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let body = request.body().size_hint();
-    let mut response = if body.upper().is_none_or(|bytes| bytes > LARGEST_BODY) {
+    let from_a_page = request.headers().contains_key(ORIGIN) && request.method() == Method::POST;
+    let mut response = if from_a_page {
+        // Who has a way to the relay open in a browser must not end it by looking at somebody's page: browsers say
+        // whose page it is that posts, and the page here never does.
+        let why = "nothing is done that a page in a browser asks for";
+        error(&path, StatusCode::FORBIDDEN, why)
+    } else if body.upper().is_none_or(|bytes| bytes > LARGEST_BODY) {
         let mut refused = error(
             &path,
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -162,6 +172,12 @@ async fn sessions(State(desk): State<Desk>, uri: Uri) -> Response {
     )
 }
 
+async fn counted(State(desk): State<Desk>) -> Response {
+    let recorded = desk.source.relay.recorded().await;
+    let figures = figures::figures(&recorded, SystemTime::now());
+    json(StatusCode::OK, &figures)
+}
+
 async fn ready(State(desk): State<Desk>) -> Response {
     let ready = desk.source.standing.borrow().ready(Instant::now());
     match ready {
@@ -204,7 +220,7 @@ async fn nothing_there(uri: Uri) -> Response {
         true => error(
             path,
             StatusCode::NOT_FOUND,
-            "there are /api/status and /api/sessions",
+            "there are /api/status, /api/sessions and /api/figures",
         ),
         false => {
             let text = format!("there is nothing at {path}. There are:\n\n{ENDPOINTS}");

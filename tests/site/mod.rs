@@ -8,6 +8,7 @@
 
 pub mod asked;
 pub mod bench;
+pub mod browser;
 pub mod bulk;
 pub mod faults;
 pub mod faulty;
