@@ -217,6 +217,7 @@ mod tests {
             via: None,
             server: address,
             engine,
+            began: Instant::now(),
             age: Duration::from_millis(1500),
             bytes: PerDirection {
                 client_to_server: 1,

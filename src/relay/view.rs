@@ -65,7 +65,9 @@ pub struct View {
     pub server: SocketAddr,
     /// What moves its bytes.
     pub engine: Engine,
-    /// How long ago it was accepted.
+    /// When it was accepted.
+    pub began: Instant,
+    /// How long ago that was, when it was looked at.
     pub age: Duration,
     /// Bytes that were passed on; an engine that does not count tells 0 until its end.
     pub bytes: PerDirection<u64>,
@@ -126,7 +128,7 @@ pub async fn show(worker: &Worker, query: &Query, is_wanted: impl Fn() -> bool) 
         };
         last = Some(*number);
         let fitting = some.iter().filter(|(_, session)| query.fits(session, now));
-        found.extend(fitting.map(|(number, session)| (query.rank(*number, session, now), *number)));
+        found.extend(fitting.map(|(number, session)| (query.rank(session, now), *number)));
         drop(some);
         tokio::task::yield_now().await;
     }
@@ -176,10 +178,13 @@ impl Query {
     }
 
     /// The lower, the further in front.
-    fn rank(&self, number: Number, session: &Session, now: Instant) -> u64 {
+    fn rank(&self, session: &Session, now: Instant) -> u64 {
+        // Sessions of a process before have numbers in the order in which they came over.
+        let age = now.saturating_duration_since(session.began.into_std());
+        let age = u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
         match self.order {
-            Order::Oldest => number.0,
-            Order::Newest => u64::MAX - number.0,
+            Order::Oldest => u64::MAX - age,
+            Order::Newest => age,
             Order::Bytes => u64::MAX - session.passed().total(),
             Order::Rate => u64::MAX - session.rate(now).total(),
         }
@@ -188,8 +193,9 @@ impl Query {
     /// Puts what several workers have shown in order, and leaves as much as is wanted.
     pub fn merge(&self, mut views: Vec<View>) -> Vec<View> {
         match self.order {
-            Order::Oldest => views.sort_by_key(|view| std::cmp::Reverse(view.age)),
-            Order::Newest => views.sort_by_key(|view| view.age),
+            // Not by age: each worker has looked at its own time.
+            Order::Oldest => views.sort_by_key(|view| view.began),
+            Order::Newest => views.sort_by_key(|view| std::cmp::Reverse(view.began)),
             Order::Bytes => views.sort_by_key(|view| std::cmp::Reverse(view.bytes.total())),
             Order::Rate => views.sort_by_key(|view| std::cmp::Reverse(view.rate.total())),
         }
@@ -222,6 +228,7 @@ impl View {
             via: session.via,
             server: session.server,
             engine: worker.engine,
+            began: session.began.into_std(),
             age: now.saturating_duration_since(session.began.into_std()),
             bytes: session.passed(),
             rate: session.rate(now),
