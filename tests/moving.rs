@@ -23,13 +23,16 @@ struct Kept(Arc<Mutex<Vec<Parcel<OwnedFd>>>>);
 struct Dead;
 
 impl Carrier for Dead {
-    fn carry(&mut self, _: Vec<Parcel<BorrowedFd<'_>>>) -> io::Result<()> {
+    fn carry<'a>(&mut self, _: &mut dyn Iterator<Item = Parcel<BorrowedFd<'a>>>) -> io::Result<()> {
         Err(io::ErrorKind::BrokenPipe.into())
     }
 }
 
 impl Carrier for Kept {
-    fn carry(&mut self, sessions: Vec<Parcel<BorrowedFd<'_>>>) -> io::Result<()> {
+    fn carry<'a>(
+        &mut self,
+        sessions: &mut dyn Iterator<Item = Parcel<BorrowedFd<'a>>>,
+    ) -> io::Result<()> {
         for Parcel { note, descriptors } in sessions {
             assert_eq!(descriptors.len(), note.descriptors());
             let copied = descriptors.iter().map(|each| each.try_clone_to_owned());

@@ -6,7 +6,7 @@ mod site;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -35,6 +35,13 @@ fn status(upgrades: &Upgrades) -> Value {
     web::exchange(stream, "GET /api/status HTTP/1.1", "")
         .unwrap()
         .json()
+}
+
+/// Waits until there are so many sessions: what has ended at both ends may not have yet here.
+fn until_there_are(upgrades: &Upgrades, sessions: usize) {
+    until("there are as many sessions", PATIENCE, || {
+        status(upgrades)["sessions"] == sessions
+    });
 }
 
 fn relaying(site: &Site, listener: &TcpListener, pairs: usize) -> Vec<Pair> {
@@ -72,6 +79,7 @@ fn sessions_go_over_with_all_that_they_hold_three_times_and_nothing_is_invalid()
         assert_eq!((went.sessions, went.left), (34, 0), "upgrade {turn}");
         pairs.iter().for_each(talk);
         talk(&site.connect_to(&listener, OpenedFrom::Client));
+        until_there_are(&upgrades, 34);
     }
 
     for (pair, sent) in &stalled {
@@ -128,9 +136,7 @@ fn requests_by_new_connections_and_by_old_ones_see_no_error_in_ten_upgrades() {
         let (old, new): (u64, u64) = (old.join().unwrap(), new.join().unwrap());
         assert!(old > 10 && new > 10, "{old} and {new} exchanges");
     });
-    until("none is left", PATIENCE, || {
-        status(&upgrades)["sessions"] == 0
-    });
+    until_there_are(&upgrades, 0);
 }
 
 #[test]
@@ -176,9 +182,7 @@ fn descriptors_and_counters_are_the_same_in_the_next_process() {
     until("as many pipes are in use", PATIENCE, || {
         status(&upgrades)["pipes"]["in_use"] == 1
     });
-    until("it answers as before", PATIENCE, || {
-        status(&upgrades)["sessions"] == 21
-    });
+    until_there_are(&upgrades, 21);
     assert_eq!(metrics(&upgrades), counters);
     until("as many sockets are open", PATIENCE, || {
         open(&upgrades) <= sockets
@@ -206,6 +210,7 @@ fn a_successor_that_does_not_come_up_changes_nothing_and_it_is_said_why() {
         pairs.iter().for_each(talk);
         talk(&site.connect_to(&listener, OpenedFrom::Client));
     }
+    until_there_are(&upgrades, 5);
     assert_eq!(upgrades.upgrade(&site.lab).sessions, 5);
     pairs.iter().for_each(talk);
 }
@@ -357,6 +362,35 @@ fn a_relay_that_holds_opening_packets_says_that_it_cannot_go_over() {
     let mut upgrades = Upgrades::start(&site.lab, &more);
     let refused = upgrades.upgrade_to(&site.lab, None).unwrap_err();
     assert!(refused.contains("after-connect"), "{refused}");
+}
+
+#[test]
+fn a_sidecar_on_either_host_goes_over_with_its_sessions() {
+    for (on, mode) in [
+        (Role::Server, "server-sidecar"),
+        (Role::Client, "client-sidecar"),
+    ] {
+        let Some(site) = Site::put_up() else { return };
+        let mut upgrades = Upgrades::sidecar(&site.lab, on, mode);
+        // A service on every address, which a server sidecar finds at the loopback one.
+        let listener = site.listen_at(Role::Server, (Ipv4Addr::UNSPECIFIED, 22).into());
+        let at = SocketAddr::from((Role::Server.address(Family::V4), 22));
+        let connect = || Pair {
+            client: site.dial(Role::Client, at).unwrap(),
+            server: site::accept(&listener),
+        };
+        let pairs: Vec<_> = (0..4).map(|_| connect()).collect();
+        pairs.iter().for_each(talk);
+        for _ in 0..2 {
+            let went = upgrades.upgrade(&site.lab);
+            assert_eq!((went.sessions, went.left), (4, 0), "{mode}");
+            pairs.iter().for_each(talk);
+            talk(&connect());
+            until_there_are(&upgrades, 4);
+        }
+        drop(pairs);
+        upgrades.stop();
+    }
 }
 
 #[test]

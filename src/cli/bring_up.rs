@@ -1,6 +1,13 @@
 //! What a relay is started with, be it from nothing or in the place of another.
 
+use std::time::Instant;
+
+use anyhow::bail;
+
 use super::output;
+use super::reload::Running;
+use super::standing::Publisher;
+use crate::admin;
 use crate::config::{HostTuning, Intercept, Listener, Mode, RulesMode, Settings, Strip};
 use crate::relay::{WayIn, Witness};
 use crate::rules::tuning::{self, Tuned};
@@ -44,6 +51,37 @@ pub fn strips(plan: Option<&Plan>) -> Vec<Strip> {
         .flat_map(|plan| &plan.interceptions)
         .map(|each| each.strip)
         .collect()
+}
+
+/// Refuses what cannot go over to another process.
+///
+/// # Errors
+/// If a listener of these settings holds opening packets.
+pub fn can_go_over(settings: &Settings) -> anyhow::Result<()> {
+    if settings.listeners.iter().any(Listener::holds) {
+        bail!(
+            "a listener has answer = \"after-connect\", and what is held cannot go over: restart"
+        );
+    }
+    Ok(())
+}
+
+/// Says that it relays, to those who ask and in the log; `needs_rules` is whether any of its listeners does.
+pub fn relays(standing: &Publisher, running: &Running, needs_rules: bool) {
+    standing.relays(match (running.rules.plan(), needs_rules) {
+        (Some(_), _) => admin::Rules::InPlace {
+            since: Instant::now(),
+        },
+        (None, true) => admin::Rules::SomebodyElses,
+        (None, false) => admin::Rules::NotNeeded,
+    });
+    for (listener, way_in) in running.settings.listeners.iter().zip(running.ways_in()) {
+        tracing::info!(
+            listener = listener.name,
+            way = way(listener, way_in),
+            "relaying"
+        );
+    }
 }
 
 /// Tells the service manager, if there is one.

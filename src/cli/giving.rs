@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
+use super::bring_up::can_go_over;
 use super::reload::Running;
 use super::standing::Asked;
 use super::taking::Comes;
-use crate::config::{Listener, Side};
+use crate::config::Side;
 use crate::metrics::{Portable, Recorders};
-use crate::relay::{Carrier, Move, WayIn, Witness};
+use crate::relay::{Carrier, Move, Witness};
 use crate::rules::Handed;
 use crate::takeover::{
     Channel, Giver, Going, Line, ListenerSockets, More, Patience, SocketNote, Standing, Totals,
@@ -56,8 +57,6 @@ struct Told {
 /// What this process can do, as the thread has it done.
 struct Relay {
     moving: Move,
-    /// Of the listeners.
-    names: Vec<String>,
     main: Handle,
     steps: mpsc::UnboundedSender<Step>,
     told: Arc<Told>,
@@ -94,19 +93,12 @@ impl Giving {
         let line = channel.clone();
         let peer = channel.peer().context("looking who wants to take over")?;
         let pid = u32::try_from(peer.pid).context("looking who wants to take over")?;
-        if running.settings.listeners.iter().any(Listener::holds) {
-            bail!(
-                "a listener has answer = \"after-connect\", and what is held cannot go over: restart"
-            );
-        }
+        can_go_over(&running.settings)?;
         let (standing, descriptors) = standing(running, asked, witness)?;
         let (steps, todo) = mpsc::unbounded_channel();
         let told = Arc::new(Told::default());
-        let moving = running.server.moving();
-        let names = running.settings.listeners.iter();
         let mut relay = Relay {
-            moving,
-            names: names.map(|listener| listener.name.clone()).collect(),
+            moving: running.server.moving(),
             main: Handle::current(),
             steps,
             told: told.clone(),
@@ -119,8 +111,7 @@ impl Giving {
         let (end, ended) = oneshot::channel();
         let hand_over = move || {
             let willing = offer(channel, Patience::default(), standing, descriptors)?;
-            let going = willing.going();
-            if going == Going::Nowhere {
+            if willing.going() == Going::Nowhere {
                 tracing::warn!("the other process cannot take sessions over: they drain here");
             }
             let rest = willing.hand_over(&mut relay)?;
@@ -187,7 +178,6 @@ fn standing(
             .into_iter()
             .partition(|each| each.listener == listener.name);
         listening = others;
-        let way_in: WayIn = *way_in;
         let mut sockets = Vec::new();
         for each in own {
             sockets.push(SocketNote {
@@ -198,7 +188,7 @@ fn standing(
         }
         listeners.push(ListenerSockets {
             name: listener.name.clone(),
-            way_in: way_in.into(),
+            way_in: (*way_in).into(),
             sockets,
         });
     }
@@ -263,7 +253,7 @@ impl Giver for Relay {
         if let Some(before) = self.records.take() {
             recent.add(&before);
         }
-        let recorded = Portable::of(&self.names, &recent);
+        let recorded = Portable::of(self.moving.listeners(), &recent);
         self.records = Some(recent);
         Totals {
             recorded,

@@ -74,15 +74,6 @@ enum Ending {
     HandedOver(Giving),
 }
 
-/// What a hand-over has come to.
-enum Handed {
-    Over(Giving),
-    /// Everything goes on.
-    Not,
-    /// Everything is still here, and is to end.
-    GivenUp,
-}
-
 /// Somebody who waits for a hand-over to end.
 struct Waiting {
     began: Instant,
@@ -183,10 +174,9 @@ impl Relaying {
                     return Ending::Drain;
                 }
                 Ask::Takeover(socket) => {
-                    match self.hand_over(socket, None, &mut signals.ends).await {
-                        Handed::Over(giving) => return Ending::HandedOver(giving),
-                        Handed::GivenUp => return Ending::Drain,
-                        Handed::Not => {}
+                    let ending = self.hand_over(socket, None, &mut signals.ends).await;
+                    if let Some(ending) = ending {
+                        return ending;
                     }
                 }
                 Ask::Upgrade { program, answer } => {
@@ -201,14 +191,15 @@ impl Relaying {
                         never = watch(server, witness) => match never {},
                         never = rules.keep(|change| standing.rules(change)) => match never {},
                     };
-                    let handed = match comes {
+                    let ending = match comes {
                         Ok(socket) => self.hand_over(socket, waits, &mut signals.ends).await,
-                        Err(error) => not_handed(&error, waits),
+                        Err(error) => {
+                            not_handed(&error, waits);
+                            None
+                        }
                     };
-                    match handed {
-                        Handed::Over(giving) => return Ending::HandedOver(giving),
-                        Handed::GivenUp => return Ending::Drain,
-                        Handed::Not => {}
+                    if let Some(ending) = ending {
+                        return ending;
                     }
                 }
             }
@@ -216,13 +207,13 @@ impl Relaying {
     }
 
     /// Hands everything over to whoever is at the other end of this socket, up to where that relays. If it comes to
-    /// nothing, everything goes on here.
+    /// nothing, everything goes on here, unless the end was asked for.
     async fn hand_over(
         &mut self,
         socket: OwnedFd,
         waits: Option<Waiting>,
         ends: &mut Ends,
-    ) -> Handed {
+    ) -> Option<Ending> {
         let given = Giving::begin(
             socket,
             &self.running,
@@ -232,7 +223,10 @@ impl Relaying {
         );
         let mut giving = match given {
             Ok(giving) => giving,
-            Err(error) => return not_handed(&error, waits),
+            Err(error) => {
+                not_handed(&error, waits);
+                return None;
+            }
         };
         tracing::info!(to = giving.pid, "handing over");
         let (mut waits, mut given_up) = (waits, false);
@@ -284,14 +278,17 @@ impl Relaying {
                     }
                     // Its thread waits, or has ended.
                     let _ = done.send(());
-                    return Handed::Over(giving);
+                    return Some(Ending::HandedOver(giving));
                 }
                 Err(Err(_)) if given_up => {
                     not_handed(&anyhow!("the end was asked for"), waits);
-                    return Handed::GivenUp;
+                    return Some(Ending::Drain);
                 }
-                Err(Err(error)) => return not_handed(&error, waits),
-                Err(Ok(())) => return not_handed(&anyhow!("it ended too early"), waits),
+                Err(ended) => {
+                    let error = ended.err().unwrap_or_else(|| anyhow!("it ended too early"));
+                    not_handed(&error, waits);
+                    return None;
+                }
             }
         }
     }
@@ -427,14 +424,13 @@ impl Relaying {
     }
 }
 
-/// It came to nothing: says so, and everything goes on.
-fn not_handed(error: &anyhow::Error, waits: Option<Waiting>) -> Handed {
-    tracing::error!("not handed over, and everything goes on: {error:#}");
+/// It came to nothing: says so.
+fn not_handed(error: &anyhow::Error, waits: Option<Waiting>) {
+    tracing::error!("not handed over: {error:#}");
     if let Some(Waiting { answer, .. }) = waits {
         // Whoever asked may have gone.
         let _ = answer.send(Err(format!("{error:#}")));
     }
-    Handed::Not
 }
 
 async fn next_ask(asked: &mut Option<Asked>) -> Ask {

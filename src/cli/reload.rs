@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::bring_up::strips;
 use super::effective::Effective;
 use super::{Usage, settings};
-use crate::config::{HostTuning, RulesMode, Settings, Strip};
+use crate::config::{HostTuning, RulesMode, Settings};
 use crate::metrics::Recorded;
 use crate::relay::{Server, WayIn};
 use crate::rules::{InPlace, Plan, tuning};
@@ -279,12 +280,6 @@ impl Running {
             .remove()
             .await;
     }
-}
-
-/// What the rules of a plan take away.
-fn strips(plan: Option<&Plan>) -> Vec<Strip> {
-    let each = plan.into_iter().flat_map(|plan| &plan.interceptions);
-    each.map(|each| each.strip).collect()
 }
 
 #[cfg(test)]

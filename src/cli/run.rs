@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use anyhow::Context;
 
-use super::bring_up::{announce, strips, tune, way, witness};
+use super::bring_up::{announce, relays, strips, tune, witness};
 use super::hdr_log::HdrLog;
 use super::logging::Logging;
 use super::look::{self, Looked};
@@ -18,7 +17,7 @@ use super::{
     Usage, descriptors, effective, listener, logging, output, privileges, process, settings,
     successor,
 };
-use crate::admin::{self, Doors};
+use crate::admin::Doors;
 use crate::config::{RulesMode, Settings};
 use crate::relay::{Begins, Listeners, Queue, Server};
 use crate::rules::InPlace;
@@ -183,21 +182,8 @@ async fn fresh(
             return Err(error);
         }
     };
-    standing.relays(match (rules.plan(), needs_rules) {
-        (Some(_), _) => admin::Rules::InPlace {
-            since: Instant::now(),
-        },
-        (None, true) => admin::Rules::SomebodyElses,
-        (None, false) => admin::Rules::NotNeeded,
-    });
-    for (listener, way_in) in settings.listeners.iter().zip(&ways_in) {
-        tracing::info!(
-            listener = listener.name,
-            way = way(listener, way_in),
-            "relaying"
-        );
-    }
     let running = Running::new(server, rules, settings, ways_in);
+    relays(&standing, &running, needs_rules);
     let hdr_log = hdr_log.map(|log| log.start(running.server.handle().clone()));
     let hdr_log = hdr_log.transpose().context("starting the histogram log")?;
     announce(State::Ready);

@@ -3,12 +3,11 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use anyhow::{Context, anyhow, bail};
 use tokio::sync::oneshot;
 
-use super::bring_up::{announce, show, strips, tune, way};
+use super::bring_up::{announce, can_go_over, relays, show, strips, tune};
 use super::hdr_log::HdrLog;
 use super::logging::Logging;
 use super::privileges::{self, Needs};
@@ -18,8 +17,8 @@ use super::run::Args;
 use super::standing::{Answering, Beginning, Publisher};
 use super::taking::{Event, Taking};
 use super::{Usage, settings};
-use crate::admin::{self, Doors};
-use crate::config::{Listener, RulesMode, Settings, Side};
+use crate::admin::Doors;
+use crate::config::{RulesMode, Settings, Side};
 use crate::relay::{Begins, Listeners, Listening, Move, Server, Witness};
 use crate::rules::{Handed, InPlace, Plan};
 use crate::sys::notify::State;
@@ -82,20 +81,7 @@ pub async fn take_over(
         tracing::error!(%error, "the host is not tuned");
         None
     });
-    standing.relays(match (running.rules.plan(), needs_rules) {
-        (Some(_), _) => admin::Rules::InPlace {
-            since: Instant::now(),
-        },
-        (None, true) => admin::Rules::SomebodyElses,
-        (None, false) => admin::Rules::NotNeeded,
-    });
-    for (listener, way_in) in running.settings.listeners.iter().zip(running.ways_in()) {
-        tracing::info!(
-            listener = listener.name,
-            way = way(listener, way_in),
-            "relaying"
-        );
-    }
+    relays(&standing, &running, needs_rules);
     let hdr_log = running.settings.process.hdr_log.as_ref();
     let hdr_log = hdr_log.map(HdrLog::succeed);
     let hdr_log = hdr_log
@@ -156,15 +142,13 @@ async fn until_begun(taking: &mut Taking, successor: &Successor) -> anyhow::Resu
 
 /// Says what has become of it.
 fn answered(
-    answer: oneshot::Sender<anyhow::Result<(Move, Vec<String>)>>,
+    answer: oneshot::Sender<anyhow::Result<Move>>,
     adopted: anyhow::Result<Ready>,
 ) -> Option<Ready> {
     let (ready, told) = match adopted {
         Ok(ready) => {
-            let names = ready.running.settings.listeners.iter();
-            let names = names.map(|listener| listener.name.clone()).collect();
             let moving = ready.running.server.moving();
-            (Some(ready), Ok((moving, names)))
+            (Some(ready), Ok(moving))
         }
         Err(error) => (None, Err(error)),
     };
@@ -185,11 +169,7 @@ async fn adopt(
         workers,
         ..
     } = successor;
-    if settings.listeners.iter().any(Listener::holds) {
-        bail!(
-            "a listener has answer = \"after-connect\", and what is held cannot go over: restart"
-        );
-    }
+    can_go_over(settings)?;
     let mut descriptors = descriptors.into_iter();
     let mut next = || {
         let next = descriptors.next();

@@ -2,7 +2,6 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::process::ExitStatus;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -70,12 +69,6 @@ pub async fn start(program: Option<PathBuf>, asked: &mut Option<Asked>) -> anyho
             }
         }
     };
-    let ended = |status: ExitStatus| {
-        format!(
-            "{} did not take over: {status}; why is on its stderr, or in its log",
-            program.display()
-        )
-    };
     tokio::select! {
         asks = timeout(ASKS_WITHIN, asks) => match asks {
             Ok(socket) => {
@@ -89,7 +82,11 @@ pub async fn start(program: Option<PathBuf>, asked: &mut Option<Asked>) -> anyho
                 bail!("{} did not ask to take over within {ASKS_WITHIN:?}", program.display())
             }
         },
-        status = child.wait() => bail!(ended(status?)),
+        status = child.wait() => bail!(
+            "{} did not take over: {}; why is on its stderr, or in its log",
+            program.display(),
+            status?
+        ),
     }
 }
 

@@ -40,7 +40,7 @@ pub enum Event {
     Adopt(
         Standing,
         Vec<OwnedFd>,
-        oneshot::Sender<anyhow::Result<(Move, Vec<String>)>>,
+        oneshot::Sender<anyhow::Result<Move>>,
     ),
     /// It is this process that relays: so many sessions came with that.
     Begun(usize),
@@ -55,7 +55,7 @@ struct Successor {
     main: Handle,
     events: mpsc::UnboundedSender<Event>,
     /// Once there are workers.
-    moving: Option<(Move, Vec<String>)>,
+    moving: Option<Move>,
     kept: Vec<Parcel<OwnedFd>>,
     has_begun: bool,
 }
@@ -173,7 +173,7 @@ impl Taker for Successor {
     }
 
     fn keep(&mut self, sessions: Vec<Parcel<OwnedFd>>) -> Result<(), Trouble> {
-        let (moving, _) = self.moving.as_ref().ok_or("nothing was adopted")?;
+        let moving = self.moving.as_ref().ok_or("nothing was adopted")?;
         let stranger = sessions
             .iter()
             .find(|each| !moving.serves(&each.note.listener));
@@ -185,7 +185,7 @@ impl Taker for Successor {
     }
 
     fn begin(&mut self) {
-        let Some((moving, _)) = &self.moving else {
+        let Some(moving) = &self.moving else {
             return;
         };
         let sessions = std::mem::take(&mut self.kept);
@@ -204,11 +204,11 @@ impl Taker for Successor {
     }
 
     fn add(&mut self, totals: Totals) {
-        let Some((moving, names)) = &self.moving else {
+        let Some(moving) = &self.moving else {
             return;
         };
         moving.owe(&totals.debts);
-        match totals.recorded.into_recorders(names) {
+        match totals.recorded.into_recorders(moving.listeners()) {
             Ok((recorders, unknown)) => {
                 if !unknown.is_empty() {
                     let unknown = unknown.join(", ");

@@ -127,6 +127,11 @@ impl Handle {
         query.merge(views)
     }
 
+    /// The names of the listeners, in the order of the settings.
+    pub(super) fn names(&self) -> &[String] {
+        &self.0.asked.names
+    }
+
     /// What all workers have recorded since the start, or since this was asked last; then it is told no more.
     pub(super) async fn take_all(&self) -> Recorders {
         let mut gathered = self.0.gathered.lock().await;

@@ -135,13 +135,7 @@ impl Listeners {
     /// Without CAP_NET_ADMIN a socket cannot be transparent, so nothing can be intercepted. An address may
     /// be taken.
     pub fn bind(listeners: &[Listener], workers: usize) -> Result<Self, BindError> {
-        let mut bound = Self {
-            per_worker: (0..workers).map(|_| vec![]).collect(),
-            ways_in: vec![],
-            served: vec![],
-            gates: Gates::default(),
-            others: vec![],
-        };
+        let mut bound = Self::none(workers);
         for (number, settings) in listeners.iter().enumerate() {
             let served = bound.serve(number, settings);
             let way_in = match &settings.mode {
@@ -167,13 +161,7 @@ impl Listeners {
         workers: usize,
         sockets: Vec<Listening>,
     ) -> Result<Self, AdoptError> {
-        let mut bound = Self {
-            per_worker: (0..workers).map(|_| vec![]).collect(),
-            ways_in: vec![],
-            served: vec![],
-            gates: Gates::default(),
-            others: vec![],
-        };
+        let mut bound = Self::none(workers);
         let is_known = |name: &str| listeners.iter().any(|listener| listener.name == name);
         if let Some(gone) = sockets.iter().find(|each| !is_known(&each.listener)) {
             return Err(AdoptError::Listener(gone.listener.clone()));
@@ -228,6 +216,17 @@ impl Listeners {
             bound.ways_in.push(way_in);
         }
         Ok(bound)
+    }
+
+    /// None yet, for so many workers.
+    fn none(workers: usize) -> Self {
+        Self {
+            per_worker: (0..workers).map(|_| vec![]).collect(),
+            ways_in: vec![],
+            served: vec![],
+            gates: Gates::default(),
+            others: vec![],
+        }
     }
 
     /// What a listener goes by, and whom it lets in.

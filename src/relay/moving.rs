@@ -102,6 +102,11 @@ impl Move {
         self.tell(|| Order::GoOn);
     }
 
+    /// The names of the listeners, in the order of the settings.
+    pub fn listeners(&self) -> &[String] {
+        self.relay.names()
+    }
+
     /// Whether there is a listener of this name.
     pub fn serves(&self, listener: &str) -> bool {
         self.served(listener).is_some()

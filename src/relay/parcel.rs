@@ -141,11 +141,15 @@ pub struct NotedDebt {
 
 /// What brings sessions to another process.
 pub trait Carrier: Send + std::fmt::Debug {
-    /// Brings some, at most [`MOST`] descriptors; ready when the other process has them. They still belong to this one.
+    /// Brings these, in as many messages as they need; ready when the other process has them. They still belong to this
+    /// one.
     ///
     /// # Errors
     /// If the other process does not have them.
-    fn carry(&mut self, sessions: Vec<Parcel<BorrowedFd<'_>>>) -> io::Result<()>;
+    fn carry<'a>(
+        &mut self,
+        sessions: &mut dyn Iterator<Item = Parcel<BorrowedFd<'a>>>,
+    ) -> io::Result<()>;
 }
 
 /// Descriptors that one message can have (SCM_MAX_FD in include/net/scm.h).
@@ -160,15 +164,6 @@ impl Note {
             .into_iter()
             .filter(|half| matches!(half.held, NotedHeld::Pipe(_)));
         2 + 2 * pipes.count()
-    }
-
-    /// How many bytes come in it that were read and not passed on.
-    pub fn held(&self) -> usize {
-        let of = |half: &NotedHalf| match &half.held {
-            NotedHeld::Bytes(bytes) => bytes.len(),
-            NotedHeld::Nothing | NotedHeld::Pipe(_) => 0,
-        };
-        of(&self.client_to_server) + of(&self.server_to_client)
     }
 }
 
@@ -226,12 +221,12 @@ mod tests {
     }
 
     #[test]
-    fn a_note_says_how_many_descriptors_come_with_it_and_how_many_bytes_it_holds() {
+    fn a_note_says_how_many_descriptors_come_with_it() {
         let mut note = Note::sample();
         note.server_to_client.held = NotedHeld::Bytes(vec![0, 255]);
-        assert_eq!((note.descriptors(), note.held()), (2, 2));
+        assert_eq!(note.descriptors(), 2);
         note.client_to_server.held = NotedHeld::Pipe(2);
-        assert_eq!((note.descriptors(), note.held()), (4, 2));
+        assert_eq!(note.descriptors(), 4);
         let text = serde_json::to_string(&note).unwrap();
         assert_eq!(serde_json::from_str::<Note>(&text).unwrap(), note);
     }

@@ -17,8 +17,8 @@ use tokio::sync::oneshot;
 use super::dial::SourcePort;
 use super::halves::Halves;
 use super::listen::Served;
-use super::parcel::{Carrier, MOST, Note, NotedOffer, NotedPort, Parcel};
-use super::pipes::{Pipe, PipePool};
+use super::parcel::{Carrier, Note, NotedOffer, NotedPort, Parcel};
+use super::pipes::PipePool;
 use super::sessions::{Number, Session};
 use super::worker::Worker;
 use crate::config::Side;
@@ -68,8 +68,6 @@ struct Frozen {
 /// A session moves bytes until this is dropped.
 pub struct Relaying<'a>(&'a Cell<usize>);
 
-/// What one message may come to besides its descriptors: what sessions hold may be a megabyte each.
-const HELD: usize = 1 << 20;
 /// A session that was told to stand still does so at its next turn; this is long.
 const WITHIN: Duration = Duration::from_secs(2);
 
@@ -124,23 +122,13 @@ impl Still {
         resources.pipes.keep_parked(true);
         let pipes = &resources.pipes;
         let mut frozen = self.frozen.borrow_mut();
-        let mut batch = Vec::new();
-        let (mut descriptors, mut held, mut carried) = (0, 0, 0);
-        for one in frozen.values().filter(|one| !one.is_carried) {
-            let parcel = one.parcel(pipes);
-            let (count, bytes) = (parcel.descriptors.len(), parcel.note.held());
-            if descriptors + count > MOST || held + bytes > HELD && !batch.is_empty() {
-                carrier.carry(std::mem::take(&mut batch))?;
-                (descriptors, held) = (0, 0);
-            }
-            descriptors += count;
-            held += bytes;
-            carried += 1;
-            batch.push(parcel);
-        }
-        if !batch.is_empty() {
-            carrier.carry(batch)?;
-        }
+        let mut carried = 0;
+        let mut left = frozen
+            .values()
+            .filter(|one| !one.is_carried)
+            .inspect(|_| carried += 1)
+            .map(|one| one.parcel(pipes));
+        carrier.carry(&mut left)?;
         frozen.values_mut().for_each(|one| one.is_carried = true);
         Ok(carried)
     }
@@ -178,7 +166,7 @@ impl Frozen {
         let legs = &session.legs;
         let mut descriptors = vec![legs.downstream.as_fd(), legs.upstream.as_fd()];
         for pipe in noted.pipes.into_iter().flatten() {
-            descriptors.extend([Pipe::read_end(pipe).as_fd(), pipe.write_end().as_fd()]);
+            descriptors.extend([pipe.read_end().as_fd(), pipe.write_end().as_fd()]);
         }
         let retransmits = session.sampled.get().retransmits();
         let note = Note {

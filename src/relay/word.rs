@@ -12,7 +12,7 @@ pub struct Word {
     told: Notify,
 }
 
-/// A word, and the how manieth it is: whoever was woken by another waits anew.
+/// A word with its number: whoever was woken by another one waits anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Said(u32);
 

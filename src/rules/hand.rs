@@ -237,22 +237,9 @@ mod tests {
 
     use super::*;
     use crate::config::sidecar::OwnAddresses;
-    use crate::config::{Hold, Intercept, Networks, Profile, ServiceLeg};
-    use crate::rules::plan::{Holding, ListenPorts, Zones};
-
-    fn plan() -> Plan {
-        let intercept = Intercept {
-            ports: "22".parse().unwrap(),
-            from: Networks::default(),
-            to: Networks::default(),
-            mangled_side: "fw0".parse().unwrap(),
-        };
-        let listen = ListenPorts {
-            mangled: 1,
-            clean: 2,
-        };
-        Plan::new(intercept, &Profile::clean(), listen)
-    }
+    use crate::config::{Hold, ServiceLeg};
+    use crate::rules::plan::tests::plan;
+    use crate::rules::plan::{Holding, Zones};
 
     fn holding(queue: u16) -> Option<Holding> {
         Some(Holding {

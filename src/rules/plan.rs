@@ -362,8 +362,13 @@ fn is_v4(net: &IpNet) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// One for connections to port 22 across `fw0`.
+    pub fn plan() -> Plan {
+        Plan::of(vec![interception("fw0", "22", &[], &[])])
+    }
 
     fn interception(side: &str, ports: &str, from: &[&str], to: &[&str]) -> Interception {
         let networks = |nets: &[&str]| Networks::parse(nets.iter().copied()).unwrap();

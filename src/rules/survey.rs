@@ -212,8 +212,7 @@ fn other_interfaces(plan: &Plan) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Networks, Profile};
-    use crate::rules::ListenPorts;
+    use crate::rules::plan::tests::plan;
 
     /// `table inet filter { chain forward { type filter hook forward priority 0; policy drop; } }`, or
     /// another hook.
@@ -226,23 +225,6 @@ mod tests {
                             "type": "filter", "hook": "{hook}", "prio": 0, "policy": "drop"}}}}]}}"#
         );
         Ruleset::parse(&json).unwrap()
-    }
-
-    fn plan() -> Plan {
-        let intercept = Intercept {
-            ports: "22".parse().unwrap(),
-            from: Networks::default(),
-            to: Networks::default(),
-            mangled_side: "fw0".parse().unwrap(),
-        };
-        Plan::new(
-            intercept,
-            &Profile::clean(),
-            ListenPorts {
-                mangled: 1,
-                clean: 2,
-            },
-        )
     }
 
     fn judged(hook: &str, forward: Forward) -> Result<Vec<String>, SurveyError> {

@@ -151,7 +151,10 @@ impl<L: Line> Batches<L> {
 
 impl<L: Line> Carrier for Batches<L> {
     /// Further messages if one cannot have it all: a session can hold a mebibyte in each direction.
-    fn carry(&mut self, sessions: Vec<Parcel<BorrowedFd<'_>>>) -> io::Result<()> {
+    fn carry<'a>(
+        &mut self,
+        sessions: &mut dyn Iterator<Item = Parcel<BorrowedFd<'a>>>,
+    ) -> io::Result<()> {
         let mut batch = Vec::new();
         // The brackets of a list.
         let mut bytes = HEAD + 2;

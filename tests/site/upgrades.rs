@@ -14,6 +14,8 @@ pub struct Upgrades {
     /// The first.
     pub relay: Relay,
     socket: PathBuf,
+    /// Where it runs.
+    on: Role,
     /// Who relays now.
     now: Pid,
 }
@@ -40,8 +42,24 @@ impl Upgrades {
         let socket = lab.directory().join("upgrades.sock");
         let admin = ["--admin", socket.to_str().unwrap()];
         let relay = Relay::start_by(lab, starter, &[&admin, more].concat());
+        Self::of(relay, socket, Role::Relay)
+    }
+
+    /// Starts a sidecar for port 22 on an end host.
+    pub fn sidecar(lab: &Lab, on: Role, mode: &str) -> Self {
+        let socket = lab.directory().join(format!("{mode}.sock"));
+        let admin = ["--admin", socket.to_str().unwrap()];
+        Self::of(Relay::sidecar(lab, on, mode, &admin), socket, on)
+    }
+
+    fn of(relay: Relay, socket: PathBuf, on: Role) -> Self {
         let now = Pid::from_raw(relay.id() as i32).unwrap();
-        Self { relay, socket, now }
+        Self {
+            relay,
+            socket,
+            on,
+            now,
+        }
     }
 
     /// Where it can be asked.
@@ -55,7 +73,7 @@ impl Upgrades {
     }
 
     fn ask(&self, lab: &Lab, more: &[&str]) -> Output {
-        let mut command: Command = lab.host(Role::Relay).command(UNMANGLE);
+        let mut command: Command = lab.host(self.on).command(UNMANGLE);
         command.args(["upgrade", "--json", "--admin"]);
         command.arg(&self.socket).args(more).output().unwrap()
     }

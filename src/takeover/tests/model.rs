@@ -159,8 +159,8 @@ impl Giver for Old {
         self.asked.push("carry");
         let nothing: OwnedFd = std::fs::File::open("/dev/null")?.into();
         for batch in &self.still {
-            let parcels = batch.iter().map(|one| parcel(*one, nothing.as_fd()));
-            carrier.carry(parcels.collect())?;
+            let mut parcels = batch.iter().map(|one| parcel(*one, nothing.as_fd()));
+            carrier.carry(&mut parcels)?;
         }
         Ok(())
     }

@@ -174,11 +174,11 @@ fn sessions_that_hold_more_than_one_message_can_have_come_in_several() {
     let nothing = std::os::fd::AsFd::as_fd(&nothing);
     // As base64 each is a third longer.
     let full = || NotedHeld::Bytes(vec![7; LONGEST * 3 / 4 / 5 * 2]);
-    let sessions = (1..4).map(|id| Parcel {
+    let mut sessions = (1..4).map(|id| Parcel {
         note: note(id, 0, full()),
         descriptors: vec![nothing; 2],
     });
     let mut batches = Batches::over(near, Patience::default());
-    batches.carry(sessions.collect()).unwrap();
+    batches.carry(&mut sessions).unwrap();
     assert_eq!(reader.join().unwrap(), [2, 1]);
 }
