@@ -59,7 +59,8 @@ fn a_gateway_is_ready_only_while_its_rules_are_in_place() {
     let rules = get("/api/status").json()["rules"].clone();
     assert_eq!(rules["standing"], "in_place");
     assert!(rules["since_seconds"].as_f64().unwrap() >= 0.0);
-    assert!(get("/metrics").body.contains("\nunmangle_rules_in_place 1"));
+    let told = |line: &str| get("/metrics").body.contains(&format!("\n{line}\n"));
+    assert!(told("unmangle_rules_in_place 1") && told("unmangle_rules_lost_total 0"));
     let pair = site.connect(OpenedFrom::Client, Family::V4);
     talk(&pair);
 
@@ -78,7 +79,7 @@ fn a_gateway_is_ready_only_while_its_rules_are_in_place() {
     let status = get("/api/status").json();
     assert_eq!(status["ready"], false);
     assert_eq!(status["rules"]["standing"], "missing");
-    assert!(get("/metrics").body.contains("\nunmangle_rules_in_place 0"));
+    assert!(told("unmangle_rules_in_place 0") && told("unmangle_rules_lost_total 1"));
     assert_eq!(get("/healthz").status, 200);
 
     nft.works();

@@ -5,13 +5,13 @@
 mod site;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
+use site::bare::Bare;
 use site::web::get;
 use site::{Here, PATIENCE, Site, inside};
-use socket2::{Domain, Protocol, Socket, Type};
 use unmangle::diagnose::conntrack::{Counter, Counters, NoCounters, Proc};
 use unmangle::diagnose::invalid::{InvalidWatch, Tally};
 use unmangle::diagnose::log_settings::{LogSettings, WhyNot};
@@ -56,7 +56,7 @@ fn log_to_group(host: &Host) {
 
 /// A connection that exists in the packets of this test alone.
 struct Flow {
-    raw: Socket,
+    bare: Bare,
     client: SocketAddr,
     server: SocketAddr,
 }
@@ -67,11 +67,8 @@ impl Flow {
     /// Opened: the client's next byte is 101, the server's 501; each may send 1000 bytes.
     fn open(client: &str, server: &str) -> Self {
         let [client, server]: [SocketAddr; 2] = [client, server].map(|one| one.parse().unwrap());
-        // IPPROTO_RAW: headers are ours.
-        let protocol = Some(Protocol::from(255));
-        let raw = Socket::new(Domain::for_address(server), Type::RAW, protocol);
         let flow = Self {
-            raw: raw.unwrap(),
+            bare: Bare::to(server),
             client,
             server,
         };
@@ -82,50 +79,11 @@ impl Flow {
     }
 
     fn send(&self, flags: u8, seq: u32, ack: u32) {
-        self.segment(self.client, self.server, flags, seq, ack);
+        self.bare.send(self.client, self.server, flags, seq, ack);
     }
 
     fn answer(&self, flags: u8, seq: u32, ack: u32) {
-        self.segment(self.server, self.client, flags, seq, ack);
-    }
-
-    fn segment(&self, from: SocketAddr, to: SocketAddr, flags: u8, seq: u32, ack: u32) {
-        let mut tcp = Vec::new();
-        tcp.extend(from.port().to_be_bytes());
-        tcp.extend(to.port().to_be_bytes());
-        tcp.extend(seq.to_be_bytes());
-        tcp.extend(ack.to_be_bytes());
-        tcp.extend([5 << 4, flags]);
-        tcp.extend(1000_u16.to_be_bytes());
-        // Conntrack looks at checksums of what arrives alone.
-        tcp.extend([0; 4]);
-        let length = tcp.len() as u16;
-        let mut packet = match (from.ip(), to.ip()) {
-            (IpAddr::V4(from), IpAddr::V4(to)) => {
-                let mut header = vec![0x45, 0];
-                header.extend((20 + length).to_be_bytes());
-                header.extend([0, 0, 0, 0, 64, 6, 0, 0]);
-                header.extend(from.octets());
-                header.extend(to.octets());
-                header
-            }
-            (IpAddr::V6(from), IpAddr::V6(to)) => {
-                let mut header = vec![0x60, 0, 0, 0];
-                header.extend(length.to_be_bytes());
-                header.extend([6, 64]);
-                header.extend(from.octets());
-                header.extend(to.octets());
-                header
-            }
-            mixed => panic!("{mixed:?}"),
-        };
-        packet.extend(tcp);
-        let to = SocketAddr::new(to.ip(), 0);
-        match self.raw.send_to(&packet, &to.into()) {
-            Ok(sent) => assert_eq!(sent, packet.len()),
-            // What a rule drops on its way out is told as an error.
-            Err(error) => assert_eq!(error.raw_os_error(), Some(1), "{error}"),
-        }
+        self.bare.send(self.server, self.client, flags, seq, ack);
     }
 
     /// One INVALID packet for each of [`REASONS`].

@@ -3,10 +3,9 @@
 
 mod site;
 
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,6 +13,7 @@ use std::time::{Duration, Instant};
 use unmangle::lab::{Family, OpenedFrom};
 
 use site::browser::Browser;
+use site::lead::lead_to;
 use site::{Pair, Relay, Site};
 
 /// Bytes a second, and whether they go to the client.
@@ -27,33 +27,6 @@ const LOADS: [(f64, bool); 7] = [
     (300.0, true),
 ];
 const STEP: Duration = Duration::from_millis(50);
-
-/// Leads connections at a port of this host to a socket, as `ssh -L` does.
-fn lead_to(socket: PathBuf) -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for browser in listener.incoming() {
-            let (Ok(browser), Ok(relay)) = (browser, UnixStream::connect(&socket)) else {
-                continue;
-            };
-            let (from, to) = (browser.try_clone().unwrap(), relay.try_clone().unwrap());
-            thread::spawn(move || {
-                pass(from, &to);
-                let _ = to.shutdown(std::net::Shutdown::Write);
-            });
-            thread::spawn(move || {
-                pass(relay, &browser);
-                let _ = browser.shutdown(std::net::Shutdown::Write);
-            });
-        }
-    });
-    address
-}
-
-fn pass(mut from: impl Read, mut to: impl Write) {
-    let _ = io::copy(&mut from, &mut to);
-}
 
 /// Moves bytes in waves, and sees how many arrive, until it is over.
 fn load(pair: Pair, number: usize, over: &AtomicBool) {

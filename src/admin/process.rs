@@ -31,6 +31,9 @@ definitions! {
     Ready "unmangle_ready" Gauge None () "1 while new connections are relayed, as /readyz says; else 0"
     Draining "unmangle_draining" Gauge None () "1 while the relay ends with its last session; else 0"
     InPlace "unmangle_rules_in_place" Gauge None () "1 while every rule of the relay's own is in place, 0 while one is missing; absent if it has none"
+    RulesLost "unmangle_rules_lost" Counter None () "Times that a rule or route of the relay's own was found missing; each is put back, as unmangle_rules_in_place says; absent if it has none"
+    MaxConnections "unmangle_max_connections" Gauge None () "Sessions that may run at a time; absent where max-connections is not set"
+    ListenerMaxConnections "unmangle_listener_max_connections" Gauge None ("listener") "Sessions of a listener that may run at a time; absent where its max-connections is not set"
     Cpu "process_cpu_seconds" Counter Seconds () "Processor time of all threads, user and system"
     Resident "process_resident_memory_bytes" Gauge Bytes () "Memory that is really there"
     Open "process_open_fds" Gauge None () "Descriptors that are open"
@@ -59,15 +62,18 @@ pub(super) fn families(about: &About, standing: &Standing) -> Vec<Family> {
         Rules::Missing { .. } => truth(false),
         Rules::NotNeeded | Rules::SomebodyElses => None,
     };
+    let rules_lost = in_place.is_some().then_some(standing.rules_lost);
+    let most = standing.settings.process.max_connections;
     let stat = fs::read_to_string("/proc/self/stat").ok();
     let stat = stat.as_deref().and_then(Stat::read);
     let of_stat = |tell: fn(&Stat) -> Value| stat.as_ref().map(tell);
     let started = about.started.duration_since(SystemTime::UNIX_EPOCH).ok();
     let values = [
-        (Told::Build, Some(Value::Level(1.0))),
         (Told::Ready, truth(standing.ready(Instant::now()).is_ok())),
         (Told::Draining, truth(standing.phase == Phase::Draining)),
         (Told::InPlace, in_place),
+        (Told::RulesLost, rules_lost.map(Value::Count)),
+        (Told::MaxConnections, most.map(|most| level(most as u64))),
         (
             Told::Cpu,
             of_stat(|stat| Value::Amount(stat.processor as f64 / clock_ticks_per_second() as f64)),
@@ -91,21 +97,46 @@ pub(super) fn families(about: &About, standing: &Standing) -> Vec<Family> {
             started.map(|since| Value::Level(since.as_secs_f64())),
         ),
     ];
-    let family = |(told, value): (Told, Option<Value>)| {
-        let definition = &PROCESS[told as usize];
-        let labels = definition.labels.iter();
-        let sample = Sample {
-            labels: labels
-                .map(|_| env!("CARGO_PKG_VERSION").to_owned())
-                .collect(),
-            value: value?,
-        };
-        Some(Family {
-            definition,
-            samples: vec![sample],
-        })
+    let build = Sample {
+        labels: vec![env!("CARGO_PKG_VERSION").to_owned()],
+        value: Value::Level(1.0),
     };
-    values.into_iter().filter_map(family).collect()
+    let unlabelled = |(told, value): (Told, Option<Value>)| {
+        let labels = vec![];
+        Some((
+            told,
+            vec![Sample {
+                labels,
+                value: value?,
+            }],
+        ))
+    };
+    let labelled = [
+        (Told::Build, vec![build]),
+        (Told::ListenerMaxConnections, of_listeners(standing)),
+    ];
+    let values = values.into_iter().filter_map(unlabelled);
+    labelled
+        .into_iter()
+        .chain(values)
+        .filter(|(_, samples)| !samples.is_empty())
+        .map(|(told, samples)| Family {
+            definition: &PROCESS[told as usize],
+            samples,
+        })
+        .collect()
+}
+
+/// How many sessions each listener may have, of those that have a limit of their own.
+fn of_listeners(standing: &Standing) -> Vec<Sample> {
+    let listeners = standing.settings.listeners.iter();
+    let limited = listeners.filter_map(|listener| {
+        Some(Sample {
+            labels: vec![listener.name.clone()],
+            value: Value::Level(listener.admission.most? as f64),
+        })
+    });
+    limited.collect()
 }
 
 impl Stat {

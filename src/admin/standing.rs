@@ -13,6 +13,8 @@ pub struct Standing {
     pub phase: Phase,
     /// Its rules.
     pub rules: Rules,
+    /// How often something of them was lost.
+    pub rules_lost: u64,
     /// As of the last reload.
     pub settings: Arc<Settings>,
     /// The same as a file that says it, as `--check` prints it.
@@ -80,11 +82,19 @@ impl Standing {
             (Phase::Running, _) => Ok(()),
         }
     }
+
+    /// Something of its rules is gone, for the first time or still.
+    pub fn lost_rules(&mut self, why: String) {
+        if !matches!(self.rules, Rules::Missing { .. }) {
+            self.rules_lost += 1;
+        }
+        self.rules.are_missing(why);
+    }
 }
 
 impl Rules {
     /// Something of them is gone; the moment when that began stays.
-    pub fn are_missing(&mut self, why: String) {
+    fn are_missing(&mut self, why: String) {
         let since = match self {
             Self::Missing { since, .. } => *since,
             _ => Instant::now(),
@@ -128,6 +138,7 @@ mod tests {
         Standing {
             phase,
             rules,
+            rules_lost: 0,
             settings: Arc::new(settings),
             text: "".into(),
         }
@@ -157,17 +168,20 @@ mod tests {
     #[test]
     fn rules_are_missing_from_the_first_moment_on() {
         let since = Instant::now();
-        let mut rules = Rules::InPlace { since };
-        rules.are_missing("one".to_owned());
-        let first = rules.clone();
-        rules.are_missing("two".to_owned());
+        let mut standing = standing(Phase::Running, Rules::InPlace { since });
+        standing.lost_rules("one".to_owned());
+        let first = standing.rules.clone();
+        standing.lost_rules("two".to_owned());
         let (Rules::Missing { since: one, .. }, Rules::Missing { since: two, why }) =
-            (first, &rules)
+            (first, &standing.rules)
         else {
-            panic!("{rules:?}");
+            panic!("{standing:?}");
         };
         assert_eq!((one, why.as_str()), (*two, "two"));
-        rules.are_in_place();
-        assert!(matches!(rules, Rules::InPlace { .. }));
+        standing.rules.are_in_place();
+        assert!(matches!(standing.rules, Rules::InPlace { .. }));
+        assert_eq!(standing.rules_lost, 1);
+        standing.lost_rules("again".to_owned());
+        assert_eq!(standing.rules_lost, 2);
     }
 }

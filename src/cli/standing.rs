@@ -57,6 +57,7 @@ impl Publisher {
         Self(watch::Sender::new(Standing {
             phase: Phase::Starting,
             rules: Rules::NotNeeded,
+            rules_lost: 0,
             text: text(settings),
             settings: Arc::new(settings.clone()),
         }))
@@ -73,7 +74,7 @@ impl Publisher {
     /// Something has become of its rules.
     pub fn rules(&self, change: Change) {
         self.0.send_modify(|standing| match change {
-            Change::Lost(why) => standing.rules.are_missing(why),
+            Change::Lost(why) => standing.lost_rules(why),
             Change::Restored => standing.rules.are_in_place(),
         });
     }

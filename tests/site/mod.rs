@@ -7,12 +7,14 @@
 #![allow(dead_code)]
 
 pub mod asked;
+pub mod bare;
 pub mod bench;
 pub mod browser;
 pub mod bulk;
 pub mod faults;
 pub mod faulty;
 pub mod here;
+pub mod lead;
 pub mod prometheus;
 pub mod relay;
 pub mod rules;
