@@ -79,6 +79,11 @@ fn a_gateway_is_ready_only_while_its_rules_are_in_place() {
     let status = get("/api/status").json();
     assert_eq!(status["ready"], false);
     assert_eq!(status["rules"]["standing"], "missing");
+    // Chains went with their owner; routes are nobody's, and stay.
+    for part in status["rules"]["parts"].as_array().unwrap() {
+        let is_chain = part["rule"].as_str().unwrap().starts_with("chain ");
+        assert_eq!(part["in_place"], !is_chain, "{part}");
+    }
     assert!(told("unmangle_rules_in_place 0") && told("unmangle_rules_lost_total 1"));
     assert_eq!(get("/healthz").status, 200);
 
@@ -86,7 +91,13 @@ fn a_gateway_is_ready_only_while_its_rules_are_in_place() {
     until("it is ready again", PATIENCE, || {
         get("/readyz").status == 200
     });
-    assert_eq!(get("/api/status").json()["rules"]["standing"], "in_place");
+    let rules = get("/api/status").json()["rules"].clone();
+    assert_eq!(rules["standing"], "in_place");
+    let parts = rules["parts"].as_array().unwrap();
+    assert!(
+        parts.len() > 4 && parts.iter().all(|part| part["in_place"] == true),
+        "{parts:?}"
+    );
     talk(&site.connect(OpenedFrom::Client, Family::V4));
 
     // Rules that are going are none that are missing.

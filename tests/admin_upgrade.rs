@@ -97,6 +97,8 @@ impl Played {
         let standing = watch::Sender::new(Standing {
             phase: Phase::Running,
             rules: Rules::NotNeeded,
+            rules_lost: 0,
+            parts: vec![],
             settings: Arc::new(settings.clone()),
             text: "".into(),
         });

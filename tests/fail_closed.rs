@@ -189,12 +189,14 @@ fn a_table_that_is_removed_or_emptied_under_a_relay_that_runs_is_told_and_put_ba
                     told = timeout(PATIENCE, both) => told.expect("it is told"),
                     never = rules.keep(|change| tell.send(change).unwrap()) => match never {},
                 };
-                let lost = format!(
-                    "somebody changed or removed the table inet {}",
-                    fail_closed::TABLE
-                );
-                let expected = [Change::Lost(lost), Change::Restored].map(Some);
-                assert_eq!(told, expected, "{verb}");
+                let [Some(Change::Lost { why, parts }), Some(Change::Restored)] = told else {
+                    panic!("{verb}: {told:?}");
+                };
+                let table = format!("table inet {}", fail_closed::TABLE);
+                assert_eq!(why, format!("somebody changed or removed the {table}"));
+                let gone = parts.iter().filter(|part| !part.in_place);
+                let gone: Vec<&str> = gone.map(|part| part.rule.as_str()).collect();
+                assert_eq!(gone, [table], "{verb}");
                 assert_eq!(rules_of(host), whole, "{verb}");
             }
             rules.remove().await;

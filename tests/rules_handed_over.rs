@@ -269,7 +269,7 @@ fn an_nft_that_ends_after_it_was_taken_on_is_noticed_and_another_takes_its_place
             };
             changes.push(change);
         }
-        assert!(matches!(changes[0], Change::Lost(_)), "{changes:?}");
+        assert!(matches!(changes[0], Change::Lost { .. }), "{changes:?}");
         assert!(site.is_intercepting());
         // The new one is its own child, and can be handed on as the old one was.
         let handed = hand(&new);

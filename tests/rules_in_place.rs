@@ -317,7 +317,7 @@ fn what_somebody_else_puts_back_is_told_as_restored_too() {
             first = told.recv() => first.unwrap(),
             never = rules.keep(tell) => match never {},
         };
-        assert!(matches!(first, Change::Lost(_)), "{first:?}");
+        assert!(matches!(first, Change::Lost { .. }), "{first:?}");
         host.run("ip", &rule).unwrap();
         let second = tokio::select! {
             second = timeout(PATIENCE, told.recv()) => second.expect("it is told").unwrap(),

@@ -11,11 +11,18 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use site::asked::Asked;
+use unmangle::lab::matrix::{Case, FlowDirection, Path, Strict};
+use unmangle::lab::scenario::{self, Scenario};
+use unmangle::lab::tool::Tool;
+use unmangle::lab::{Family, Joined, Lab, OpenedFrom, Role, Shape};
+
+use site::asked::{Asked, ask};
 use site::browser::Browser;
-use site::{PATIENCE, Pair, expect_end, talk, until};
+use site::lead::lead_to;
+use site::web::unix;
+use site::{PATIENCE, Pair, Relay, UNMANGLE, expect_end, possible, talk, until};
 
 /// A relay and a page of it that has had its first answer.
 fn shown(more: &[&str]) -> Option<(Asked, Browser, String)> {
@@ -192,6 +199,85 @@ fn it_shows_a_running_transfer_and_its_numbers_are_those_of_the_api() {
     assert_eq!(requests.iter().find(elsewhere), None);
     drop((client, server, idle));
     browser.until("byId('ended').textContent.startsWith('2 ended')");
+}
+
+/// A gigabyte lasts for as long as the test looks; it is cut when the test has seen enough.
+const GIGABYTE: u64 = 1_000_000_000;
+
+#[test]
+fn a_gateway_s_page_shows_a_running_scp_and_each_rule_with_its_mark() {
+    if !possible() {
+        return;
+    }
+    let Some(mut browser) = Browser::start() else {
+        return;
+    };
+    let pix = scenario::find("pix").unwrap();
+    let lab = Lab::builder()
+        .unmangle(UNMANGLE)
+        .firewall(Joined::wire(pix.firewall.clone()))
+        .strict(Strict::Both)
+        .sshd_on(Role::Server)
+        .payload(GIGABYTE)
+        .start()
+        .unwrap();
+    let socket = lab.directory().join("page.sock");
+    let relay = Relay::start(&lab, &["--admin", socket.to_str().unwrap()]);
+    let told = |path: &str| ask(unix(&socket), &format!("GET {path}"), "").json();
+    browser.size(1280, 900, 1.0);
+    browser.open(&format!("http://{}/", lead_to(socket.clone())));
+    browser.until("document.querySelector('#state').className === 'good'");
+    assert!(
+        browser
+            .text("#sentence")
+            .ends_with("Conntrack has rejected nothing.")
+    );
+
+    let mut scp = lab.errand(&upload(pix)).spawn().unwrap();
+    browser.until("byId('table').tBodies[0].rows.length === 1");
+    browser.until("/^[1-9].*MB\\/s$/.test(byId('rate-to-server').textContent)");
+    let sessions = told("/api/sessions");
+    let session = &sessions["sessions"][0];
+    let id = session["id"].as_str().unwrap();
+    let cell = |nth| {
+        format!("document.querySelector(\"tr[data-id='{id}'] td:nth-child({nth})\").textContent")
+    };
+    for (nth, end) in [(1, "client"), (2, "server")] {
+        assert_eq!(browser.eval(&cell(nth)), session[end], "{end}");
+    }
+    assert!(
+        session["server"].as_str().unwrap().ends_with(":22"),
+        "{session}"
+    );
+
+    let parts = told("/api/status")["rules"]["parts"].clone();
+    let parts = parts.as_array().unwrap();
+    assert!(parts.len() > 4, "{parts:?}");
+    let shown = browser.eval("Array.from(byId('parts').querySelectorAll('li'), (part) => Array.from(part.children, (each) => each.textContent))");
+    let expected = parts.iter().map(|part| {
+        assert_eq!(part["in_place"], true, "{part}");
+        json!(["✓ verified", part["rule"]])
+    });
+    assert_eq!(shown, Value::from_iter(expected));
+    assert_eq!(browser.complaints(), Vec::<Value>::new());
+    scp.kill().unwrap();
+    scp.wait().unwrap();
+    browser.until("byId('live').textContent === '0'");
+    relay.stop();
+}
+
+fn upload(scenario: Scenario) -> Case {
+    Case {
+        scenario,
+        shape: Shape::Gateway,
+        path: Path::Relay,
+        tool: Tool::Scp,
+        direction: FlowDirection::Upload,
+        family: Family::V4,
+        opened_from: OpenedFrom::Client,
+        strict: Strict::Both,
+        run: 1,
+    }
 }
 
 #[test]

@@ -55,5 +55,5 @@ pub use sessions::{Flow, Leg, LegName, Session, Sessions, Stuck, StuckSide, Stuc
 pub use source::{About, Ask, Source, Upgraded};
 pub use standing::{NotReady, Phase, Rules, Standing};
 pub use status::{
-    AddedLatency, Limits, ListenerTold, Pipes, RulesStanding, RulesTold, Status, schema,
+    AddedLatency, Limits, ListenerTold, Pipes, RuleTold, RulesStanding, RulesTold, Status, schema,
 };

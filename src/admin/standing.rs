@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::Settings;
+use crate::rules::Part;
 
 /// How the relay stands now.
 #[derive(Debug, Clone)]
@@ -15,6 +16,8 @@ pub struct Standing {
     pub rules: Rules,
     /// How often something of them was lost.
     pub rules_lost: u64,
+    /// What they consist of, if they are the relay's own.
+    pub parts: Vec<Part>,
     /// As of the last reload.
     pub settings: Arc<Settings>,
     /// The same as a file that says it, as `--check` prints it.
@@ -84,11 +87,22 @@ impl Standing {
     }
 
     /// Something of its rules is gone, for the first time or still.
-    pub fn lost_rules(&mut self, why: String) {
+    pub fn lost_rules(&mut self, why: String, parts: Vec<Part>) {
         if !matches!(self.rules, Rules::Missing { .. }) {
             self.rules_lost += 1;
         }
         self.rules.are_missing(why);
+        self.parts = parts;
+    }
+
+    /// All of them are there again.
+    pub fn restored_rules(&mut self) {
+        self.rules = Rules::InPlace {
+            since: Instant::now(),
+        };
+        for part in &mut self.parts {
+            part.in_place = true;
+        }
     }
 }
 
@@ -100,13 +114,6 @@ impl Rules {
             _ => Instant::now(),
         };
         *self = Self::Missing { since, why };
-    }
-
-    /// They are all there.
-    pub fn are_in_place(&mut self) {
-        *self = Self::InPlace {
-            since: Instant::now(),
-        };
     }
 }
 
@@ -139,6 +146,7 @@ mod tests {
             phase,
             rules,
             rules_lost: 0,
+            parts: vec![],
             settings: Arc::new(settings),
             text: "".into(),
         }
@@ -169,19 +177,19 @@ mod tests {
     fn rules_are_missing_from_the_first_moment_on() {
         let since = Instant::now();
         let mut standing = standing(Phase::Running, Rules::InPlace { since });
-        standing.lost_rules("one".to_owned());
+        standing.lost_rules("one".to_owned(), vec![]);
         let first = standing.rules.clone();
-        standing.lost_rules("two".to_owned());
+        standing.lost_rules("two".to_owned(), vec![]);
         let (Rules::Missing { since: one, .. }, Rules::Missing { since: two, why }) =
             (first, &standing.rules)
         else {
             panic!("{standing:?}");
         };
         assert_eq!((one, why.as_str()), (*two, "two"));
-        standing.rules.are_in_place();
+        standing.restored_rules();
         assert!(matches!(standing.rules, Rules::InPlace { .. }));
         assert_eq!(standing.rules_lost, 1);
-        standing.lost_rules("again".to_owned());
+        standing.lost_rules("again".to_owned(), vec![]);
         assert_eq!(standing.rules_lost, 2);
     }
 }

@@ -60,6 +60,18 @@ pub struct RulesTold {
     pub since_seconds: Option<f64>,
     /// Why they are missing.
     pub why: Option<String>,
+    /// Each of them: chains, `ip rule`s, routes; empty where they are not the relay's own.
+    #[serde(default)]
+    pub parts: Vec<RuleTold>,
+}
+
+/// One of the relay's own rules.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RuleTold {
+    /// As somebody would look for it.
+    pub rule: String,
+    /// Whether it was there when it was last looked at.
+    pub in_place: bool,
 }
 
 /// How the rules stand.

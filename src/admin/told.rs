@@ -8,11 +8,14 @@ use rustix::process::{Resource, getrlimit};
 use super::sessions::{Flow, Leg, LegName, Session, Sessions, Stuck, StuckSide, StuckWhy};
 use super::source::About;
 use super::standing::{Phase, Rules, Standing};
-use super::status::{AddedLatency, Limits, ListenerTold, Pipes, RulesStanding, RulesTold, Status};
+use super::status::{
+    AddedLatency, Limits, ListenerTold, Pipes, RuleTold, RulesStanding, RulesTold, Status,
+};
 use crate::config::{Engine, Listener, Mode, Settings, Side};
 use crate::diagnose::Summary;
 use crate::metrics::{Direction, PerDirection, Recorded, Recorder};
 use crate::relay::{LegView, Party, StuckView, View, Why};
+use crate::rules::Part;
 
 /// The status.
 pub(super) fn status(
@@ -36,7 +39,7 @@ pub(super) fn status(
         ready: ready.is_ok(),
         not_ready: ready.err().map(|why| why.to_string()),
         draining: standing.phase == Phase::Draining,
-        rules: rules(&standing.rules, now),
+        rules: rules(standing, now),
         workers: about.workers as u64,
         engine: process.engine.to_string(),
         sessions: live as u64,
@@ -179,9 +182,9 @@ fn mode(mode: &Mode) -> &'static str {
     }
 }
 
-fn rules(rules: &Rules, now: Instant) -> RulesTold {
+fn rules(told: &Standing, now: Instant) -> RulesTold {
     let lasted = |since: &Instant| Some(now.saturating_duration_since(*since).as_secs_f64());
-    let (standing, since_seconds, why) = match rules {
+    let (standing, since_seconds, why) = match &told.rules {
         Rules::NotNeeded => (RulesStanding::NotNeeded, None, None),
         Rules::SomebodyElses => (RulesStanding::SomebodyElses, None, None),
         Rules::InPlace { since } => (RulesStanding::InPlace, lasted(since), None),
@@ -191,6 +194,14 @@ fn rules(rules: &Rules, now: Instant) -> RulesTold {
         standing,
         since_seconds,
         why,
+        parts: told.parts.iter().map(rule).collect(),
+    }
+}
+
+fn rule(part: &Part) -> RuleTold {
+    RuleTold {
+        rule: part.rule.clone(),
+        in_place: part.in_place,
     }
 }
 

@@ -68,13 +68,14 @@ pub fn can_go_over(settings: &Settings) -> anyhow::Result<()> {
 
 /// Says that it relays, to those who ask and in the log; `needs_rules` is whether any of its listeners does.
 pub fn relays(standing: &Publisher, running: &Running, needs_rules: bool) {
-    standing.relays(match (running.rules.plan(), needs_rules) {
+    let rules = match (running.rules.plan(), needs_rules) {
         (Some(_), _) => admin::Rules::InPlace {
             since: Instant::now(),
         },
         (None, true) => admin::Rules::SomebodyElses,
         (None, false) => admin::Rules::NotNeeded,
-    });
+    };
+    standing.relays(rules, running.rules.parts());
     for (listener, way_in) in running.settings.listeners.iter().zip(running.ways_in()) {
         tracing::info!(
             listener = listener.name,

@@ -12,7 +12,7 @@ use super::reload::Running;
 use crate::admin::{About, Ask, Doors, Phase, Rules, Server, Source, Standing};
 use crate::config::{InvalidReasons, Settings};
 use crate::relay::{self, Handle, WayIn};
-use crate::rules::Change;
+use crate::rules::{Change, Part};
 
 /// Says how the relay stands.
 #[derive(Debug)]
@@ -58,32 +58,35 @@ impl Publisher {
             phase: Phase::Starting,
             rules: Rules::NotNeeded,
             rules_lost: 0,
+            parts: vec![],
             text: text(settings),
             settings: Arc::new(settings.clone()),
         }))
     }
 
     /// It relays, and its rules stand so.
-    pub fn relays(&self, rules: Rules) {
+    pub fn relays(&self, rules: Rules, parts: Vec<Part>) {
         self.0.send_modify(|standing| {
             standing.phase = Phase::Running;
             standing.rules = rules;
+            standing.parts = parts;
         });
     }
 
     /// Something has become of its rules.
     pub fn rules(&self, change: Change) {
         self.0.send_modify(|standing| match change {
-            Change::Lost(why) => standing.lost_rules(why),
-            Change::Restored => standing.rules.are_in_place(),
+            Change::Lost { why, parts } => standing.lost_rules(why, parts),
+            Change::Restored => standing.restored_rules(),
         });
     }
 
-    /// Its settings may be others now.
+    /// Its settings may be others now, and its rules.
     pub fn reloaded(&self, running: &Running) {
         self.0.send_modify(|standing| {
             standing.text = text(&running.settings);
             standing.settings = Arc::new(running.settings.clone());
+            standing.parts = running.rules.parts();
         });
     }
 

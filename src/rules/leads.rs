@@ -89,19 +89,21 @@ pub(super) async fn put(plan: &Plan, wanted: &[Lead]) -> Result<(), OwnError> {
         });
     }
     for lead in wanted {
-        let ip = |family: &Family, kind: &str, words: Vec<String>| {
-            format!("ip {} {kind} {}", family.flag(), words.join(" "))
-        };
-        let rule = match lead {
-            Lead::Rule(family, nth) => {
-                ip(family, "rule", routes::rules(plan, *family)[*nth].clone())
-            }
-            Lead::Route(family) => ip(family, "route", routes::route(plan)),
-            Lead::Queue(_) => lead.to_string(),
-        };
-        tracing::info!(rule, "rule verified");
+        tracing::info!(rule = text(plan, *lead), "rule verified");
     }
     Ok(())
+}
+
+/// One of them as somebody would write it.
+pub(super) fn text(plan: &Plan, lead: Lead) -> String {
+    let ip = |family: Family, kind: &str, words: &[String]| {
+        format!("ip {} {kind} {}", family.flag(), words.join(" "))
+    };
+    match lead {
+        Lead::Rule(family, nth) => ip(family, "rule", &routes::rules(plan, family)[nth]),
+        Lead::Route(family) => ip(family, "route", &routes::route(plan)),
+        Lead::Queue(_) => lead.to_string(),
+    }
 }
 
 /// Removes what is ours, of this relay or of one that was killed; what is not there needs no removing.

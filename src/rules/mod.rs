@@ -12,6 +12,7 @@
 //! | `preflight`, `service`, `survey`, `survey_sidecar`, `check` | look at the host, and at what its other rules would do |
 //! | `lock` | keeps two of them apart |
 //! | `own`, `owner`, `nft_process`, `leads` | apply the plan for as long as the relay lives, watch it, and take it away |
+//! | `part` | the same one by one, for whoever looks: pure |
 //! | `hand` | what goes over to another process, and what must be the same there |
 //! | `fail_closed`, `mode` | what becomes of new connections when it is killed; whose the rules are |
 //! | `leftovers` | finds and removes what a killed relay left |
@@ -33,6 +34,7 @@ mod nft_process;
 pub mod normalise;
 pub mod own;
 mod owner;
+mod part;
 pub mod plan;
 pub mod preflight;
 pub mod queue_rule;
@@ -53,6 +55,7 @@ pub use hand::{Handed, HandedNote, Lasting, LastingHold, Misfit};
 pub use lock::Lock;
 pub use mode::{Change, InPlace};
 pub use own::{OwnError, Owned};
+pub use part::Part;
 pub use plan::{
     Capture, Conflict, Holding, Interception, ListenPorts, Plan, Queueing, Shown, Tracking, Zones,
 };

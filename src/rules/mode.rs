@@ -10,6 +10,7 @@ use super::fail_closed::{self, Guard};
 use super::hand::{Handed, Lasting, same};
 use super::lock::Lock;
 use super::own::{OwnError, Owned};
+use super::part::{Gone, Part, parts};
 use super::plan::Plan;
 use crate::config::Fail;
 
@@ -22,15 +23,20 @@ struct Ours {
     owned: Owned,
     /// What fails closed, until the relay drains.
     guard: Option<Guard>,
-    /// Whether a loss was told, and not yet that everything is in place again.
-    told_lost: bool,
+    /// What was told as lost, until everything is in place again.
+    lost: Option<Gone>,
 }
 
 /// What becomes of rules that are kept in place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Something is gone: what, or why it cannot be put back.
-    Lost(String),
+    /// Something is gone.
+    Lost {
+        /// What, or why it cannot be put back.
+        why: String,
+        /// All that there ought to be, with marks of what is there.
+        parts: Vec<Part>,
+    },
     /// Everything is in place again.
     Restored,
 }
@@ -56,7 +62,7 @@ impl InPlace {
             Ok(guard) => Ok(Self(Some(Ours {
                 owned,
                 guard,
-                told_lost: false,
+                lost: None,
             }))),
             Err(error) => {
                 owned.remove().await;
@@ -102,7 +108,7 @@ impl InPlace {
         Ok(Self(Some(Ours {
             owned,
             guard,
-            told_lost: false,
+            lost: None,
         })))
     }
 
@@ -158,6 +164,11 @@ impl InPlace {
         self.0.as_ref().map(|ours| ours.owned.plan())
     }
 
+    /// What they consist of, if they are ours, and whether it is there.
+    pub fn parts(&self) -> Vec<Part> {
+        self.0.as_ref().map_or_else(Vec::new, |ours| ours.parts())
+    }
+
     /// Changes the rules, and nothing that leads to them, in one transaction: no packet meets half of them.
     ///
     /// # Errors
@@ -177,20 +188,25 @@ impl InPlace {
         };
         loop {
             // What was told lost may be there by now: this was given up halfway, or somebody else has put it back.
-            if !ours.told_lost {
-                let lost = ours.lost().await;
-                ours.told_lost = true;
-                tell(Change::Lost(lost.clone()));
-                tracing::error!("{lost}: putting it in place again");
+            if ours.lost.is_none() {
+                let gone = ours.is_lost().await;
+                tracing::error!("{gone}: putting it in place again");
+                let why = gone.to_string();
+                ours.lost = Some(gone);
+                let parts = ours.parts();
+                tell(Change::Lost { why, parts });
             }
             match ours.restore().await {
                 Ok(()) => {
-                    ours.told_lost = false;
+                    ours.lost = None;
                     tell(Change::Restored);
                     tracing::info!("it is in place again");
                 }
                 Err(error) => {
-                    tell(Change::Lost(error.to_string()));
+                    tell(Change::Lost {
+                        why: error.to_string(),
+                        parts: ours.parts(),
+                    });
                     tracing::error!(%error, "it is not in place, trying again");
                     sleep(RESTORE_EVERY).await;
                 }
@@ -215,8 +231,12 @@ impl InPlace {
 // === impl Ours ===
 
 impl Ours {
+    fn parts(&self) -> Vec<Part> {
+        parts(self.owned.plan(), self.guard.is_some(), self.lost.as_ref())
+    }
+
     /// Waits until something is lost, and says what. May be given up and begun anew.
-    async fn lost(&mut self) -> String {
+    async fn is_lost(&mut self) -> Gone {
         let Self { owned, guard, .. } = self;
         let opened = async {
             match guard {
@@ -225,8 +245,8 @@ impl Ours {
             }
         };
         tokio::select! {
-            lost = owned.lost() => lost.to_string(),
-            () = opened => format!("somebody changed or removed the table inet {}", fail_closed::TABLE),
+            lost = owned.lost() => Gone::Owned(lost),
+            () = opened => Gone::Guard,
         }
     }
 

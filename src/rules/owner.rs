@@ -266,7 +266,7 @@ pub(super) fn verify(table: &str, text: &str, listing: &str) -> Result<(), OwnEr
 }
 
 /// The names of the chains in a table's text.
-fn chains(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn chains(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter_map(|line| {
         let line = line.trim().strip_prefix("chain ")?;
         line.strip_suffix(" {")

@@ -114,6 +114,7 @@ function showRules(status) {
     missing: ["bad", `✕ Missing for ${lasting(since ?? 0)}: ${why}`],
   }[standing];
   byId("rules").className = `verdict ${kind}`;
+  showParts(status.rules.parts);
   write(byId("rules"), text);
   const mark = { not_needed: "no rule needed", somebody_elses: "? not looked at", in_place: "✓ rules verified", missing: "✕ rules missing" }[standing];
   const list = byId("listeners");
@@ -126,6 +127,24 @@ function showRules(status) {
     write(item.children[1], each.way);
     const own = each.mode === "forward" ? "no rule needed" : mark;
     write(item.children[2], `${each.mode}, ${own}, profile ${each.profile}, ${count(each.sessions)}${limit} sessions`);
+  });
+}
+
+/** Each rule with its mark; opened by itself when one is missing. */
+function showParts(parts) {
+  const details = byId("parts");
+  const list = details.querySelector("ul");
+  const missing = parts.filter((part) => !part.in_place).length;
+  details.hidden = parts.length === 0;
+  if (missing > 0) details.open = true;
+  write(details.querySelector("summary"), `${plural(parts.length, "rule or route", "rules and routes")}, ${missing === 0 ? "each verified" : `${count(missing)} missing`}`);
+  while (list.children.length > parts.length) list.lastElementChild.remove();
+  parts.forEach((part, index) => {
+    const item = list.children[index] ?? list.appendChild(make("li"));
+    if (item.childElementCount === 0) item.append(make("b"), make("code"));
+    item.className = part.in_place ? "good" : "bad";
+    write(item.children[0], part.in_place ? "✓ verified" : "✕ missing");
+    write(item.children[1], part.rule);
   });
 }
 

@@ -192,6 +192,7 @@ mod tests {
                 standing: RulesStanding::InPlace,
                 since_seconds: Some(65.0),
                 why: None,
+                parts: vec![],
             },
             workers: 2,
             engine: "splice".to_owned(),
@@ -282,6 +283,7 @@ back\\u{1b}ups  gateway  cisco-pix       811  22 on eth1
             standing: RulesStanding::Missing,
             since_seconds: Some(3.2),
             why: Some("nft ended".to_owned()),
+            parts: vec![],
         };
         let stuck = stuck_session();
         let sessions = Sessions {

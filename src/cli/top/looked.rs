@@ -70,7 +70,7 @@ pub mod tests {
         let told = json!({
             "version": "0.1.0", "pid": 1, "started": "2026-11-23T00:00:00Z", "uptime_seconds": 61.0, "ready": true,
             "not_ready": null, "draining": false,
-            "rules": {"standing": "not_needed", "since_seconds": null, "why": null},
+            "rules": {"standing": "not_needed", "since_seconds": null, "why": null, "parts": []},
             "workers": 2, "engine": "splice", "sessions": 2,
             "limits": {"max_connections": null, "max_descriptors": 1024}, "listeners": [], "reloads": 0,
             "reloads_refused": 0,
