@@ -10,6 +10,7 @@ use std::process::{Command, Output};
 
 use unmangle::lab::Row;
 
+use site::browser::Browser;
 use site::{UNMANGLE, possible};
 
 fn run(arguments: &[&str], report: &Path) -> Output {
@@ -102,6 +103,73 @@ fn every_packet_that_conntrack_rejects_is_kept_with_the_kernels_own_words() {
     }
     assert!(rows[0].conntrack_invalid.client > 0, "{rows:?}");
     assert_eq!(rows[1].conntrack_invalid.sum(), 0, "{rows:?}");
+    the_page_shows(&report.join("index.html"));
+}
+
+/// One chart of direct and relay, with the first INVALID packet of direct.
+fn the_page_shows(file: &Path) {
+    let page = fs::read_to_string(file).unwrap();
+    assert_eq!(page.matches("<figure").count(), 1);
+    let legend = |path: &str| {
+        let item = page
+            .split_once(&format!("<li data-path=\"{path}\""))
+            .unwrap()
+            .1;
+        item.split("</li>").next().unwrap().to_owned()
+    };
+    assert!(
+        legend("direct").contains("first INVALID</span> after 0."),
+        "{page}"
+    );
+    assert!(legend("direct").contains("reset"), "{page}");
+    assert!(!legend("relay").contains("INVALID") && legend("relay").contains("ok</span> after "));
+    assert!(page.contains("8 MB, opened from the client"), "{page}");
+    // The relay's line ends above 8 MB of the file, and not above much more than that.
+    let acknowledged = |path: &str| -> usize {
+        let svg = page
+            .split_once("<figure")
+            .unwrap()
+            .1
+            .split("</figure>")
+            .next()
+            .unwrap();
+        let color = if path == "relay" {
+            "#0B5FB8"
+        } else {
+            "#B04A00"
+        };
+        let line = svg.split(&format!("stroke=\"{color}\"")).nth(1).unwrap();
+        line.split("points=\"")
+            .nth(1)
+            .unwrap()
+            .split('"')
+            .next()
+            .unwrap()
+            .split(' ')
+            .count()
+    };
+    assert!(acknowledged("relay") > 100, "a line of points");
+    assert!(
+        acknowledged("relay") > acknowledged("direct"),
+        "it got further"
+    );
+    for outside in ["src=", "url(", "@import", "href=\"http", "<script"] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    let Some(mut browser) = Browser::start() else {
+        return;
+    };
+    let url = format!("file://{}", file.display());
+    for (width, scheme) in [(360, "light"), (1280, "dark")] {
+        browser.size(width, 900, 1.0);
+        browser.scheme(scheme);
+        browser.open(&url);
+        assert_eq!(browser.eval("document.documentElement.scrollWidth"), width);
+    }
+    assert_eq!(browser.complaints(), Vec::<serde_json::Value>::new());
+    for asked in browser.requests() {
+        assert!(asked == url || asked.starts_with("data:"), "{asked}");
+    }
 }
 
 #[test]

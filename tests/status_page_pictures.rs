@@ -1,5 +1,6 @@
-//! Takes the pictures of the status page that the documents show, of a gateway in the lab under load. `make screenshots`
-//! runs it; as a test it is ignored, for it looks for five minutes, as far as its chart goes back.
+//! Takes the pictures that the documents show: the status page and `unmangle top`, of a gateway in the lab under load, and
+//! a report of the lab. `make screenshots` runs it; as a test it is ignored, for it looks for five minutes, as far as the
+//! status page's chart goes back.
 
 mod site;
 
@@ -7,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +16,8 @@ use std::time::{Duration, Instant};
 use unmangle::lab::{Family, OpenedFrom};
 
 use site::browser::Browser;
-use site::{Pair, Relay, Site};
+use site::terminal::Terminal;
+use site::{Pair, Relay, Site, UNMANGLE, possible};
 
 /// Bytes a second, and whether they go to the client.
 const LOADS: [(f64, bool); 7] = [
@@ -79,6 +82,86 @@ fn load(pair: Pair, number: usize, over: &AtomicBool) {
     reader.join().unwrap();
 }
 
+/// Where the pictures go.
+fn images() -> PathBuf {
+    let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/img");
+    std::fs::create_dir_all(&images).unwrap();
+    images
+}
+
+/// What a terminal shows, as a page. The colours are those of a terminal with a light or dark ground whose owner can read it.
+fn terminal_page(shown: &str, light: bool) -> String {
+    let (ground, ink, green, red, blue, yellow) = match light {
+        true => (
+            "#ffffff", "#15191d", "#14713a", "#b3161b", "#0b5fb8", "#8a5300",
+        ),
+        false => (
+            "#14171a", "#dfe4e9", "#6fd692", "#ff8f8a", "#66b0ff", "#ffc65c",
+        ),
+    };
+    let page = anstyle_svg::Term::new().render_html_fragments(shown.trim_end());
+    let colours: String = [
+        ("green", green),
+        ("red", red),
+        ("blue", blue),
+        ("cyan", blue),
+        ("yellow", yellow),
+    ]
+    .map(|(name, colour)| {
+        format!(".fg-{name}, .fg-bright-{name} {{ color: {colour} }} .bg-{name} {{ background: {colour} }}")
+    })
+    .concat();
+    format!(
+        "<!doctype html><meta charset=\"utf-8\"><style>{} body, .container {{ margin: 0; padding: 0 }} body {{ display: \
+         inline-block; padding: 14px 18px; background: {ground} }} .fg {{ color: {ink} }} .container, .container * {{ \
+         font: 15px/1.17 \"DejaVu Sans Mono\", monospace; line-height: 18px }} .bold {{ font-weight: bold }} {colours}</style>{}",
+        page.style(),
+        page.body()
+    )
+}
+
+/// Takes a picture of what a terminal shows.
+fn picture_of(terminal: &Terminal, browser: &mut Browser, light: bool, file: &Path) {
+    let page = tempfile::Builder::new().suffix(".html").tempfile().unwrap();
+    std::fs::write(
+        page.path(),
+        terminal_page(&terminal.shows_in_colour(), light),
+    )
+    .unwrap();
+    browser.open(&format!("file://{}", page.path().display()));
+    let [width, height] = ["Width", "Height"].map(|side| {
+        let size = browser.eval(&format!(
+            "Math.ceil(document.body.getBoundingClientRect().{})",
+            side.to_lowercase()
+        ));
+        size.as_u64().unwrap() as u32
+    });
+    browser.size(width, height, 1.5);
+    browser.picture(file, height.into());
+}
+
+#[test]
+#[ignore = "it writes docs/img: make screenshots"]
+fn a_picture_of_a_report_of_the_lab() {
+    if !possible() {
+        return;
+    }
+    let Some(mut browser) = Browser::start() else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let report = directory.path().join("report");
+    // What the story tells, and what came of it: the exit code is not asked for.
+    let mut command = Command::new(UNMANGLE);
+    command.args(["lab", "run", "--timeout", "15s", "--report"]);
+    assert!(command.arg(&report).status().unwrap().code().is_some());
+    browser.size(1280, 900, 1.0);
+    browser.scheme("light");
+    browser.open(&format!("file://{}/index.html", report.display()));
+    browser.picture(&images().join("lab-report.png"), 1720.0);
+    assert_eq!(browser.complaints(), Vec::<serde_json::Value>::new());
+}
+
 #[test]
 #[ignore = "it writes docs/img, and takes five minutes: make screenshots"]
 fn pictures_of_a_gateway_under_load() {
@@ -105,10 +188,11 @@ fn pictures_of_a_gateway_under_load() {
             scope.spawn(move || load(pair, number, over));
         }
         browser.size(1280, 900, 1.0);
-        browser.open(&format!("http://{}/", lead_to(socket)));
+        browser.open(&format!("http://{}/", lead_to(socket.clone())));
+        let watched = format!("{UNMANGLE} top --admin {}", socket.display());
+        let terminal = Terminal::run(&watched, 110, 26);
         thread::sleep(Duration::from_secs(seconds));
-        let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/img");
-        std::fs::create_dir_all(&images).unwrap();
+        let images = images();
         let shots = [
             ("light", "light", 1280, 1.0, f64::MAX),
             ("dark", "dark", 1280, 1.0, f64::MAX),
@@ -123,6 +207,12 @@ fn pictures_of_a_gateway_under_load() {
                 browser.requests().len() > asked + 3
             });
             browser.picture(&images.join(format!("status-{name}.png")), most);
+        }
+        if let Some(terminal) = terminal {
+            for (name, light) in [("light", true), ("dark", false)] {
+                let file = images.join(format!("top-{name}.png"));
+                picture_of(&terminal, &mut browser, light, &file);
+            }
         }
         over.store(true, Ordering::Relaxed);
     });

@@ -1,7 +1,8 @@
 //! What is kept of a run for whoever wants to look closer: rows, logs, and a capture of every host.
 //!
 //! ```text
-//! DIR/rows.json                       every row so far
+//! DIR/index.html                      every row so far, and each transfer over time, for a browser
+//! DIR/rows.json                       the rows
 //! DIR/001-pix-relay-scp-upload-…/     one directory a row
 //!     row.json                        the row
 //!     tool.log sshd.log relay.log     what was said
@@ -23,10 +24,16 @@
 //!
 //! Their times are those at which they were read, right after the kernel had seen the packet.
 
+mod chart;
 mod objections;
+mod page;
+mod seen;
+mod series;
+mod transfer;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::Serialize;
 
@@ -39,6 +46,8 @@ use crate::lab::row::Row;
 use crate::lab::runner::Evidence;
 use crate::lab::standing::Lab;
 use crate::lab::topology::Role;
+use page::About;
+use transfer::Transfer;
 
 /// As much of a packet as is kept: every header, options included.
 const SNAPLEN: &str = "128";
@@ -49,7 +58,9 @@ const SNAPLEN_TOLD: &str = "512";
 #[derive(Debug)]
 pub struct Report {
     directory: PathBuf,
-    rows: Vec<Row>,
+    /// What all transfers have in common.
+    terms: String,
+    transfers: Vec<Transfer>,
 }
 
 /// What is kept of every host.
@@ -73,8 +84,9 @@ pub struct Captures {
 // === impl Report ===
 
 impl Report {
-    /// Takes a directory that does not exist yet or has nothing in it.
-    pub fn new(directory: &Path) -> Result<Self> {
+    /// Takes a directory that does not exist yet or has nothing in it. `terms` says in words what all transfers
+    /// will have in common.
+    pub fn new(directory: &Path, terms: &str) -> Result<Self> {
         if find("tcpdump").is_none() {
             let (tool, package) = ("tcpdump", "tcpdump");
             return Err(Error::MissingTool { tool, package });
@@ -92,13 +104,14 @@ impl Report {
         let directory = directory.canonicalize().map_err(Error::file(directory))?;
         Ok(Self {
             directory,
-            rows: Vec::new(),
+            terms: terms.to_owned(),
+            transfers: Vec::new(),
         })
     }
 
     /// Starts to capture on every host of the lab.
     pub fn capture(&self, lab: &Lab, case: &Case) -> Result<Captures> {
-        let directory = self.directory.join(name(self.rows.len() + 1, case));
+        let directory = self.directory.join(name(self.transfers.len() + 1, case));
         fs::create_dir_all(&directory).map_err(Error::file(&directory))?;
         let mut running = Vec::new();
         for role in Role::ALL {
@@ -126,9 +139,40 @@ impl Report {
         }
         write_json(&directory.join("wires.json"), &evidence.wires)?;
         write_json(&directory.join("row.json"), row)?;
-        self.rows.push(row.clone());
-        write_json(&self.directory.join("rows.json"), &self.rows)
+        self.transfers.push(transfer(directory, row)?);
+        let rows: Vec<&Row> = self.transfers.iter().map(|each| &each.row).collect();
+        write_json(&self.directory.join("rows.json"), &rows)?;
+        let about = About {
+            terms: self.terms.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            kernel: rustix::system::uname()
+                .release()
+                .to_string_lossy()
+                .into_owned(),
+            at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        };
+        let page = page::render(&about, &self.transfers)?;
+        write(&self.directory.join("index.html"), &page)
     }
+}
+
+/// What the captures say of a transfer.
+fn transfer(directory: &Path, row: &Row) -> Result<Transfer> {
+    let carried = seen::carried(directory, row)?;
+    // What is INVALID once the flows are closed and the row is made is no part of it.
+    let objection = match &carried {
+        Some(carried) if row.conntrack_invalid.sum() > 0 => {
+            seen::objection(directory, carried.begun)?
+        }
+        _ => None,
+    };
+    let directory = directory.file_name().expect("a directory of its own");
+    Ok(Transfer {
+        row: row.clone(),
+        directory: directory.to_string_lossy().into_owned(),
+        carried,
+        objection,
+    })
 }
 
 // === impl Captures ===
@@ -219,12 +263,12 @@ mod tests {
             return;
         }
         let directory = tempfile::tempdir().unwrap();
-        Report::new(directory.path()).unwrap();
-        Report::new(&directory.path().join("not/there/yet")).unwrap();
-        let error = Report::new(directory.path()).unwrap_err();
+        Report::new(directory.path(), "").unwrap();
+        Report::new(&directory.path().join("not/there/yet"), "").unwrap();
+        let error = Report::new(directory.path(), "").unwrap_err();
         assert!(error.is_usage(), "{error}");
         let file = directory.path().join("file");
         fs::write(&file, "").unwrap();
-        assert!(Report::new(&file).unwrap_err().is_usage());
+        assert!(Report::new(&file, "").unwrap_err().is_usage());
     }
 }
