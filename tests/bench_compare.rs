@@ -192,10 +192,7 @@ fn what_cannot_be_asked_for_is_refused_before_anything_starts() {
 fn a_kept_run_is_shown_as_a_page_that_asks_nobody_for_anything() {
     let directory = tempfile::tempdir().unwrap();
     let [run, page] = ["run.json", "run.html"].map(|name| directory.path().join(name));
-    let figure = |candidate: &str, median: f64| {
-        json!({"candidate": candidate, "median": median, "to_direct": {"ratio": median, "interval": null},
-            "to_best_peer": null, "turns": [[median]]})
-    };
+    let figure = |candidate: &str, median: f64| json!({"candidate": candidate, "median": median, "to_direct": null, "to_best_peer": null, "turns": [[median]]});
     let kept = json!({
         "format": 2,
         "terms": {"shape": "forward", "rounds": 1, "slices": 1, "slice_s": 0.15, "warmup_s": 0.05,

@@ -29,6 +29,8 @@ const LOADS: [(f64, bool); 7] = [
     (900.0, false),
     (300.0, true),
 ];
+/// How wide the terminal is.
+const COLUMNS: u16 = 110;
 const STEP: Duration = Duration::from_millis(50);
 
 /// Leads connections at a port of this host to a socket, as `ssh -L` does.
@@ -89,53 +91,51 @@ fn images() -> PathBuf {
     images
 }
 
-/// What a terminal shows, as a page. The colours are those of a terminal with a light or dark ground whose owner can read it.
+/// What a terminal shows, as a page, in the colours of one whose owner can read it: ground, ink, and the first colours of
+/// ANSI, each by its name and by its number.
 fn terminal_page(shown: &str, light: bool) -> String {
-    let (ground, ink, green, red, blue, yellow) = match light {
+    let (ground, ink, colors) = match light {
         true => (
-            "#ffffff", "#15191d", "#14713a", "#b3161b", "#0b5fb8", "#8a5300",
+            "#ffffff",
+            "#15191d",
+            ["#b3161b", "#14713a", "#b04a00", "#0b5fb8"],
         ),
         false => (
-            "#14171a", "#dfe4e9", "#6fd692", "#ff8f8a", "#66b0ff", "#ffc65c",
+            "#14171a",
+            "#e4e8ec",
+            ["#ff8f8a", "#6fd692", "#ffa45c", "#66b0ff"],
         ),
     };
-    let page = anstyle_svg::Term::new().render_html_fragments(shown.trim_end());
-    let colours: String = [
-        ("green", green),
-        ("red", red),
-        ("blue", blue),
-        ("cyan", blue),
-        ("yellow", yellow),
-    ]
-    .map(|(name, colour)| {
-        format!(".fg-{name}, .fg-bright-{name} {{ color: {colour} }} .bg-{name} {{ background: {colour} }}")
-    })
-    .concat();
+    let colors: String = (1..)
+        .zip(["red", "green", "yellow", "blue"])
+        .zip(colors)
+        .map(|((number, name), color)| {
+            format!(".fg-{name}, .fg-ansi256-00{number} {{ fill: {color} }}")
+        })
+        .collect();
+    // The letters are as high as a line: blocks and borders meet.
     format!(
-        "<!doctype html><meta charset=\"utf-8\"><style>{} body, .container {{ margin: 0; padding: 0 }} body {{ display: \
-         inline-block; padding: 14px 18px; background: {ground} }} .fg {{ color: {ink} }} .container, .container * {{ \
-         font: 15px/1.17 \"DejaVu Sans Mono\", monospace; line-height: 18px }} .bold {{ font-weight: bold }} {colours}</style>{}",
-        page.style(),
-        page.body()
+        "<!doctype html><meta charset=\"utf-8\">{}<style>body {{ margin: 0; background: {ground} }} \
+         svg {{ display: block; width: {}px }} svg tspan {{ font-size: 15.46px; font-family: \"DejaVu Sans Mono\", monospace }} \
+         .fg, .bg-white {{ fill: {ink}; stroke: none }} .bg, .fg-black {{ fill: {ground} }} \
+         .dimmed {{ opacity: 0.72 }} {colors}</style>",
+        anstyle_svg::Term::new().render_svg(shown.trim_end()),
+        u32::from(COLUMNS) * 931 / 100 + 24,
     )
 }
 
 /// Takes a picture of what a terminal shows.
 fn picture_of(terminal: &Terminal, browser: &mut Browser, light: bool, file: &Path) {
     let page = tempfile::Builder::new().suffix(".html").tempfile().unwrap();
-    std::fs::write(
-        page.path(),
-        terminal_page(&terminal.shows_in_colour(), light),
-    )
-    .unwrap();
+    let page_text = terminal_page(&terminal.shows_in_colour(), light);
+    std::fs::write(page.path(), page_text).unwrap();
     browser.open(&format!("file://{}", page.path().display()));
-    let [width, height] = ["Width", "Height"].map(|side| {
-        let size = browser.eval(&format!(
-            "Math.ceil(document.body.getBoundingClientRect().{})",
-            side.to_lowercase()
-        ));
+    let mut side = |side: &str| {
+        let box_of = "document.querySelector('svg').getBoundingClientRect()";
+        let size = browser.eval(&format!("Math.ceil({box_of}.{side})"));
         size.as_u64().unwrap() as u32
-    });
+    };
+    let (width, height) = (side("width"), side("height"));
     browser.size(width, height, 1.5);
     browser.picture(file, height.into());
 }
@@ -153,7 +153,8 @@ fn a_picture_of_a_report_of_the_lab() {
     let report = directory.path().join("report");
     // What the story tells, and what came of it: the exit code is not asked for.
     let mut command = Command::new(UNMANGLE);
-    command.args(["lab", "run", "--timeout", "15s", "--report"]);
+    command.args(["lab", "run", "pix", "isn-rewrite", "wscale-strip", "clean"]);
+    command.args(["--timeout", "15s", "--report"]);
     assert!(command.arg(&report).status().unwrap().code().is_some());
     browser.size(1280, 900, 1.0);
     browser.scheme("light");
@@ -190,7 +191,7 @@ fn pictures_of_a_gateway_under_load() {
         browser.size(1280, 900, 1.0);
         browser.open(&format!("http://{}/", lead_to(socket.clone())));
         let watched = format!("{UNMANGLE} top --admin {}", socket.display());
-        let terminal = Terminal::run(&watched, 110, 26);
+        let terminal = Terminal::run(&watched, COLUMNS, 26);
         thread::sleep(Duration::from_secs(seconds));
         let images = images();
         let shots = [

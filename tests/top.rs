@@ -51,10 +51,10 @@ fn sessions_come_and_go_and_are_ordered_filtered_and_explained_by_keys() {
     };
     // From the rate to the bytes.
     terminal.press("Right");
-    let shown = terminal.until_it_shows("bytes v");
+    let shown = terminal.until_it_shows("▼ bytes");
     assert!(first(&shown).contains(&client(&pairs[2])), "{shown}");
     terminal.press("r");
-    let shown = terminal.until_it_shows("bytes ^");
+    let shown = terminal.until_it_shows("▲ bytes");
     assert!(first(&shown).contains(&client(&pairs[0])), "{shown}");
     terminal.press("/");
     for letter in client(&pairs[1]).chars() {

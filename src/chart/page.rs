@@ -40,11 +40,24 @@ pub fn page(title: &str, head: &Markup, body: &Markup, foot: &Markup) -> String 
     page.into_string()
 }
 
-/// A chart, with what it says for those who cannot see it; `dashed` where lines are told apart by dashes.
+/// What a chart is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    /// Lines, told apart by their dashes as well.
+    Lines,
+    /// Panels beside each other, which need room.
+    Panels,
+}
+
+/// A chart, with what it says for those who cannot see it.
 #[must_use]
-pub fn figure(svg: &str, says: &str, dashed: bool) -> Markup {
+pub fn figure(of: Of, svg: &str, says: &str) -> Markup {
+    let class = match of {
+        Of::Lines => "lines",
+        Of::Panels => "panels",
+    };
     html! {
-        figure.dashed[dashed] role="img" aria-label=(says) tabindex="0" { (PreEscaped(svg)) }
+        figure.(class) role="img" aria-label=(says) tabindex="0" { (PreEscaped(svg)) }
     }
 }
 
@@ -89,7 +102,7 @@ mod tests {
     #[test]
     fn every_line_but_the_first_has_its_dashes() {
         for (nth, color) in LINES.into_iter().enumerate() {
-            let dashes = format!(".dashed polyline[stroke=\"{}\"]", hex(color));
+            let dashes = format!(".lines polyline[stroke=\"{}\"]", hex(color));
             assert_eq!(STYLE.contains(&dashes), nth > 0, "{nth}");
         }
     }

@@ -110,12 +110,12 @@ pub(super) fn shown<'a>(transfers: impl Iterator<Item = &'a Transfer> + Clone) -
     }
 }
 
-/// The line in the units of the axes. It grows in steps, and is flat in between.
+/// The line in the units of the axes, as far as it is shown. It grows in steps, and is flat in between.
 fn points(transfer: &Transfer, until: f64, unit: f64) -> Option<Vec<(f64, f64)>> {
     let carried = transfer.carried.as_ref()?;
     let mut points = vec![(0.0, 0.0)];
     let mut height = 0.0;
-    for (at, sum) in &carried.points {
+    for (at, sum) in carried.points.iter().take_while(|(at, _)| *at <= until) {
         points.push((*at, height));
         height = *sum as f64 / unit;
         points.push((*at, height));

@@ -3,7 +3,7 @@
 use maud::{Markup, PreEscaped, html};
 use plotters::style::RGBColor;
 
-use crate::chart::page::{figure, page};
+use crate::chart::page::{Of, figure, page};
 use crate::chart::palette::{LINES, hex};
 use crate::lab::error::Result;
 use crate::lab::matrix::{Family, FlowDirection, Path, label, way};
@@ -198,7 +198,7 @@ fn section(nth: usize, group: &[&Transfer], ways: &[String]) -> Result<Markup> {
                 p { (scenario.story) }
                 p.quiet { "The relay's profile: " (scenario.profile) }
             }
-            (figure(&svg, &says, true))
+            (figure(Of::Lines, &svg, &says))
             ul.legend { @for line in &lines { (legend(line)) } }
         }
     })

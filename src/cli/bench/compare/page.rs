@@ -9,7 +9,7 @@ use crate::bench::compare::plan::Shape;
 use crate::bench::compare::plot::{self, Undrawable};
 use crate::bench::compare::result::{Comparison, Terms};
 use crate::bench::compare::targets::shown;
-use crate::chart::page::{figure, page};
+use crate::chart::page::{Of, figure, page};
 
 /// What stands in each column of figures.
 const MEANINGS: [(&str, &str); 9] = [
@@ -68,7 +68,7 @@ pub(super) fn render(comparison: &Comparison) -> Result<String, Undrawable> {
         section {
             h2 { "Ratio to direct" }
             p.quiet { "A dot is the ratio, the line through it the interval of 95 %. The figures themselves stand on the right." }
-            (figure(&svg, "For each work and relay its ratio to the direct path. The tables below have the same figures.", false))
+            (figure(Of::Panels, &svg, "For each work and relay its ratio to the direct path. The tables below have the same figures."))
         }
         @for setting in &comparison.settings {
             section {
@@ -148,27 +148,23 @@ fn rows(table: &Table, name: &str, words: usize) -> Markup {
         row.cell_iter().map(comfy_table::Cell::content).collect()
     };
     let header = table.header().map(cells).unwrap_or_default();
-    let mut work = String::new();
-    let rows: Vec<(bool, Vec<String>)> = table
-        .row_iter()
-        .map(|row| {
-            let cells = cells(row);
-            // A new work begins where the first word is another.
-            let begins = !work.is_empty() && work != cells[0];
-            work.clone_from(&cells[0]);
-            (begins, cells)
-        })
-        .collect();
+    let rows: Vec<Vec<String>> = table.row_iter().map(cells).collect();
+    let works: Vec<&[Vec<String>]> = rows.chunk_by(|one, other| one[0] == other[0]).collect();
     html! {
         div.rows tabindex="0" role="region" aria-label=(name) {
             table {
                 thead { tr { @for (nth, text) in header.iter().enumerate() {
                     th.number[nth >= words] scope="col" { (text) }
                 } } }
-                tbody { @for (begins, cells) in &rows {
-                    tr.begins[*begins] { @for (nth, text) in cells.iter().enumerate() {
-                        @if nth == 0 { th scope="row" { (text) } } @else { td.number[nth >= words] { (text) } }
-                    } }
+                tbody { @for (nth, rows) in works.iter().enumerate() {
+                    @for (first, cells) in rows.iter().enumerate().map(|(at, cells)| (at == 0, cells)) {
+                        tr.begins[first && nth > 0 && rows.len() > 1] {
+                            th scope="row" { @if first { (cells[0]) } }
+                            @for (nth, text) in cells.iter().enumerate().skip(1) {
+                                td.number[nth >= words] { (text) }
+                            }
+                        }
+                    }
                 } }
             }
         }

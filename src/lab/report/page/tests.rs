@@ -168,3 +168,23 @@ fn a_stall_is_cut_off_where_others_have_ended_and_shown_where_none_has() {
     assert_eq!(chart::shown([&stall].into_iter()), 40.0);
     assert!((0.4..0.5).contains(&chart::shown([&ok].into_iter())));
 }
+
+/// The last corner of a line and what is marked there are at the edge, whatever came later.
+#[test]
+fn what_a_stall_carried_beyond_the_chart_is_not_drawn() {
+    let mut stall = transfer("pix", Path::Direct, Outcome::Stall);
+    let carried = stall.carried.as_mut().unwrap();
+    carried.points = vec![(0.1, 1_000_000), (39.0, 30_000_000)];
+    carried.last = (39.0, 30_000_000);
+    let page = rendered(&[transfer("pix", Path::Relay, Outcome::Ok), stall]);
+    let (_, chart) = page.split_once("<figure").unwrap();
+    let line = chart.split("stroke=\"#B04A00\"").nth(1).unwrap();
+    let line = line.split("points=\"").nth(1).unwrap();
+    let line = line.split('"').next().unwrap();
+    let heights: Vec<&str> = line
+        .split_whitespace()
+        .map(|point| point.split_once(',').unwrap().1)
+        .collect();
+    assert_eq!(heights.len(), 4, "{line}");
+    assert_eq!(heights[2], heights[3], "{line}");
+}
