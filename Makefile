@@ -59,10 +59,10 @@ bench-check: root
 	@$(CARGO) build --release --locked
 	@PATH="$$PATH:/usr/sbin:/sbin" $(CARGO) run --release --locked --quiet -- bench compare $(BENCH_CHECK)
 
-## screenshots: docs/img, the status page of a gateway in the lab under load; six minutes
+## screenshots: docs/img, the status page and top of a gateway in the lab under load, a report of the lab; seven minutes
 screenshots: root
 	@$(INSTALL) lab browser rust
-	CI=true $(CARGO) test --locked --test status_page_pictures -- --ignored
+	CI=true $(CARGO) test --locked --test status_page_pictures -- --ignored --test-threads=1
 
 ## fuzz: every fuzz target, a minute each; FUZZ_SECONDS=600 for longer; wants nightly Rust and cargo-fuzz
 FUZZ_SECONDS := 60

@@ -8,7 +8,7 @@ set -eu
 cd "$(dirname "$0")"
 seconds=${1:-60}
 [ $# -eq 0 ] || shift
-[ $# -gt 0 ] || set -- proxy_header packets mangler config ruleset
+[ $# -gt 0 ] || set -- proxy_header packets mangler config ruleset capture
 
 cargo +nightly fuzz --version >/dev/null 2>&1 || {
     echo "fuzz/run.sh: needs rustup toolchain install nightly, cargo install --locked cargo-fuzz, and g++" >&2
@@ -17,6 +17,7 @@ cargo +nightly fuzz --version >/dev/null 2>&1 || {
 for target; do
     options="-max_total_time=$seconds -timeout=25 -print_final_stats=1"
     case $target in
+        capture) options="$options -max_len=2000" ;;
         packets) options="$options -max_len=2000" ;;
         config) options="$options -max_len=3000" ;;
         proxy_header) options="$options -max_len=4600" ;;

@@ -15,11 +15,13 @@
 //! | [`diagnose`] | what this host's conntrack counts, and why it called packets INVALID | 3 |
 //! | [`config`] | file and flags -> checked settings; leg profiles and presets | 2 |
 //! | [`metrics`] | every counter and histogram, and how they are told | 2 |
+//! | [`chart`] | scales, colours and pages of everything that is drawn: pure | 1 |
 //! | [`packet`] | IPv4, IPv6, TCP and ICMP as bytes: pure, no I/O | 1 |
 //! | [`sys`] | the only `unsafe`: what rustix and socket2 lack | 1 |
 
 pub mod admin;
 pub mod bench;
+pub mod chart;
 pub mod cli;
 pub mod config;
 pub mod diagnose;

@@ -49,6 +49,8 @@ fn run(requests: f64, p99: f64) -> Comparison {
             seed: 1,
             cores: 2,
             kernel: "6.12".to_owned(),
+            processor: None,
+            at: None,
         },
         absent: Vec::new(),
         settings: vec![Setting {

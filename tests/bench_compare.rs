@@ -11,10 +11,12 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 use unmangle::bench::compare::plan::{Measure, Work};
 use unmangle::bench::compare::result::Comparison;
 use unmangle::lab::ground;
 
+use site::browser::Browser;
 use site::{PATIENCE, UNMANGLE, possible};
 
 /// As little as shows everything.
@@ -183,6 +185,52 @@ fn what_cannot_be_asked_for_is_refused_before_anything_starts() {
         let ended = compare(arguments).output().unwrap();
         assert_eq!(ended.status.code(), Some(2), "{arguments}");
         assert!(stderr(&ended).contains(word), "{}", stderr(&ended));
+    }
+}
+
+#[test]
+fn a_kept_run_is_shown_as_a_page_that_asks_nobody_for_anything() {
+    let directory = tempfile::tempdir().unwrap();
+    let [run, page] = ["run.json", "run.html"].map(|name| directory.path().join(name));
+    let figure = |candidate: &str, median: f64| json!({"candidate": candidate, "median": median, "to_direct": null, "to_best_peer": null, "turns": [[median]]});
+    let kept = json!({
+        "format": 2,
+        "terms": {"shape": "forward", "rounds": 1, "slices": 1, "slice_s": 0.15, "warmup_s": 0.05,
+            "placement": "work", "seed": 1, "cores": 2, "kernel": "6.12"},
+        "absent": [{"candidate": "socat", "why": "socat is not installed"}],
+        "settings": [{"offload": "on", "compared": [{"work": "rr1", "measure": "requests", "unit": "/s",
+            "better": "higher", "best_peer": "haproxy",
+            "figures": [figure("direct", 1.0), figure("haproxy", 0.75), figure("unmangle", 0.5)]}]}],
+        "idle": [],
+        "failures": [],
+    });
+    fs::write(&run, kept.to_string()).unwrap();
+    let shown = compare(&format!(
+        "--from {} --plot {}",
+        run.display(),
+        page.display()
+    ))
+    .output()
+    .unwrap();
+    assert_eq!(shown.status.code(), Some(0), "{}", stderr(&shown));
+    let text = fs::read_to_string(&page).unwrap();
+    assert!(
+        text.contains("<svg") && text.contains("date not kept"),
+        "{text}"
+    );
+    let Some(mut browser) = Browser::start() else {
+        return;
+    };
+    let url = format!("file://{}", page.display());
+    for (width, scheme) in [(360, "dark"), (1280, "light")] {
+        browser.size(width, 900, 1.0);
+        browser.scheme(scheme);
+        browser.open(&url);
+        assert_eq!(browser.eval("document.documentElement.scrollWidth"), width);
+    }
+    assert_eq!(browser.complaints(), Vec::<serde_json::Value>::new());
+    for asked in browser.requests() {
+        assert!(asked == url || asked.starts_with("data:"), "{asked}");
     }
 }
 

@@ -5,6 +5,8 @@ use std::fs;
 use std::panic::catch_unwind;
 use std::path::Path;
 
+#[path = "corpus/capture.rs"]
+mod capture;
 #[path = "corpus/config.rs"]
 mod config;
 #[path = "corpus/mangler.rs"]
@@ -60,4 +62,9 @@ fn any_text_of_the_corpus_is_a_configuration_or_is_refused_in_one_line() {
 #[test]
 fn any_text_of_the_corpus_is_asked_as_a_ruleset() {
     run_all("ruleset", ruleset::run);
+}
+
+#[test]
+fn any_bytes_of_the_corpus_are_read_as_a_capture() {
+    run_all("capture", capture::run);
 }

@@ -1,23 +1,21 @@
 //! A report for the eye, as SVG: latency by percentile, throughput over time; a line for each path, in a mix
 //! one for each kind of connection.
 //!
-//! [`lines`] makes charts of a report, [`axis`] their scales: both are pure. Here they are only drawn.
+//! [`lines`] makes charts of a report: pure. Here they are only drawn.
 
-mod axis;
 mod lines;
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use crate::bench::report::{Report, Uncounted};
+use crate::chart::palette::{GRID, INK};
 use lines::Chart;
 
 const WIDTH: u32 = 960;
 const HEADING: u32 = 64;
 const CHART: u32 = 400;
 
-const INK: RGBColor = RGBColor(38, 38, 38);
-const GRID: RGBColor = RGBColor(225, 225, 225);
 const FONT: &str = "sans-serif";
 
 /// Why there is no picture.

@@ -114,7 +114,8 @@ struct RunArgs {
     /// What the wires draw their chances from: the same seed loses the same packets.
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
-    /// Keep rows, logs and a capture of every host there; it must be empty, or not exist.
+    /// Keep a page to look at (index.html), rows, logs and captures of every host there; it must be empty, or not
+    /// exist.
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
     /// Print an array of rows in JSON.
@@ -227,7 +228,7 @@ fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     }
     let mut runner = Runner::new(terms, Interrupt::watch()?).host_tuning(args.host_tuning);
     if let Some(directory) = &args.report {
-        runner = runner.report_to(Report::new(directory)?);
+        runner = runner.report_to(Report::new(directory, &title)?);
     }
     let rows = transfer(&cases, runner)?;
 

@@ -1,16 +1,39 @@
 //! What is kept of a run for whoever wants to look closer: rows, logs, and a capture of every host.
 //!
 //! ```text
-//! DIR/rows.json                       every row so far
+//! DIR/index.html                      every row so far, and each transfer over time, for a browser
+//! DIR/rows.json                       the rows
 //! DIR/001-pix-relay-scp-upload-…/     one directory a row
 //!     row.json                        the row
 //!     tool.log sshd.log relay.log     what was said
 //!     wires.json                      what the firewall and the long leg did
 //!     client.pcap relay.pcap server.pcap
+//!     client.invalid.pcap …            the packets that connection tracking called INVALID there
+//!     client.reasons.pcap …            what the kernel said of them
 //! ```
+//!
+//! `HOST.pcap` is every packet on every device (link type LINUX_SLL2), its first 128 bytes. The other two are of link
+//! type NFLOG: a packet is a list of TLVs, and ends with `NFULA_PAYLOAD`, which is the packet from its IP header on.
+//!
+//! - In `HOST.invalid.pcap` the prefix (`NFULA_PREFIX`) is `INVALID in` or `INVALID out`. A host without one INVALID
+//!   packet has a file with none.
+//! - In `HOST.reasons.pcap` the prefix is the kernel's text, such as `nf_ct_proto_6: ACK is over upper bound …`. It
+//!   comes just before the packet's own entry in `HOST.invalid.pcap`. What conntrack finds odd and lets pass
+//!   (`… ignored …`) is here too, and not there. A segment of no connection at all (`NEW` in the middle of one that is
+//!   not taken up) may be INVALID without a text.
+//!
+//! Their times are those at which they were read, right after the kernel had seen the packet.
+
+mod chart;
+mod objections;
+mod page;
+mod seen;
+mod series;
+mod transfer;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::Serialize;
 
@@ -23,18 +46,35 @@ use crate::lab::row::Row;
 use crate::lab::runner::Evidence;
 use crate::lab::standing::Lab;
 use crate::lab::topology::Role;
+use page::About;
+use transfer::Transfer;
 
 /// As much of a packet as is kept: every header, options included.
 const SNAPLEN: &str = "128";
+/// The same of one that is told, with its TLVs and the longest prefix there is.
+const SNAPLEN_TOLD: &str = "512";
 
 /// A directory that is being filled.
 #[derive(Debug)]
 pub struct Report {
     directory: PathBuf,
-    rows: Vec<Row>,
+    /// What all transfers have in common.
+    terms: String,
+    transfers: Vec<Transfer>,
 }
 
-/// One capture on each host, while a transfer runs.
+/// What is kept of every host.
+#[derive(Debug, Clone, Copy)]
+enum Kept {
+    /// Its packets.
+    Everything,
+    /// Those that its connection tracking calls INVALID.
+    Invalid,
+    /// What the kernel says of them.
+    Reasons,
+}
+
+/// The captures on every host, while a transfer runs.
 #[derive(Debug)]
 pub struct Captures {
     directory: PathBuf,
@@ -44,8 +84,9 @@ pub struct Captures {
 // === impl Report ===
 
 impl Report {
-    /// Takes a directory that does not exist yet or has nothing in it.
-    pub fn new(directory: &Path) -> Result<Self> {
+    /// Takes a directory that does not exist yet or has nothing in it. `terms` says in words what all transfers
+    /// will have in common.
+    pub fn new(directory: &Path, terms: &str) -> Result<Self> {
         if find("tcpdump").is_none() {
             let (tool, package) = ("tcpdump", "tcpdump");
             return Err(Error::MissingTool { tool, package });
@@ -63,18 +104,26 @@ impl Report {
         let directory = directory.canonicalize().map_err(Error::file(directory))?;
         Ok(Self {
             directory,
-            rows: Vec::new(),
+            terms: terms.to_owned(),
+            transfers: Vec::new(),
         })
     }
 
     /// Starts to capture on every host of the lab.
     pub fn capture(&self, lab: &Lab, case: &Case) -> Result<Captures> {
-        let directory = self.directory.join(name(self.rows.len() + 1, case));
+        let directory = self.directory.join(name(self.transfers.len() + 1, case));
         fs::create_dir_all(&directory).map_err(Error::file(&directory))?;
-        let running = Role::ALL
-            .iter()
-            .map(|role| capture(lab.host(*role), &directory))
-            .collect::<Result<_>>()?;
+        let mut running = Vec::new();
+        for role in Role::ALL {
+            let host = lab.host(role);
+            objections::tell(host)?;
+            for what in Kept::ALL {
+                running.push(what.capture(host, &directory)?);
+            }
+        }
+        for process in &mut running {
+            process.ready("listening on", PATIENCE)?;
+        }
         Ok(Captures { directory, running })
     }
 
@@ -90,9 +139,40 @@ impl Report {
         }
         write_json(&directory.join("wires.json"), &evidence.wires)?;
         write_json(&directory.join("row.json"), row)?;
-        self.rows.push(row.clone());
-        write_json(&self.directory.join("rows.json"), &self.rows)
+        self.transfers.push(transfer(directory, row)?);
+        let rows: Vec<&Row> = self.transfers.iter().map(|each| &each.row).collect();
+        write_json(&self.directory.join("rows.json"), &rows)?;
+        let about = About {
+            terms: self.terms.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            kernel: rustix::system::uname()
+                .release()
+                .to_string_lossy()
+                .into_owned(),
+            at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        };
+        let page = page::render(&about, &self.transfers)?;
+        write(&self.directory.join("index.html"), &page)
     }
+}
+
+/// What the captures say of a transfer.
+fn transfer(directory: &Path, row: &Row) -> Result<Transfer> {
+    let carried = seen::carried(directory, row)?;
+    // What is INVALID once the flows are closed and the row is made is no part of it.
+    let objection = match &carried {
+        Some(carried) if row.conntrack_invalid.sum() > 0 => {
+            seen::objection(directory, carried.begun)?
+        }
+        _ => None,
+    };
+    let directory = directory.file_name().expect("a directory of its own");
+    Ok(Transfer {
+        row: row.clone(),
+        directory: directory.to_string_lossy().into_owned(),
+        carried,
+        objection,
+    })
 }
 
 // === impl Captures ===
@@ -120,21 +200,47 @@ fn name(number: usize, case: &Case) -> String {
     )
 }
 
-fn capture(host: &Host, directory: &Path) -> Result<Process> {
-    let role = host.role().to_string();
-    let mut command = host.command("tcpdump");
-    // Packets at once: those that wait in a block when it is stopped would be missing.
-    command.args(["-n", "-i", "any", "--immediate-mode", "-B", "16384"]);
-    command.args(["-s", SNAPLEN, "-w"]);
-    command.arg(directory.join(format!("{role}.pcap")));
-    if rustix::process::geteuid().is_root() {
-        // It would become a user who may not write here.
-        command.args(["-Z", "root"]);
+// === impl Kept ===
+
+impl Kept {
+    const ALL: [Self; 3] = [Self::Everything, Self::Invalid, Self::Reasons];
+
+    /// What its files are called behind the host's name.
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Everything => "",
+            Self::Invalid => ".invalid",
+            Self::Reasons => ".reasons",
+        }
     }
-    let log = directory.join(format!("{role}.tcpdump.log"));
-    let mut process = Process::start("tcpdump", &mut command, &log)?;
-    process.ready("listening on", PATIENCE)?;
-    Ok(process)
+
+    /// Starts to keep it of a host.
+    fn capture(self, host: &Host, directory: &Path) -> Result<Process> {
+        let name = format!("{}{}", host.role(), self.suffix());
+        let mut command = host.command("tcpdump");
+        // Packets at once: those that wait in a block when it is stopped would be missing.
+        command.args(["-n", "--immediate-mode"]);
+        match self {
+            Self::Everything => command.args(["-i", "any", "-B", "16384", "-s", SNAPLEN]),
+            Self::Invalid => command.args(told(objections::INVALID_GROUP)),
+            Self::Reasons => command.args(told(objections::REASONS_GROUP)),
+        };
+        command
+            .arg("-w")
+            .arg(directory.join(format!("{name}.pcap")));
+        if rustix::process::geteuid().is_root() {
+            // It would become a user who may not write here.
+            command.args(["-Z", "root"]);
+        }
+        let log = directory.join(format!("{name}.tcpdump.log"));
+        Process::start("tcpdump", &mut command, &log)
+    }
+}
+
+/// How tcpdump is told to read what goes to a group.
+fn told(group: u16) -> [String; 4] {
+    let device = format!("nflog:{group}");
+    ["-i", &device, "-s", SNAPLEN_TOLD].map(str::to_owned)
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
@@ -157,12 +263,12 @@ mod tests {
             return;
         }
         let directory = tempfile::tempdir().unwrap();
-        Report::new(directory.path()).unwrap();
-        Report::new(&directory.path().join("not/there/yet")).unwrap();
-        let error = Report::new(directory.path()).unwrap_err();
+        Report::new(directory.path(), "").unwrap();
+        Report::new(&directory.path().join("not/there/yet"), "").unwrap();
+        let error = Report::new(directory.path(), "").unwrap_err();
         assert!(error.is_usage(), "{error}");
         let file = directory.path().join("file");
         fs::write(&file, "").unwrap();
-        assert!(Report::new(&file).unwrap_err().is_usage());
+        assert!(Report::new(&file, "").unwrap_err().is_usage());
     }
 }

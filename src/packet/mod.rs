@@ -1,4 +1,5 @@
-//! IPv4, IPv6, TCP and ICMP as bytes: views, in-place rewriting, checksums. Pure, no I/O.
+//! IPv4, IPv6, TCP and ICMP as bytes: views, in-place rewriting, checksums. Pure, no I/O; only a capture is read from what it
+//! is given.
 //!
 //! | file | what it knows |
 //! | --- | --- |
@@ -10,14 +11,18 @@
 //! | `offer` | what a SYN offers |
 //! | `proxy_header` | what a proxy says of a connection before its first byte |
 //! | `icmp` | errors: built for a packet that was too big, and the packet quoted inside one |
+//! | `capture` | pcap and pcapng, packet by packet |
+//! | `link` | the IP packet in a captured frame |
 //! | `checksum` | the Internet checksum, computed anew (RFC 1071) or adjusted (RFC 1624) |
 //!
 //! Everything here takes bytes from strangers: a malformed packet is an error, never a panic.
 
+pub mod capture;
 pub mod checksum;
 pub mod ctnetlink;
 pub mod icmp;
 pub mod ip;
+pub mod link;
 pub mod nflog;
 pub mod offer;
 pub mod options;

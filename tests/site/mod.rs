@@ -20,6 +20,7 @@ pub mod relay;
 pub mod rules;
 pub mod series;
 pub mod tap;
+pub mod terminal;
 pub mod upgrades;
 pub mod ways;
 pub mod web;

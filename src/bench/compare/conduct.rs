@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::time::SystemTime;
 
 use crate::bench::compare::candidate::Candidate;
 use crate::bench::compare::gathered::Gathered;
@@ -226,5 +227,15 @@ fn terms(plan: &Plan) -> Terms {
         seed: plan.seed,
         cores: cores as u64,
         kernel: uname.release().to_string_lossy().into_owned(),
+        processor: processor(&std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default()),
+        at: Some(humantime::format_rfc3339_seconds(SystemTime::now()).to_string()),
     }
+}
+
+/// What the first processor calls itself, in the text of /proc/cpuinfo; not all architectures tell.
+fn processor(cpuinfo: &str) -> Option<String> {
+    let name = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))?;
+    Some(name.trim_start_matches([' ', '\t', ':']).to_owned())
 }

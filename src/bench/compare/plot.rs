@@ -213,27 +213,17 @@ pub fn rounded(figure: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::compare::cores::Placement;
     use crate::bench::compare::gathered::tests::gathered;
     use crate::bench::compare::plan::Offload;
-    use crate::bench::compare::result::{FORMAT, Terms};
+    use crate::bench::compare::result::FORMAT;
+    use crate::bench::compare::result::tests::terms;
 
     fn comparison() -> Comparison {
         let (gathered, candidates) = gathered();
         let setting = |offload| gathered.told(offload, &[Work::Stream1], &candidates);
         Comparison {
             format: FORMAT,
-            terms: Terms {
-                shape: Shape::Forward,
-                rounds: 3,
-                slices: 2,
-                slice_s: 1.0,
-                warmup_s: 0.1,
-                placement: Placement::Work,
-                seed: 1,
-                cores: 2,
-                kernel: "6.1".to_owned(),
-            },
+            terms: terms(3),
             absent: Vec::new(),
             settings: vec![setting(Offload::On), setting(Offload::Off)],
             idle: Vec::new(),

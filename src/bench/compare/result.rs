@@ -53,6 +53,12 @@ pub struct Terms {
     pub cores: u64,
     /// Its kernel.
     pub kernel: String,
+    /// Its processor, as it calls itself; older runs do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processor: Option<String>,
+    /// When the run began, as RFC 3339 has it; older runs do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
 }
 
 /// One that did not take part.
@@ -176,6 +182,8 @@ pub(crate) mod tests {
             seed: 1,
             cores: 2,
             kernel: "6.12".to_owned(),
+            processor: None,
+            at: None,
         }
     }
 }

@@ -3,9 +3,9 @@
 use plotters::style::RGBColor;
 
 use super::PlotError;
-use super::axis::{Axis, Scale, scale};
 use crate::bench::report::{Loop, Part, PathReport, Point, Report};
 use crate::bench::work::{Direction, Mode};
+use crate::chart::axis::{Axis, Scale, scale};
 use crate::metrics::FineTimes;
 
 /// For each path a hue, for each kind of connection in a mix a shade of it.

@@ -1,6 +1,7 @@
 //! `unmangle bench compare`: every peer and every engine beside each other, in one run.
 
 mod guard;
+mod page;
 mod table;
 
 use std::fs::{self, File};
@@ -19,7 +20,7 @@ use crate::bench::compare::conduct::{Conductor, Step};
 use crate::bench::compare::cores::Placement;
 use crate::bench::compare::cost;
 use crate::bench::compare::plan::{Offload, Plan, Shape, Work};
-use crate::bench::compare::plot;
+use crate::bench::compare::plot::{self, Undrawable};
 use crate::bench::compare::result::{Absent, Comparison, Failure};
 use crate::cli::Usage;
 use crate::cli::output::print;
@@ -107,8 +108,8 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 
-    /// Draw it, too.
-    #[arg(long, value_name = "FILE.svg")]
+    /// Draw it, too: as a picture, or as a page with tables and chart.
+    #[arg(long, value_name = "FILE.svg|FILE.html")]
     plot: Option<PathBuf>,
 
     /// Measure nothing: show what an earlier run has printed with --json.
@@ -243,17 +244,27 @@ fn read(path: &Path) -> anyhow::Result<Comparison> {
     Ok(Comparison::parse(&text).map_err(|error| complaint(error.to_string()))?)
 }
 
-/// Where it is drawn.
-fn picture(path: Option<&Path>) -> anyhow::Result<Option<File>> {
-    let Some(path) = path else { return Ok(None) };
-    let created = File::create(path);
-    let created = created.map_err(|error| Usage(format!("--plot {}: {error}", path.display())))?;
-    Ok(Some(created))
+/// Where it is drawn, and as what.
+struct Picture {
+    file: File,
+    draw: fn(&Comparison) -> Result<String, Undrawable>,
 }
 
-fn show(comparison: &Comparison, picture: Option<File>, json: bool) -> anyhow::Result<ExitCode> {
-    if let Some(mut file) = picture {
-        file.write_all(plot::svg(comparison)?.as_bytes())?;
+/// What is drawn is known by the file's ending: a page if it is .html, else a picture.
+fn picture(path: Option<&Path>) -> anyhow::Result<Option<Picture>> {
+    let Some(path) = path else { return Ok(None) };
+    let complaint = |why: String| Usage(format!("--plot {}: {why}", path.display()));
+    let draw = match path.extension().is_some_and(|ending| ending == "html") {
+        true => page::render,
+        false => plot::svg,
+    };
+    let file = File::create(path).map_err(|error| complaint(error.to_string()))?;
+    Ok(Some(Picture { file, draw }))
+}
+
+fn show(comparison: &Comparison, picture: Option<Picture>, json: bool) -> anyhow::Result<ExitCode> {
+    if let Some(Picture { mut file, draw }) = picture {
+        file.write_all(draw(comparison)?.as_bytes())?;
     }
     if json {
         print(format!("{}\n", serde_json::to_string_pretty(comparison)?))?;

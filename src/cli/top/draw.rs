@@ -16,8 +16,15 @@ use crate::metrics::human;
 
 /// A terminal that is smaller has no room for anything.
 const SMALLEST: (u16, u16) = (40, 8);
-const KEYS: &str =
-    " q quit  arrows choose, order  r reverse  / filter  t stuck  space pause  ? help ";
+const KEYS: [(&str, &str); 7] = [
+    ("q", "quit"),
+    ("arrows", "choose, order"),
+    ("r", "reverse"),
+    ("/", "filter"),
+    ("t", "stuck"),
+    ("space", "pause"),
+    ("?", "help"),
+];
 const HELP: &str = "\
 q, Ctrl-C       quit
 up, down, j, k  choose a session; PgUp, PgDn, Home, End
@@ -67,11 +74,19 @@ fn bad() -> Style {
     bold().fg(Color::Red)
 }
 
+fn good() -> Style {
+    bold().fg(Color::Green)
+}
+
+fn quiet() -> Style {
+    Style::new().add_modifier(Modifier::DIM)
+}
+
 fn heading(frame: &mut Frame, screen: &Screen, now: Instant, area: Rect) {
     let line = match (screen.silence(now), &screen.answer) {
         (Some((since, why)), _) => {
             let since = since.as_secs();
-            let text = format!("NO ANSWER for {since} s: {}", plain(why));
+            let text = format!("▲ NO ANSWER for {since} s: {}", plain(why));
             Line::styled(text, bad())
         }
         (None, Some(answer)) => {
@@ -79,11 +94,12 @@ fn heading(frame: &mut Frame, screen: &Screen, now: Instant, area: Rect) {
             let (version, pid) = (&status.version, status.pid);
             let up = lasted(status.uptime_seconds);
             let (state, style) = match &status.not_ready {
-                None => ("ready".to_owned(), bold().fg(Color::Green)),
-                Some(why) => (format!("NOT READY: {}", plain(why)), bad()),
+                None => ("● ready".to_owned(), good()),
+                Some(why) => (format!("▲ NOT READY: {}", plain(why)), bad()),
             };
-            let who = format!("unmangle {version}, process {pid}, up {up}: ");
-            Line::from(vec![Span::raw(who), Span::styled(state, style)])
+            // What grows stands last: nothing is moved by it.
+            let who = format!("   unmangle {version}, process {pid}, up {up}");
+            Line::from(vec![Span::styled(state, style), Span::raw(who)])
         }
         (None, None) => Line::raw(format!("asking {}", screen.address)),
     };
@@ -99,22 +115,29 @@ fn told(frame: &mut Frame, status: &Status, area: Rect) {
         }
         None => "nothing yet".to_owned(),
     };
-    let rejects = status.conntrack.invalid.is_some_and(|count| count > 0);
-    let named = |name: &'static str, value: String, style: Style| {
+    let lacks = matches!(status.rules.standing, crate::admin::RulesStanding::Missing);
+    let rejects = status.conntrack.invalid.map(|count| count > 0);
+    let sign = |wrong: Option<bool>| match wrong {
+        Some(true) => Span::styled("▲ ", bad()),
+        Some(false) => Span::styled("✓ ", good()),
+        None => Span::raw("  "),
+    };
+    let named = |name: &'static str, value: String, wrong: Option<bool>| {
+        let style = if wrong == Some(true) {
+            bad()
+        } else {
+            Style::new()
+        };
         Line::from(vec![
-            Span::styled(
-                format!("{name:<9}"),
-                Style::new().add_modifier(Modifier::DIM),
-            ),
+            Span::styled(format!("{name:<9}"), quiet()),
+            sign(wrong),
             Span::styled(plain(&value), style),
         ])
     };
-    let lacks = matches!(status.rules.standing, crate::admin::RulesStanding::Missing);
-    let style = |is_bad: bool| if is_bad { bad() } else { Style::new() };
     let lines = vec![
-        named("rules", rules(&status.rules), style(lacks)),
-        named("added", added, Style::new()),
-        named("INVALID", invalid(&status.conntrack), style(rejects)),
+        named("rules", rules(&status.rules), Some(lacks)),
+        named("INVALID", invalid(&status.conntrack), rejects),
+        named("added", added, None),
     ];
     frame.render_widget(Paragraph::new(lines), area);
 }
@@ -126,17 +149,23 @@ fn flows(frame: &mut Frame, screen: &Screen, area: Rect) {
     let halves = Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).areas::<2>(area);
     let last = screen.rates.back().copied().unwrap_or_default();
     type Of = fn(&(u64, u64)) -> u64;
-    let sides: [(&str, u64, Of); 2] = [
-        ("client to server", last.0, |rates| rates.0),
-        ("server to client", last.1, |rates| rates.1),
+    let sides: [(&str, u64, Of, Color); 2] = [
+        ("client to server", last.0, |rates| rates.0, Color::Blue),
+        ("server to client", last.1, |rates| rates.1, Color::Yellow),
     ];
-    for ((name, now, of), area) in sides.into_iter().zip(halves) {
+    for ((name, now, of, color), area) in sides.into_iter().zip(halves) {
         let room = usize::from(area.width.saturating_sub(2));
         let skipped = screen.rates.len().saturating_sub(room);
         let data: Vec<u64> = screen.rates.iter().skip(skipped).map(of).collect();
-        let title = format!(" {name} {}/s ", amount(now));
-        let block = Block::bordered().title(title);
-        frame.render_widget(Sparkline::default().block(block).data(data), area);
+        let most = data.iter().copied().max().unwrap_or(0);
+        let title = Line::from(vec![
+            Span::raw(format!(" {name} ")),
+            Span::styled(format!("{:>7}/s ", amount(now)), bold()),
+        ]);
+        let most = Line::styled(format!(" most {:>7}/s ", amount(most)), quiet());
+        let block = Block::bordered().title(title).title(most.right_aligned());
+        let line = Sparkline::default().style(Style::new().fg(color));
+        frame.render_widget(line.block(block).data(data), area);
     }
 }
 
@@ -148,20 +177,23 @@ const COLUMNS: [(By, &str, u16, Alignment); 7] = [
     (By::Bytes, "bytes", 9, Alignment::Right),
     (By::Age, "age", 8, Alignment::Right),
     (By::Rtt, "rtt", 8, Alignment::Right),
-    (By::Retransmits, "again", 6, Alignment::Right),
+    (By::Retransmits, "resent", 8, Alignment::Right),
 ];
 
 fn sessions(frame: &mut Frame, screen: &mut Screen, area: Rect) {
     let shown = screen.shown();
-    let header = Row::new(COLUMNS.map(|(by, name, _, alignment)| {
-        let arrow = if screen.reversed { "^" } else { "v" };
-        let text = match by == screen.by {
-            true => format!("{name} {arrow}"),
-            false => name.to_owned(),
+    let header = COLUMNS.map(|(by, name, _, alignment)| {
+        // The sign stands on the side away from the edge that the column is aligned to: no name moves.
+        let sign = if screen.reversed { "▲" } else { "▼" };
+        let (text, style) = match (by == screen.by, alignment) {
+            (false, _) => (name.to_owned(), Style::new()),
+            (true, Alignment::Right) => (format!("{sign} {name}"), bold()),
+            (true, _) => (format!("{name} {sign}"), bold()),
         };
-        Cell::from(Line::raw(text).alignment(alignment))
-    }))
-    .style(bold().add_modifier(Modifier::UNDERLINED));
+        Cell::from(Line::styled(text, style).alignment(alignment))
+    });
+    let header = header.into_iter().chain([Cell::from(" listener")]);
+    let header = Row::new(header).style(Style::new().add_modifier(Modifier::UNDERLINED));
     let table_rows = shown.iter().map(|session| row(session));
     let widths = COLUMNS.map(|(_, _, width, _)| Constraint::Length(width));
     let widths = widths.into_iter().chain([Constraint::Fill(1)]);
@@ -230,7 +262,7 @@ fn row(session: &Session) -> Row<'static> {
         right(age(session.age_seconds)),
         right(rtt),
         right(rows::retransmits(session).to_string()),
-        Cell::from(plain(&last)),
+        Cell::from(format!(" {}", plain(&last))),
     ])
     .style(style)
 }
@@ -239,7 +271,13 @@ fn bottom(frame: &mut Frame, screen: &Screen, area: Rect) {
     let line = match (screen.types, screen.pauses) {
         (true, _) => Line::styled(format!(" filter: {}_", plain(&screen.filter.text)), bold()),
         (false, true) => Line::styled(" PAUSED, space goes on   q quit", bold()),
-        (false, false) => Line::styled(KEYS, Style::new().add_modifier(Modifier::REVERSED)),
+        (false, false) => Line::from_iter(KEYS.iter().flat_map(|(key, does)| {
+            [
+                Span::raw(" "),
+                Span::styled(*key, bold()),
+                Span::styled(format!(" {does} "), quiet()),
+            ]
+        })),
     };
     frame.render_widget(line, area);
 }
@@ -320,17 +358,50 @@ mod tests {
         let text = drawn(&mut screen, 110, 24);
         for part in [
             "ready",
-            "rules    none needed",
+            "rules    ✓ none needed",
             "INVALID",
             "client to server 5.00 MB/s",
             "2 of 2 sessions",
             "192.0.2.1:40000",
             "1.23 MB",
-            "rate v",
+            "▼ rate",
             "q quit",
         ] {
             assert!(text.contains(part), "no {part:?} in:\n{text}");
         }
+    }
+
+    #[test]
+    fn no_name_of_a_column_moves_when_another_is_chosen() {
+        let places = |by| {
+            let mut screen = screen(&[(10, 1)]);
+            screen.by = by;
+            let text = drawn(&mut screen, 110, 24);
+            let header = text.lines().find(|line| line.contains("listener")).unwrap();
+            let header: Vec<char> = header.chars().collect();
+            COLUMNS.map(|(_, name, ..)| {
+                let name: Vec<char> = name.chars().collect();
+                header.windows(name.len()).position(|part| part == name)
+            })
+        };
+        assert!(places(By::Client).iter().all(Option::is_some));
+        for by in By::ALL {
+            assert_eq!(places(by), places(By::Client), "{by:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_has_a_sign_and_what_is_right_another() {
+        let mut screen = screen(&[]);
+        let line = |screen: &mut _, name: &str| {
+            let text = drawn(screen, 110, 24);
+            let line = text.lines().find(|line| line.starts_with(name));
+            line.unwrap().trim_end().to_owned()
+        };
+        screen.answer.as_mut().unwrap().status.conntrack.invalid = Some(0);
+        assert!(line(&mut screen, "INVALID").starts_with("INVALID  ✓ 0"));
+        screen.answer.as_mut().unwrap().status.conntrack.invalid = Some(3);
+        assert!(line(&mut screen, "INVALID").starts_with("INVALID  ▲ 3"));
     }
 
     #[test]

@@ -44,7 +44,10 @@ pub(super) fn render(comparison: &Comparison) -> String {
         let drawn = draw(setting);
         write!(text, "\noffloads {}\n\n{drawn}\n", setting.offload).expect("a String takes it");
     }
-    text += &twins(comparison);
+    let twins = twins(comparison);
+    if !twins.is_empty() {
+        write!(text, "\nthe same against the same\n\n{twins}").expect("a String takes it");
+    }
     text += &asked(&shown(comparison));
     if !comparison.idle.is_empty() {
         write!(text, "\n{}\n", draw_idle(&comparison.idle)).expect("a String takes it");
@@ -81,7 +84,7 @@ fn terms(terms: &Terms) -> String {
 }
 
 /// What those say who take part twice: how well this run tells the same from the same.
-fn twins(comparison: &Comparison) -> String {
+pub(super) fn twins(comparison: &Comparison) -> String {
     let lines = comparison.settings.iter().flat_map(|setting| {
         let compared = setting.compared.iter();
         compared.flat_map(|compared| {
@@ -89,11 +92,7 @@ fn twins(comparison: &Comparison) -> String {
             figures.filter_map(|figure| twin(setting.offload, compared, figure))
         })
     });
-    let text: String = lines.collect();
-    match text.is_empty() {
-        true => text,
-        false => format!("\nthe same against the same\n\n{text}"),
-    }
+    lines.collect()
 }
 
 /// A line about a figure of a candidate that took part before under its plain name.
@@ -116,7 +115,7 @@ fn twin(offload: Offload, compared: &Compared, twin: &Figure) -> Option<String> 
 }
 
 /// By what the intervals of so many rounds are found.
-fn method(rounds: u32) -> &'static str {
+pub(super) fn method(rounds: u32) -> &'static str {
     match rounds {
         1 => "none: one round",
         2..6 => "Student's t on logarithms",
@@ -131,7 +130,7 @@ fn table<const N: usize>(header: [&str; N]) -> Table {
     table
 }
 
-fn draw(setting: &Setting) -> Table {
+pub(super) fn draw(setting: &Setting) -> Table {
     let mut table = table(HEADER);
     for (work, about, name) in headings() {
         let Some(compared) = setting.find(work, about) else {
@@ -208,6 +207,14 @@ fn asked(shown: &[Shown]) -> String {
     if shown.is_empty() {
         return String::new();
     }
+    format!(
+        "\nwhat is asked of unmangle: by the worse end of the interval; goals by the ratio\n\n{}\n",
+        ask(shown)
+    )
+}
+
+/// The same as a table.
+pub(super) fn ask(shown: &[Shown]) -> Table {
     let mut table = table(ASKED_HEADER);
     for each in shown {
         let target = &each.target;
@@ -239,16 +246,14 @@ fn asked(shown: &[Shown]) -> String {
             Cell::new(goal.unwrap_or_else(|| "-".to_owned())),
         ]);
     }
-    format!(
-        "\nwhat is asked of unmangle: by the worse end of the interval; goals by the ratio\n\n{table}\n"
-    )
+    table
 }
 
 fn percent(part: f64) -> String {
     format!("{:.1} %", part * 100.0)
 }
 
-fn draw_idle(idle: &[Idle]) -> Table {
+pub(super) fn draw_idle(idle: &[Idle]) -> Table {
     let mut table = table(IDLE_HEADER);
     for each in idle {
         table.add_row([
@@ -309,6 +314,10 @@ mod tests {
             failures: Vec::new(),
         };
         let text = render(&comparison);
+        assert!(
+            text.contains("\nthe same against the same\n\nhaproxy#2"),
+            "{text}"
+        );
         let line = "haproxy#2 to haproxy, rr1, requests, offloads on: 1.10 [1.10, 1.10], 0.0 % wide, WITHOUT 1.00\n";
         assert!(text.contains(line), "{text}");
     }

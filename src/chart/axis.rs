@@ -6,22 +6,22 @@ use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, Value
 
 /// One axis of a chart.
 #[derive(Debug, Clone)]
-pub(super) struct Axis {
+pub struct Axis {
     /// What it shows.
-    pub(super) title: String,
+    pub title: String,
     range: Range<f64>,
     marks: Vec<(f64, String)>,
 }
 
 /// A unit of throughput, and how many of the base unit it is.
-pub(super) type Scale = (f64, &'static str);
+pub type Scale = (f64, &'static str);
 
 // === impl Axis ===
 
 impl Axis {
     /// Shares of all requests up to `reach`, which is a number of nines: at 0 stands the shortest, at 1 90 %, at 2
     /// 99 % and so on.
-    pub(super) fn nines(title: &str, reach: f64) -> Self {
+    pub fn nines(title: &str, reach: f64) -> Self {
         let mut marks = vec![
             (0.0, "0 %".to_owned()),
             (std::f64::consts::LOG10_2, "50 %".to_owned()),
@@ -37,7 +37,7 @@ impl Axis {
 
     /// Times on a logarithmic scale, values being the logarithms of nanoseconds; from a mark below `least` to
     /// one above `most`.
-    pub(super) fn times(title: &str, least: f64, most: f64) -> Self {
+    pub fn times(title: &str, least: f64, most: f64) -> Self {
         // Few decades have room for marks in between.
         let steps: &[f64] = match most - least {
             span if span <= 3.5 => &[1.0, 2.0, 5.0],
@@ -64,7 +64,7 @@ impl Axis {
     }
 
     /// From zero to `most`, which is in `scale`; with room above if that is asked for.
-    pub(super) fn linear(title: &str, most: f64, room: bool) -> Self {
+    pub fn linear(title: &str, most: f64, room: bool) -> Self {
         let most = if most > 0.0 { most } else { 1.0 };
         let step = step(most / 8.0);
         let end = match room {
@@ -109,7 +109,7 @@ impl ValueFormatter<f64> for Axis {
 }
 
 /// The largest of these units that `most` reaches, or the smallest.
-pub(super) fn scale(most: f64, scales: &[Scale]) -> Scale {
+pub fn scale(most: f64, scales: &[Scale]) -> Scale {
     let fits = |(size, _): &&Scale| most >= *size;
     *scales.iter().find(fits).or(scales.last()).expect("a unit")
 }
