@@ -13,8 +13,13 @@ use unmangle::lab::Row;
 use site::{UNMANGLE, possible};
 
 fn run(arguments: &[&str], report: &Path) -> Output {
+    run_with("1M", arguments, report)
+}
+
+/// So much is carried: a small file may get by without losing a packet.
+fn run_with(size: &str, arguments: &[&str], report: &Path) -> Output {
     Command::new(UNMANGLE)
-        .args(["lab", "run", "--size", "1M", "--report"])
+        .args(["lab", "run", "--size", size, "--report"])
         .arg(report)
         .args(arguments)
         .output()
@@ -45,6 +50,58 @@ fn a_report_holds_every_row_with_its_logs_and_a_capture_of_every_host() {
         assert!(capture.len() > 80_000, "{host}: {}", capture.len());
         assert_eq!(capture[..4], 0xa1b2_c3d4_u32.to_ne_bytes(), "{host}");
     }
+}
+
+/// What the entries of a capture by NFLOG were told with, by tcpdump's own reading of the file, and its words for them.
+fn told(file: &Path) -> (usize, Vec<u8>) {
+    let read = Command::new("tcpdump")
+        .args(["-n", "-r"])
+        .arg(file)
+        .output();
+    let read = read.unwrap();
+    assert!(read.status.success(), "{read:?}");
+    let lines = String::from_utf8(read.stdout).unwrap();
+    (lines.lines().count(), fs::read(file).unwrap())
+}
+
+fn holds(bytes: &[u8], text: &str) -> bool {
+    bytes
+        .windows(text.len())
+        .any(|each| each == text.as_bytes())
+}
+
+#[test]
+fn every_packet_that_conntrack_rejects_is_kept_with_the_kernels_own_words() {
+    if !possible() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let report = directory.path().join("report");
+    let asked = ["isn-rewrite", "--path", "direct,relay", "--json"];
+    let ended = run_with("8M", &asked, &report);
+    assert!(ended.status.success(), "{ended:?}");
+    let rows: Vec<Row> = serde_json::from_slice(&ended.stdout).unwrap();
+    for (row, number) in rows.iter().zip(["001", "002"]) {
+        let path = if number == "001" { "direct" } else { "relay" };
+        let name = format!("{number}-isn-rewrite-{path}-scp-upload-ipv4-run1");
+        let invalid = row.conntrack_invalid;
+        for (host, counted) in [
+            ("client", invalid.client),
+            ("server", invalid.server),
+            ("relay", invalid.relay_mangled + invalid.relay_clean),
+        ] {
+            let file = |what: &str| report.join(&name).join(format!("{host}.{what}.pcap"));
+            let (kept, bytes) = told(&file("invalid"));
+            // What is INVALID after the count is kept as well.
+            let counted = usize::try_from(counted).unwrap();
+            assert!(kept >= counted, "{path}, {host}: {kept} of {counted}");
+            assert_eq!(holds(&bytes, "INVALID "), kept > 0, "{path}, {host}");
+            let (_, bytes) = told(&file("reasons"));
+            assert_eq!(holds(&bytes, "nf_ct_proto_6: "), kept > 0, "{path}, {host}");
+        }
+    }
+    assert!(rows[0].conntrack_invalid.client > 0, "{rows:?}");
+    assert_eq!(rows[1].conntrack_invalid.sum(), 0, "{rows:?}");
 }
 
 #[test]

@@ -7,7 +7,23 @@
 //!     tool.log sshd.log relay.log     what was said
 //!     wires.json                      what the firewall and the long leg did
 //!     client.pcap relay.pcap server.pcap
+//!     client.invalid.pcap …            the packets that connection tracking called INVALID there
+//!     client.reasons.pcap …            what the kernel said of them
 //! ```
+//!
+//! `HOST.pcap` is every packet on every device (link type LINUX_SLL2), its first 128 bytes. The other two are of link
+//! type NFLOG: a packet is a list of TLVs, and ends with `NFULA_PAYLOAD`, which is the packet from its IP header on.
+//!
+//! - In `HOST.invalid.pcap` the prefix (`NFULA_PREFIX`) is `INVALID in` or `INVALID out`. A host without one INVALID
+//!   packet has a file with none.
+//! - In `HOST.reasons.pcap` the prefix is the kernel's text, such as `nf_ct_proto_6: ACK is over upper bound …`. It
+//!   comes just before the packet's own entry in `HOST.invalid.pcap`. What conntrack finds odd and lets pass
+//!   (`… ignored …`) is here too, and not there. A segment of no connection at all (`NEW` in the middle of one that is
+//!   not taken up) may be INVALID without a text.
+//!
+//! Their times are those at which they were read, right after the kernel had seen the packet.
+
+mod objections;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,6 +42,8 @@ use crate::lab::topology::Role;
 
 /// As much of a packet as is kept: every header, options included.
 const SNAPLEN: &str = "128";
+/// The same of one that is told, with its TLVs and the longest prefix there is.
+const SNAPLEN_TOLD: &str = "512";
 
 /// A directory that is being filled.
 #[derive(Debug)]
@@ -34,7 +52,18 @@ pub struct Report {
     rows: Vec<Row>,
 }
 
-/// One capture on each host, while a transfer runs.
+/// What is kept of every host.
+#[derive(Debug, Clone, Copy)]
+enum Kept {
+    /// Its packets.
+    Everything,
+    /// Those that its connection tracking calls INVALID.
+    Invalid,
+    /// What the kernel says of them.
+    Reasons,
+}
+
+/// The captures on every host, while a transfer runs.
 #[derive(Debug)]
 pub struct Captures {
     directory: PathBuf,
@@ -71,10 +100,17 @@ impl Report {
     pub fn capture(&self, lab: &Lab, case: &Case) -> Result<Captures> {
         let directory = self.directory.join(name(self.rows.len() + 1, case));
         fs::create_dir_all(&directory).map_err(Error::file(&directory))?;
-        let running = Role::ALL
-            .iter()
-            .map(|role| capture(lab.host(*role), &directory))
-            .collect::<Result<_>>()?;
+        let mut running = Vec::new();
+        for role in Role::ALL {
+            let host = lab.host(role);
+            objections::tell(host)?;
+            for what in Kept::ALL {
+                running.push(what.capture(host, &directory)?);
+            }
+        }
+        for process in &mut running {
+            process.ready("listening on", PATIENCE)?;
+        }
         Ok(Captures { directory, running })
     }
 
@@ -120,21 +156,47 @@ fn name(number: usize, case: &Case) -> String {
     )
 }
 
-fn capture(host: &Host, directory: &Path) -> Result<Process> {
-    let role = host.role().to_string();
-    let mut command = host.command("tcpdump");
-    // Packets at once: those that wait in a block when it is stopped would be missing.
-    command.args(["-n", "-i", "any", "--immediate-mode", "-B", "16384"]);
-    command.args(["-s", SNAPLEN, "-w"]);
-    command.arg(directory.join(format!("{role}.pcap")));
-    if rustix::process::geteuid().is_root() {
-        // It would become a user who may not write here.
-        command.args(["-Z", "root"]);
+// === impl Kept ===
+
+impl Kept {
+    const ALL: [Self; 3] = [Self::Everything, Self::Invalid, Self::Reasons];
+
+    /// What its files are called behind the host's name.
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Everything => "",
+            Self::Invalid => ".invalid",
+            Self::Reasons => ".reasons",
+        }
     }
-    let log = directory.join(format!("{role}.tcpdump.log"));
-    let mut process = Process::start("tcpdump", &mut command, &log)?;
-    process.ready("listening on", PATIENCE)?;
-    Ok(process)
+
+    /// Starts to keep it of a host.
+    fn capture(self, host: &Host, directory: &Path) -> Result<Process> {
+        let name = format!("{}{}", host.role(), self.suffix());
+        let mut command = host.command("tcpdump");
+        // Packets at once: those that wait in a block when it is stopped would be missing.
+        command.args(["-n", "--immediate-mode"]);
+        match self {
+            Self::Everything => command.args(["-i", "any", "-B", "16384", "-s", SNAPLEN]),
+            Self::Invalid => command.args(told(objections::INVALID_GROUP)),
+            Self::Reasons => command.args(told(objections::REASONS_GROUP)),
+        };
+        command
+            .arg("-w")
+            .arg(directory.join(format!("{name}.pcap")));
+        if rustix::process::geteuid().is_root() {
+            // It would become a user who may not write here.
+            command.args(["-Z", "root"]);
+        }
+        let log = directory.join(format!("{name}.tcpdump.log"));
+        Process::start("tcpdump", &mut command, &log)
+    }
+}
+
+/// How tcpdump is told to read what goes to a group.
+fn told(group: u16) -> [String; 4] {
+    let device = format!("nflog:{group}");
+    ["-i", &device, "-s", SNAPLEN_TOLD].map(str::to_owned)
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
