@@ -15,6 +15,7 @@
 
 pub mod conntrack;
 mod definitions;
+pub mod explain;
 pub mod invalid;
 pub mod log_settings;
 pub mod reason;
