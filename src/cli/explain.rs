@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::Usage;
 use crate::cli::output::print;
-use crate::diagnose::explain::{Examination, Report, render};
+use crate::diagnose::explain::chart::{self, Gathered};
+use crate::diagnose::explain::sides::{self, Trace};
+use crate::diagnose::explain::{Examination, Judged, Report, render};
 use crate::diagnose::tracking::{Kernel, Settings};
 use crate::packet::capture::{Capture, CaptureError};
 
@@ -31,6 +32,9 @@ pub(super) struct Args {
     /// The capture, by `tcpdump -s 128 -w FILE` or Wireshark; `-` is standard input.
     #[arg(value_name = "FILE", required_unless_present = "interface")]
     file: Option<PathBuf>,
+    /// A capture of the same time from the other side of the firewall: tells which fields are changed between.
+    #[arg(long, value_name = "FILE2")]
+    other_side: Option<PathBuf>,
     /// Capture on this interface (`any` for all) by tcpdump, until --seconds are over or Ctrl-C.
     #[arg(short, long, value_name = "IFACE", conflicts_with = "file")]
     interface: Option<String>,
@@ -46,9 +50,18 @@ pub(super) struct Args {
     /// Only this connection: its number in the report, or an address of either end, with or without port.
     #[arg(long, value_name = "N|ADDR")]
     flow: Option<String>,
+    /// Draw the connection around its first INVALID packet (that of --flow N, if one is named).
+    #[arg(long, value_name = "FILE.svg")]
+    svg: Option<PathBuf>,
     /// Print the report in JSON (docs/explain.schema.json).
     #[arg(long)]
     json: bool,
+}
+
+/// What is kept of the packets, beside what is told of them.
+struct Kept<'a> {
+    trace: Option<&'a mut Trace>,
+    gathered: Option<&'a mut Gathered>,
 }
 
 /// Runs the subcommand.
@@ -58,26 +71,44 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
         be_liberal: args.liberal,
         ..Settings::new(kernel)
     };
+    let mut trace = args.other_side.is_some().then(Trace::default);
+    let again = settings.clone();
+    let asked = args.flow.as_ref().and_then(|flow| flow.parse().ok());
+    let mut gathered = args.svg.is_some().then(|| Gathered::new(asked));
+    let kept = Kept {
+        trace: trace.as_mut(),
+        gathered: gathered.as_mut(),
+    };
     let mut report = match (&args.interface, &args.file) {
         (Some(interface), _) => {
             let live = Live::start(interface, args.seconds)?;
-            examine(live, interface, settings, ProgressBar::hidden())?
+            examine(live, interface, settings, ProgressBar::hidden(), kept)?
         }
         (None, Some(file)) if file.as_os_str() == "-" => examine(
             stdin().lock(),
             "standard input",
             settings,
             ProgressBar::hidden(),
+            kept,
         )?,
-        (None, Some(file)) => {
-            let name = file.display().to_string();
-            let opened = open(file)?;
-            let length = opened.metadata().map_or(0, |data| data.len());
-            examine(opened, &name, settings, progress(length))?
-        }
+        (None, Some(file)) => examine_file(file, settings, kept)?,
         (None, None) => return Err(Usage("name a capture, or an interface by -i".into()).into()),
     };
-    let invalid = report.invalid;
+    let mut invalid = report.invalid;
+    if let (Some(file), Some(trace)) = (&args.other_side, trace) {
+        let mut there = Trace::default();
+        let kept = Kept {
+            trace: Some(&mut there),
+            gathered: None,
+        };
+        let other = examine_file(file, again, kept)?;
+        invalid += other.invalid;
+        report.path = Some(sides::compare(&trace, &there, other.source, other.invalid));
+    }
+    let chart = gathered.map(|gathered| {
+        let begin = Duration::try_from_secs_f64(report.source.begins_s).unwrap_or_default();
+        chart::draw(gathered, &report, begin)
+    });
     if let Some(asked) = &args.flow {
         report.retain(asked);
         if report.flows.is_empty() {
@@ -90,7 +121,16 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
     }
     match args.json {
         true => print(format!("{}\n", serde_json::to_string_pretty(&report)?))?,
-        false => print(render(&report, &rules))?,
+        false => {
+            let path = report.path.as_ref().map(sides::render);
+            print(render(&report, &rules) + &path.unwrap_or_default())?;
+        }
+    }
+    // Last: a picture that cannot be drawn must not take the report along.
+    if let (Some(file), Some(chart)) = (&args.svg, chart) {
+        let name = file.display();
+        let chart = chart.map_err(|error| Usage(format!("--svg {name}: {error}")))?;
+        std::fs::write(file, chart).map_err(|error| Usage(format!("--svg {name}: {error}")))?;
     }
     Ok(ExitCode::from(u8::from(invalid > 0)))
 }
@@ -117,10 +157,12 @@ fn rules(asked: Option<Kernel>) -> anyhow::Result<(Kernel, String)> {
     Ok((kernel, told))
 }
 
-/// Opens a capture.
-pub(super) fn open(file: &Path) -> Result<File, Usage> {
-    let opened = File::open(file).map_err(|error| Usage(format!("{}: {error}", file.display())))?;
-    Ok(opened)
+/// Reads a file, with a progress bar.
+fn examine_file(file: &Path, settings: Settings, kept: Kept<'_>) -> anyhow::Result<Report> {
+    let name = file.display().to_string();
+    let opened = File::open(file).map_err(|error| Usage(format!("{name}: {error}")))?;
+    let length = opened.metadata().map_or(0, |data| data.len());
+    examine(opened, &name, settings, progress(length), kept)
 }
 
 /// Reads it all. What ends too early is reported, what cannot be read is an error.
@@ -129,6 +171,7 @@ fn examine(
     name: &str,
     settings: Settings,
     progress: ProgressBar,
+    mut kept: Kept<'_>,
 ) -> anyhow::Result<Report> {
     let mut examination = Examination::new(settings);
     let unreadable = |why: CaptureError| Usage(format!("{name}: {why}"));
@@ -138,7 +181,10 @@ fn examine(
     loop {
         match capture.next_packet() {
             Ok(Some(packet)) => {
-                examination.see(&packet);
+                let judged = examination.see(&packet);
+                if let Some(judged) = judged {
+                    kept.take(&judged);
+                }
             }
             Ok(None) => break,
             Err(why) if why.is_early_end() => {
@@ -190,7 +236,15 @@ fn progress(length: u64) -> ProgressBar {
     bar
 }
 
-/// Writes a file that was asked for.
-pub(super) fn write(file: &Path, text: &str, flag: &str) -> anyhow::Result<()> {
-    std::fs::write(file, text).with_context(|| format!("{flag} {}", file.display()))
+// === impl Kept ===
+
+impl Kept<'_> {
+    fn take(&mut self, judged: &Judged<'_>) {
+        if let Some(trace) = &mut self.trace {
+            trace.take(&judged.sighting);
+        }
+        if let Some(gathered) = &mut self.gathered {
+            gathered.take(judged);
+        }
+    }
 }

@@ -254,6 +254,7 @@ impl Examination {
             connections,
             forgotten: self.views.iter().map(|view| view.table.evicted()).sum(),
             flows,
+            path: None,
         }
     }
 }

@@ -9,9 +9,13 @@
 //! | `words` | a finding as a sentence, and the profile that cures it |
 //! | `told` | what is told, for programs: `docs/explain.schema.json` |
 //! | `text` | the same for people |
+//! | `chart` | a connection around its first INVALID packet, drawn |
+//! | `sides` | two captures, from both sides of what stands between |
 
+pub mod chart;
 mod examine;
 mod intake;
+pub mod sides;
 mod story;
 mod text;
 mod told;

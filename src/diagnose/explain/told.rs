@@ -4,6 +4,8 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema};
 use serde::Serialize;
 
+use super::sides::PathTold;
+
 /// What a capture shows.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Report {
@@ -23,6 +25,8 @@ pub struct Report {
     pub forgotten: u64,
     /// Connections, those with INVALID packets first.
     pub flows: Vec<FlowTold>,
+    /// What a capture of the other side shows of the path between, if there is one.
+    pub path: Option<PathTold>,
 }
 
 /// What was read.
