@@ -49,12 +49,15 @@ fn head(text: &mut String, report: &Report, running: &str) {
     let source = &report.source;
     let _ = writeln!(
         text,
-        "{}: {} packets in {:.3} s, {} of them TCP, {} connections",
+        "{}: {} packets in {:.3} s, {} of them TCP, {}",
         source.name,
         grouped(source.packets),
         source.lasts_s,
         grouped(source.segments),
-        grouped(report.connections),
+        match report.connections {
+            1 => "1 connection".to_owned(),
+            more => format!("{} connections", grouped(more)),
+        },
     );
     let liberal = if report.liberal { "1" } else { "0" };
     let _ = writeln!(

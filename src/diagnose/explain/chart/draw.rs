@@ -129,13 +129,22 @@ fn render(chart: &Chart, title: &str, svg: &mut String) -> Drawn {
         };
         segments.iter().map(path).collect::<Vec<_>>()
     };
+    let highest = chart
+        .allowed
+        .iter()
+        .map(|(_, place)| *place)
+        .fold(0.0, f64::max);
     if !chart.allowed.is_empty() {
+        let name = match highest > y.1 {
+            true => "the end of the receiver's window (above the frame where it is at its edge)",
+            false => "the end of the receiver's window",
+        };
         context
             .draw_series(LineSeries::new(
                 steps(&chart.allowed),
                 ALLOWED.stroke_width(1),
             ))?
-            .label("the end of the receiver's window")
+            .label(name)
             .legend(legend(ALLOWED, 1));
     }
     context

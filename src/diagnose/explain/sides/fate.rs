@@ -64,7 +64,12 @@ pub(super) fn changes(lanes: &[Lane<'_>; 2], changes: &mut Vec<Change>) {
         };
         let first_lost = lost(lane).next().map(|(_, record)| example(record));
         let count = lost(lane).count();
-        add(Field::Loss, count, "do not arrive".to_owned(), first_lost);
+        add(
+            Field::Loss,
+            count,
+            "packets do not arrive".to_owned(),
+            first_lost,
+        );
         if let Some((what, at, packets)) = silence(lane, lanes) {
             add(Field::Silence, packets, what, Some(example(&lane.sent[at])));
         }
@@ -104,7 +109,7 @@ fn order(lane: &Lane<'_>, add: &mut impl FnMut(Field, usize, String, Option<Exam
     add(
         Field::Order,
         behind,
-        "arrive before what was sent earlier".to_owned(),
+        "packets arrive before what was sent earlier".to_owned(),
         example,
     );
 }
@@ -127,7 +132,7 @@ fn late(lane: &Lane<'_>, add: &mut impl FnMut(Field, usize, String, Option<Examp
     });
     let most = millis(*delays.last().unwrap_or(median));
     let what = format!(
-        "are more than {} later than most, up to {most}",
+        "packets are more than {} later than most, up to {most}",
         millis(limit - median)
     );
     add(Field::Delay, count, what, example);
@@ -148,7 +153,7 @@ fn twice(lane: &Lane<'_>, add: &mut impl FnMut(Field, usize, String, Option<Exam
         .arrived
         .iter()
         .zip(used)
-        .filter(|(record, used)| !used && !(resegmented && record.payload > 0))
+        .filter(|(record, used)| !(*used || resegmented && record.payload > 0))
         .map(|(record, _)| record);
     let first = extra.clone().next().map(|record| Example {
         sent: 0,
@@ -156,7 +161,7 @@ fn twice(lane: &Lane<'_>, add: &mut impl FnMut(Field, usize, String, Option<Exam
         before: "not sent, or not a second time".to_owned(),
         after: format!("{} bytes", record.length),
     });
-    let what = "arrive twice, or were not sent by the other end".to_owned();
+    let what = "packets arrive twice, or were not sent by the other end".to_owned();
     add(Field::Added, extra.count(), what, first);
 }
 

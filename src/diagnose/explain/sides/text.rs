@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::told::{Change, Field, PairTold, PathTold, Travelled};
+use super::told::{Change, PairTold, PathTold, Travelled};
 use crate::diagnose::explain::words::grouped;
 
 /// The part of a report about the path between two captures.
@@ -84,12 +84,7 @@ fn change(text: &mut String, change: &Change) {
         0 => String::new(),
         of => format!(" ({} of {} packets)", grouped(change.packets), grouped(of)),
     };
-    let _ = writeln!(
-        text,
-        "  {} {way}: {}{counted}",
-        name(change.field),
-        change.what
-    );
+    let _ = writeln!(text, "  {way}: {}{counted}", change.what);
     if let Some(example) = &change.example {
         let arrived = match example.arrived {
             Some(number) => format!("packet {number} there"),
@@ -103,32 +98,5 @@ fn change(text: &mut String, change: &Change) {
                 example.before, example.after
             ),
         };
-    }
-}
-
-fn name(field: Field) -> &'static str {
-    match field {
-        Field::Sequence => "sequence numbers",
-        Field::Acknowledgement => "acknowledgement numbers",
-        Field::SackNotTranslated | Field::Sack => "SACK",
-        Field::SackPermitted => "SACK-permitted",
-        Field::WindowScale => "window scale",
-        Field::Mss => "MSS",
-        Field::Timestamps => "timestamps",
-        Field::OtherOptions => "options",
-        Field::Window => "window",
-        Field::Urgent => "urgent data",
-        Field::Ecn => "ECN",
-        Field::Dscp => "DSCP",
-        Field::Ttl => "TTL",
-        Field::Addresses => "addresses",
-        Field::Data => "data",
-        Field::Length => "length",
-        Field::SizeLimit => "size",
-        Field::Loss => "loss",
-        Field::Silence => "silence",
-        Field::Order => "order",
-        Field::Delay => "delay",
-        Field::Added => "added",
     }
 }

@@ -92,7 +92,7 @@ impl Track {
     pub(super) fn handshake(&self) -> Option<(&Record, &Record)> {
         let answer = self.lanes[1].iter().find(|record| record.has(Flags::SYN))?;
         let syns = self.lanes[0].iter().filter(|record| record.has(Flags::SYN));
-        let syn = syns.filter(|syn| syn.at <= answer.at).last()?;
+        let syn = syns.rev().find(|syn| syn.at <= answer.at)?;
         Some((syn, answer))
     }
 
