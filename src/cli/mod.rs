@@ -7,6 +7,7 @@ mod bench;
 mod bring_up;
 mod descriptors;
 pub mod effective;
+mod explain;
 mod giving;
 mod hdr_log;
 mod interrupts;
@@ -53,6 +54,7 @@ enum Command {
     Upgrade(upgrade::Args),
     Rules(Box<rules::Args>),
     Normalise(normalise::Args),
+    Explain(explain::Args),
     Lab(lab::Args),
     Bench(bench::Args),
 }
@@ -71,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Upgrade(args) => upgrade::main(args),
         Command::Rules(args) => rules::main(*args),
         Command::Normalise(args) => normalise::main(args),
+        Command::Explain(args) => explain::main(args),
         Command::Lab(args) => lab::main(args),
         Command::Bench(args) => bench::main(args),
     };

@@ -9,14 +9,18 @@
 //! | `invalid` | reads what is logged, and counts |
 //! | `watching` | does so for as long as the relay lives |
 //! | `definitions` | the metrics: name and help |
+//! | `explain` | a capture through that model, told |
+//! | `tracking` | conntrack's TCP rules as a model: which packet would be INVALID, and why: pure |
 //!
 //! Nothing on the host is changed. What cannot be known is absent, with the reason why; it is never 0.
 
 pub mod conntrack;
 mod definitions;
+pub mod explain;
 pub mod invalid;
 pub mod log_settings;
 pub mod reason;
+pub mod tracking;
 mod watching;
 mod widened;
 
