@@ -18,6 +18,7 @@ pub mod relay;
 pub mod rules;
 pub mod series;
 pub mod tap;
+pub mod tracked;
 pub mod upgrades;
 pub mod ways;
 pub mod web;
