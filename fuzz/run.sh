@@ -8,7 +8,7 @@ set -eu
 cd "$(dirname "$0")"
 seconds=${1:-60}
 [ $# -eq 0 ] || shift
-[ $# -gt 0 ] || set -- proxy_header packets mangler config ruleset capture
+[ $# -gt 0 ] || set -- proxy_header packets mangler config ruleset capture tracking
 
 cargo +nightly fuzz --version >/dev/null 2>&1 || {
     echo "fuzz/run.sh: needs rustup toolchain install nightly, cargo install --locked cargo-fuzz, and g++" >&2
@@ -21,6 +21,7 @@ for target; do
         packets) options="$options -max_len=2000" ;;
         config) options="$options -max_len=3000" ;;
         proxy_header) options="$options -max_len=4600" ;;
+        tracking) options="$options -max_len=3000" ;;
         mangler) options="$options -max_len=6000" ;;
         ruleset) options="$options -max_len=12000" ;;
     esac

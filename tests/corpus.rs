@@ -17,6 +17,8 @@ mod packets;
 mod proxy_header;
 #[path = "corpus/ruleset.rs"]
 mod ruleset;
+#[path = "corpus/tracking.rs"]
+mod tracking;
 
 /// Runs a target on every input that is kept for it, and names those that fail.
 fn run_all(target: &str, run: fn(&[u8])) {
@@ -67,4 +69,9 @@ fn any_text_of_the_corpus_is_asked_as_a_ruleset() {
 #[test]
 fn any_bytes_of_the_corpus_are_read_as_a_capture() {
     run_all("capture", capture::run);
+}
+
+#[test]
+fn any_segments_of_the_corpus_are_tracked() {
+    run_all("tracking", tracking::run);
 }

@@ -7,6 +7,7 @@
 //! | `pool` | the pool of pipes |
 //! | `times` | histograms of times |
 //! | `packets` | packets read and rewritten, and carried by the lab's wires |
+//! | `tracking` | packets judged by the model of connection tracking |
 //!
 //! ```text
 //! cargo bench --bench micro [-- FILTER]   measure
@@ -25,6 +26,7 @@ mod pool;
 mod relayed;
 mod talk;
 mod times;
+mod tracking;
 
 use std::time::Duration;
 
@@ -44,6 +46,7 @@ fn main() {
     pool::bench(&mut criterion);
     times::bench(&mut criterion);
     packets::bench(&mut criterion);
+    tracking::bench(&mut criterion);
     criterion.final_summary();
 }
 

@@ -21,6 +21,7 @@ pub mod rules;
 pub mod series;
 pub mod tap;
 pub mod terminal;
+pub mod tracked;
 pub mod upgrades;
 pub mod ways;
 pub mod web;

@@ -142,6 +142,11 @@ impl Flow {
         }
     }
 
+    /// The state, whether it was answered, and whether it was seen to work.
+    pub(super) fn standing(&self) -> (State, bool, bool) {
+        (self.state, self.answered, self.assured)
+    }
+
     fn side(&self, way: Way) -> &Side {
         &self.sides[way as usize]
     }
@@ -360,11 +365,11 @@ impl Flow {
         }
         if kind == Kind::Rst {
             match settings.kernel {
-                Kernel::V5_10 | Kernel::V6_1 => return timeouts.close,
-                Kernel::V6_12 | Kernel::V6_18 if self.state == State::Established => {
+                Kernel::V5_10 | Kernel::V6_1 | Kernel::V6_18 => return timeouts.close,
+                Kernel::V6_12 if self.state == State::Established => {
                     return time.min(timeouts.unacknowledged);
                 }
-                Kernel::V6_12 | Kernel::V6_18 => {}
+                Kernel::V6_12 => {}
             }
         }
         if unacknowledged && time > timeouts.unacknowledged {

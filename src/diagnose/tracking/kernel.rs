@@ -11,9 +11,10 @@ pub enum Kernel {
     V5_10,
     /// Linux 6.1: lower bounds and small overshoots are let pass.
     V6_1,
-    /// Linux 6.12: as 6.1, with another timeout after a reset.
+    /// Linux 6.12: as 6.1, with another timeout after a reset, and with a word about what begins no
+    /// connection.
     V6_12,
-    /// Linux 6.18: as 6.12.
+    /// Linux 6.18: as 6.12, with the timeout of 6.1.
     V6_18,
 }
 

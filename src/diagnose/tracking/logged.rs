@@ -35,7 +35,8 @@ impl Invalid {
             }
             Bound::State if old => "invalid state".to_owned(),
             Bound::State => format!("{} invalid, state {}", packet(&self.moment), self.state()),
-            Bound::New if kernel < Kernel::V6_12 => return None,
+            // Nor is it logged that a connection would have been picked up.
+            Bound::New if kernel < Kernel::V6_12 || self.moment.kind == Kind::Ack => return None,
             Bound::New => "invalid new".to_owned(),
             Bound::Reset => "invalid rst".to_owned(),
             Bound::Flags => "invalid tcp flag combination".to_owned(),

@@ -15,8 +15,8 @@
 //! | `logged` | the same in the kernel's own words |
 //!
 //! The rules are those of `net/netfilter/nf_conntrack_proto_tcp.c` of Linux 5.10.13, 6.1 and 6.12, in
-//! words and code of our own; 6.18 follows 6.12. Of the kernel that runs, `tests/explain_kernel.rs`
-//! checks them packet for packet. `docs/diagnosis.md` says what is left out.
+//! words and code of our own; 6.18 follows 6.12 but where it was seen to do otherwise.
+//! `tests/explain_kernel.rs` and its neighbours check the running kernel packet for packet. `docs/diagnosis.md` says what is left out.
 
 mod flow;
 mod kernel;
@@ -26,6 +26,8 @@ mod settings;
 mod side;
 mod state;
 mod table;
+#[cfg(test)]
+mod tests;
 mod verdict;
 mod window;
 
@@ -34,5 +36,5 @@ pub use segment::{Fault, OptionsSeen, SackBlock, Segment, Unseen};
 pub use settings::{Settings, Timeouts};
 pub use side::Side;
 pub use state::{Kind, State, Way};
-pub use table::{FlowId, Seen, Table};
+pub use table::{FlowId, Known, Seen, Table};
 pub use verdict::{Bound, By, Ignored, Invalid, Liberal, Measured, Moment, Passed, Verdict};

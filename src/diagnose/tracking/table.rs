@@ -27,6 +27,21 @@ pub struct Seen {
     pub verdict: Verdict,
 }
 
+/// What is known of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// Which it is.
+    pub flow: FlowId,
+    /// Its state.
+    pub state: State,
+    /// How long it will be remembered, if nothing more comes.
+    pub left: Duration,
+    /// Whether packets went both ways.
+    pub answered: bool,
+    /// Whether it was seen to work; a full table drops others first.
+    pub assured: bool,
+}
+
 /// Every connection that the tracker knows.
 #[derive(Debug)]
 pub struct Table {
@@ -103,6 +118,25 @@ impl Table {
     #[must_use]
     pub fn evicted(&self) -> u64 {
         self.evicted
+    }
+
+    /// What is known at `at` of the connection that such a segment would belong to.
+    #[must_use]
+    pub fn known(&self, at: Duration, segment: &Segment) -> Option<Known> {
+        let (key, _) = Key::of(segment);
+        let slot = &self.slots[*self.by_key.get(&key)? as usize];
+        let left = slot
+            .expires
+            .checked_sub(at)
+            .filter(|left| !left.is_zero())?;
+        let (state, answered, assured) = slot.flow.standing();
+        Some(Known {
+            flow: slot.id,
+            state,
+            left,
+            answered,
+            assured,
+        })
     }
 
     /// Judges a packet that comes at `at`, counted from any moment that stays the same.
