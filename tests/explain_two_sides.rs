@@ -108,7 +108,7 @@ impl World {
     fn data(&mut self, at: Duration, n: u32) {
         let options = stamped(self.client.stamp, 5, &[]);
         // Some of them are small.
-        let payload = if n % 4 == 0 { 200 } else { 1_400 };
+        let payload = if n.is_multiple_of(4) { 200 } else { 1_400 };
         let segment = Segment {
             flags: "PA",
             payload,
@@ -240,7 +240,7 @@ impl World {
         if !self.server.sack_permitted {
             blocks.clear();
         }
-        let payload = if count % 20 == 0 { 100 } else { 0 };
+        let payload = if count.is_multiple_of(20) { 100 } else { 0 };
         let options = stamped(self.server.stamp, 9, &blocks);
         let segment = Segment {
             from_server: true,
