@@ -6,6 +6,7 @@
 mod bench;
 mod bring_up;
 mod descriptors;
+mod doctor;
 pub mod effective;
 mod giving;
 mod hdr_log;
@@ -53,6 +54,7 @@ enum Command {
     Upgrade(upgrade::Args),
     Rules(Box<rules::Args>),
     Normalise(normalise::Args),
+    Doctor(doctor::Args),
     Lab(lab::Args),
     Bench(bench::Args),
 }
@@ -71,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Upgrade(args) => upgrade::main(args),
         Command::Rules(args) => rules::main(*args),
         Command::Normalise(args) => normalise::main(args),
+        Command::Doctor(args) => doctor::main(&args),
         Command::Lab(args) => lab::main(args),
         Command::Bench(args) => bench::main(args),
     };

@@ -8,12 +8,14 @@
 //! | `reason` | a text of the log as a reason: pure |
 //! | `invalid` | reads what is logged, and counts |
 //! | `watching` | does so for as long as the relay lives |
+//! | `doctor` | what of this host is sound and what is not: facts, judged purely |
 //! | `definitions` | the metrics: name and help |
 //!
 //! Nothing on the host is changed. What cannot be known is absent, with the reason why; it is never 0.
 
 pub mod conntrack;
 mod definitions;
+pub mod doctor;
 pub mod invalid;
 pub mod log_settings;
 pub mod reason;

@@ -124,6 +124,31 @@ pub fn check(plan: &Plan) -> Result<(), OwnError> {
             by: "relay",
         });
     }
+    if let Some(first) = collisions(plan)?.into_iter().next() {
+        return Err(first);
+    }
+    try_out(plan)
+}
+
+/// Asks the kernel whether it takes the plan's table; changes nothing, but the kernel loads the modules that it needs.
+///
+/// # Errors
+/// If it does not.
+pub fn try_out(plan: &Plan) -> Result<(), OwnError> {
+    tool::feed(
+        "nft",
+        &["--check", "-f", "-"],
+        &nft::table(plan, Ownership::Nobody),
+    )
+    .map_err(|error| OwnError::Refused(error.to_string()))
+}
+
+/// Marks, priorities and tables of the plan that other programs use; changes nothing.
+///
+/// # Errors
+/// If `ip` cannot tell.
+pub fn collisions(plan: &Plan) -> Result<Vec<OwnError>, ToolError> {
+    let mut found = Vec::new();
     let dials = if plan.has_sidecars() {
         plan.dial_mark.0
     } else {
@@ -134,7 +159,7 @@ pub fn check(plan: &Plan) -> Result<(), OwnError> {
     for family in FAMILIES {
         let rules = tool::run("ip", &["-N", family.flag(), "rule", "show"])?;
         if let Some(rule) = rules.lines().find(|rule| conflicts(rule, bits.0)) {
-            return Err(OwnError::MarkTaken {
+            found.push(OwnError::MarkTaken {
                 mark: bits,
                 rule: rule.trim().to_owned(),
             });
@@ -144,7 +169,7 @@ pub fn check(plan: &Plan) -> Result<(), OwnError> {
             let prefix = format!("{priority}:");
             let foreign = |rule: &&str| rule.starts_with(&prefix) && !routes::is_ours(rule);
             if let Some(rule) = rules.lines().find(foreign) {
-                return Err(OwnError::PriorityTaken {
+                found.push(OwnError::PriorityTaken {
                     priority,
                     rule: rule.trim().to_owned(),
                 });
@@ -155,18 +180,13 @@ pub fn check(plan: &Plan) -> Result<(), OwnError> {
         let show = ["-N", family.flag(), "route", "show", "table", &table];
         let routes = tool::if_there(tool::run("ip", &show))?.unwrap_or_default();
         if let Some(route) = routes.lines().find(|route| !routes::is_ours(route)) {
-            return Err(OwnError::TableTaken {
+            found.push(OwnError::TableTaken {
                 table: plan.table,
                 route: route.trim().to_owned(),
             });
         }
     }
-    tool::feed(
-        "nft",
-        &["--check", "-f", "-"],
-        &nft::table(plan, Ownership::Nobody),
-    )
-    .map_err(|error| OwnError::Refused(error.to_string()))
+    Ok(found)
 }
 
 // === impl Owned ===
