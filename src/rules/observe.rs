@@ -7,7 +7,7 @@ use super::check::{Port, Probe, RuleRef, Ruleset, Verdict};
 use super::routes::{self, FAMILIES};
 use super::survey::{self, SurveyError};
 use super::tool::{self, ToolError};
-use super::{fail_closed, nft, normalise};
+use super::{fail_closed, nft, normalise, owner};
 
 /// What other programs' rules do to TCP.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -36,6 +36,8 @@ pub struct Named {
 pub struct OwnTables {
     /// A relay's, and so there is one.
     pub relay: bool,
+    /// One like a relay's that belongs to no process: somebody loaded printed rules.
+    pub loaded: bool,
     /// That of `unmangle normalise`.
     pub normaliser: bool,
     /// The one that drops when the relay was killed.
@@ -80,8 +82,14 @@ pub fn own_tables() -> Result<OwnTables, ToolError> {
         let line = format!("table inet {table}");
         shown.lines().any(|shown| shown == line)
     };
+    let listed = match is_there(nft::TABLE) {
+        true => owner::listed(nft::TABLE)?,
+        false => None,
+    };
+    let is_owned = listed.as_deref().map(owner::is_owned);
     Ok(OwnTables {
-        relay: is_there(nft::TABLE),
+        relay: is_owned == Some(true),
+        loaded: is_owned == Some(false),
         normaliser: is_there(normalise::TABLE),
         fail_closed: is_there(fail_closed::TABLE),
     })

@@ -130,17 +130,15 @@ pub fn check(plan: &Plan) -> Result<(), OwnError> {
     try_out(plan)
 }
 
-/// Asks the kernel whether it takes the plan's table; changes nothing, but the kernel loads the modules that it needs.
+/// Asks the kernel whether it takes the plan's table, be there one of a relay already or not; changes nothing, but the
+/// kernel loads the modules that it needs.
 ///
 /// # Errors
 /// If it does not.
 pub fn try_out(plan: &Plan) -> Result<(), OwnError> {
-    tool::feed(
-        "nft",
-        &["--check", "-f", "-"],
-        &nft::table(plan, Ownership::Nobody),
-    )
-    .map_err(|error| OwnError::Refused(error.to_string()))
+    let apart = replace::under_another_name(&nft::table(plan, Ownership::Nobody));
+    tool::feed("nft", &["--check", "-f", "-"], &apart)
+        .map_err(|error| OwnError::Refused(error.to_string()))
 }
 
 /// Marks, priorities and tables of the plan that other programs use; changes nothing.
@@ -296,9 +294,7 @@ impl Owned {
     /// lost, and [`Owned::restore`] puts the old one in place.
     pub async fn replace(&mut self, plan: Plan) -> Result<(), OwnError> {
         let text = nft::table(&plan, Ownership::Process);
-        let apart = replace::under_another_name(&nft::table(&plan, Ownership::Nobody));
-        tool::feed("nft", &["--check", "-f", "-"], &apart)
-            .map_err(|error| OwnError::Refused(error.to_string()))?;
+        try_out(&plan)?;
         let signs = [self.changes, self.changes + 1].map(|number| format!("settings_{number}"));
         self.changes += 1;
         let [_, sign] = &signs;

@@ -1,6 +1,10 @@
 //! Rules of other programs, numbers that collide with theirs, and what a relay has left.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+
 use super::namespace::{GATEWAY, Namespace, note, problem};
+use super::site::{PATIENCE, UNMANGLE};
 use super::{DROPS_INVALID, plant, plant_rules};
 
 // === rules of other programs ===
@@ -194,5 +198,76 @@ fn what_a_killed_relay_has_left_is_noted_and_removed_by_the_command_that_is_told
     plant(
         left,
         note("leftovers", &["ip -4 rule pref 21069", "ip -4 route"]).mended(),
+    );
+}
+
+#[test]
+fn printed_rules_that_somebody_loaded_are_found_and_removed_by_the_command_that_is_told() {
+    let load =
+        format!("{UNMANGLE} rules --intercept 22 --mangled-side fw0 --profile clean | nft -f -");
+    plant(&load, note("leftovers", &["printed rules"]).mended());
+    let expected = problem("leftovers", &["does not start beside it"]);
+    plant(&load, expected.with(GATEWAY).mended());
+}
+
+/// A relay that is killed when this is dropped, also by a test that fails.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_relay_that_runs_is_well_and_what_it_leaves_when_killed_is_found() {
+    let Some(namespace) = Namespace::sound() else {
+        return;
+    };
+    let run = "run --intercept 22 --mangled-side fw0 --profile cisco-pix --fail closed --admin off";
+    let words: Vec<_> = [UNMANGLE].into_iter().chain(run.split(' ')).collect();
+    let mut relay = namespace.command(&words);
+    let mut relay = Killed(relay.stderr(Stdio::piped()).spawn().unwrap());
+    let mut log = BufReader::new(relay.0.stderr.take().unwrap()).lines();
+    log.find(|line| line.as_ref().unwrap().contains("relaying"))
+        .expect("it begins to relay")
+        .unwrap();
+    for config in ["", GATEWAY] {
+        let told = namespace.doctor(config);
+        assert_eq!(told.problems(), "", "while it runs");
+        let own = told.findings("leftovers", |_| true);
+        assert!(
+            own[0]["sentence"]
+                .as_str()
+                .unwrap()
+                .starts_with("A relay runs"),
+            "{own:?}"
+        );
+    }
+    // Not a word of what it drops or takes is laid at the door of another program.
+    let report = namespace.doctor("").report.to_string();
+    assert!(!report.contains("inet unmangle "), "{report}");
+    drop(relay);
+    let until = std::time::Instant::now() + PATIENCE;
+    while namespace
+        .shell("nft list tables")
+        .contains("inet unmangle\n")
+    {
+        assert!(std::time::Instant::now() < until, "its table stays");
+    }
+    let told = namespace.doctor("");
+    told.expect(&problem("fail-closed", &["A relay was killed"]));
+    told.expect(&note(
+        "leftovers",
+        &["ip -4 rule pref 21069", "ip -6 rule pref 21069"],
+    ));
+    namespace.shell(&format!("{UNMANGLE} rules --remove"));
+    assert_eq!(
+        namespace
+            .doctor("")
+            .findings("leftovers", |status| status != "ok")
+            .len(),
+        0
     );
 }

@@ -98,3 +98,52 @@ fn word(status: Status, coloured: bool) -> String {
         false => word,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::doctor::{Findings, Id};
+
+    fn report() -> Report {
+        let mut found = Findings::default();
+        found.ok(Id::TcpSack, "SACK is offered.");
+        let problem = found.problem(Id::IpForward, "It is 0.");
+        problem.sysctl("net.ipv4.ip_forward", "1");
+        found.unseen(Id::Dnat, "not seen without root: rules");
+        found.report("6.12", 2.0)
+    }
+
+    #[test]
+    fn groups_have_their_order_and_what_is_to_be_mended_stands_below_its_finding() {
+        let expected = "\
+Linux 6.12, counters watched for 2 seconds
+
+routing
+  problem  ip-forward         It is 0.
+                              now:   sysctl -w net.ipv4.ip_forward=1
+                              lasts: net.ipv4.ip_forward = 1 in /etc/sysctl.d/90-unmangle.conf
+
+TCP
+  ok       tcp-sack           SACK is offered.
+
+not seen
+           dnat               not seen without root: rules
+
+1 problem, 0 notes, 1 ok, 1 not seen
+";
+        assert_eq!(render(&report(), false), expected);
+    }
+
+    #[test]
+    fn colour_is_only_the_word() {
+        let coloured = render(&report(), true);
+        assert!(coloured.contains("  \x1b[31mproblem \x1b[0m ip-forward"));
+        let plain = coloured.replace("\x1b[31m", "").replace("\x1b[32m", "");
+        assert_eq!(plain.replace("\x1b[0m", ""), render(&report(), false));
+    }
+
+    #[test]
+    fn no_name_is_wider_than_its_column() {
+        assert!(Id::ALL.iter().all(|id| id.name().len() <= ID));
+    }
+}

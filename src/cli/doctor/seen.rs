@@ -89,6 +89,7 @@ fn own_tables(kernel: &Kernel) -> Seen<OwnTables> {
     let tables = observe::own_tables().map_err(said)?;
     Ok(OwnTables {
         relay: tables.relay,
+        loaded: tables.loaded,
         fail_closed: tables.fail_closed,
     })
 }

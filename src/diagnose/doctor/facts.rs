@@ -138,6 +138,8 @@ pub struct Ending {
 pub struct OwnTables {
     /// That of a relay: it lives.
     pub relay: bool,
+    /// One like it that belongs to no process.
+    pub loaded: bool,
     /// The one that drops when the relay was killed.
     pub fail_closed: bool,
 }

@@ -269,7 +269,11 @@ fn in_place(facts: &Facts, found: &mut Findings) {
             return;
         }
     };
-    let OwnTables { relay, fail_closed } = own;
+    let OwnTables {
+        relay,
+        loaded,
+        fail_closed,
+    } = own;
     match (fail_closed, relay) {
         (false, _) => found.ok(Id::FailClosed, "There is no table that drops new connections in the place of a relay."),
         (true, true) => found.ok(Id::FailClosed, "New connections would be dropped if the relay that runs were killed (--fail closed)."),
@@ -283,6 +287,17 @@ fn in_place(facts: &Facts, found: &mut Findings) {
     let id = Id::Leftovers;
     match &facts.rules.in_place {
         Err(why) => found.unseen(id, format!("what a killed relay has left: {why}")),
+        Ok(_) if loaded => {
+            // Only with rules of its own would it be refused.
+            let status = match facts.rules.survey {
+                Some(_) => Status::Problem,
+                None => Status::Note,
+            };
+            let sentence = "The table inet unmangle belongs to no process: somebody has loaded printed rules. A relay with rules of its own does not start beside it.";
+            found
+                .add(id, status, sentence)
+                .now("nft delete table inet unmangle");
+        }
         Ok(_) if relay => {
             found.ok(
                 id,
