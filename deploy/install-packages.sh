@@ -4,7 +4,7 @@
 #   deploy/install-packages.sh [lab] [bench] [metrics] [browser] [python] [rust] [lint]
 #
 #   lab      what the lab and the tests call: nftables, iptables, iproute2, OpenSSH, conntrack, rsync,
-#            tcpdump, ping, libfaketime, tmux
+#            tcpdump, ping, sysctl, libfaketime, tmux
 #   bench    what the benchmarks compare with and measure by: HAProxy, nginx, socat, iperf3, sockperf
 #   metrics  what reads our figures independently of us: Prometheus and its promtool
 #   browser  what looks at the status page: Chromium, and a font
@@ -30,6 +30,7 @@ rsync rsync
 sftp openssh-client
 tcpdump tcpdump
 ping iputils-ping
+sysctl procps
 ethtool ethtool
 faketime faketime
 tmux tmux'

@@ -3,7 +3,7 @@
 use crate::config::Keys;
 
 /// One listener; a file can have several.
-#[derive(clap::Args)]
+#[derive(Default, clap::Args)]
 pub struct Flags {
     /// How the relay is deployed: gateway, server-sidecar, client-sidecar or forward
     /// [default: forward with --listen, else gateway]

@@ -1,20 +1,16 @@
 //! What is looked at before anything is changed.
 
-use super::{Usage, privileges, settings};
+use super::{Usage, doctor, privileges, settings};
 use crate::config::{RulesMode, Settings};
-use crate::relay::WayIn;
+use crate::diagnose::doctor::gather::Root;
+use crate::diagnose::doctor::warnings;
 use crate::rules::survey::{self, Forward};
 use crate::rules::{Lock, Queueing, preflight, queue_rule};
 
 /// Whether this host can do it and its other rules leave room for it, before anything is changed. What
 /// somebody else has put in place is theirs to judge. The lock comes first: nobody else changes it meanwhile.
 pub fn first(settings: &Settings) -> Result<Option<Looked>, Usage> {
-    let somewhere = WayIn::Intercepted {
-        mangled: 1,
-        clean: 2,
-    };
-    let ways_in = vec![somewhere; settings.listeners.len()];
-    let Some(plan) = settings::plan(settings, &ways_in) else {
+    let Some(plan) = settings::plan_somewhere(settings) else {
         return Ok(None);
     };
     if settings.process.rules != RulesMode::Own {
@@ -35,14 +31,16 @@ pub fn first(settings: &Settings) -> Result<Option<Looked>, Usage> {
         ));
     }
     let plan = plan.queued_by(queueing);
-    let warnings = preflight::check(&plan).map_err(|error| Usage(error.to_string()))?;
+    let warned = preflight::check(&plan).map_err(|error| Usage(error.to_string()))?;
     let forward = if settings.process.override_forward {
         Forward::Override
     } else {
         Forward::Respect
     };
     let doubts = survey::survey(&plan, forward).map_err(|error| Usage(error.to_string()))?;
-    for warning in warnings.into_iter().chain(doubts) {
+    let needs = doctor::needs(settings, Some(&plan));
+    let host = warnings(&Root::default().settings(), needs);
+    for warning in host.into_iter().chain(warned).chain(doubts) {
         tracing::warn!("{warning}");
     }
     Ok(Some(Looked {

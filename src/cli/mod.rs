@@ -6,6 +6,7 @@
 mod bench;
 mod bring_up;
 mod descriptors;
+mod doctor;
 pub mod effective;
 mod explain;
 mod giving;
@@ -54,6 +55,7 @@ enum Command {
     Upgrade(upgrade::Args),
     Rules(Box<rules::Args>),
     Normalise(normalise::Args),
+    Doctor(doctor::Args),
     Explain(explain::Args),
     Lab(lab::Args),
     Bench(bench::Args),
@@ -73,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::Upgrade(args) => upgrade::main(args),
         Command::Rules(args) => rules::main(*args),
         Command::Normalise(args) => normalise::main(args),
+        Command::Doctor(args) => doctor::main(&args),
         Command::Explain(args) => explain::main(args),
         Command::Lab(args) => lab::main(args),
         Command::Bench(args) => bench::main(args),

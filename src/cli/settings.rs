@@ -92,6 +92,15 @@ pub fn plan(settings: &Settings, ways_in: &[WayIn]) -> Option<Plan> {
     })
 }
 
+/// The same plan before the ports are known: what is looked at and judged.
+pub fn plan_somewhere(settings: &Settings) -> Option<Plan> {
+    let somewhere = WayIn::Intercepted {
+        mangled: 1,
+        clean: 2,
+    };
+    plan(settings, &vec![somewhere; settings.listeners.len()])
+}
+
 /// What is taken in this mode, and by what; nothing where clients come of themselves.
 fn captured(listener: &Listener) -> Option<(&Intercept, Capture)> {
     match &listener.mode {

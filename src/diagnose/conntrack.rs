@@ -286,6 +286,27 @@ impl Proc {
         self.0.join("sys/net/netfilter").join(name)
     }
 
+    /// A file below it, if it can be read.
+    pub(super) fn read(&self, path: impl AsRef<std::path::Path>) -> Option<String> {
+        fs::read_to_string(self.0.join(path)).ok()
+    }
+
+    /// The same for one that is no text.
+    pub(super) fn read_bytes(&self, path: impl AsRef<std::path::Path>) -> Option<Vec<u8>> {
+        fs::read(self.0.join(path)).ok()
+    }
+
+    /// The names in a directory below it, in order; none if it cannot be read.
+    pub(super) fn names(&self, path: impl AsRef<std::path::Path>) -> Vec<String> {
+        let entries = fs::read_dir(self.0.join(path));
+        let names = entries.into_iter().flatten().flatten();
+        let mut names: Vec<_> = names
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
+        names.sort();
+        names
+    }
+
     /// A setting of netfilter, `net.netfilter.NAME`, if it can be read.
     pub(super) fn setting(&self, name: &str) -> Option<String> {
         let text = fs::read_to_string(self.setting_path(name)).ok()?;

@@ -8,6 +8,7 @@
 //! | `reason` | a text of the log as a reason: pure |
 //! | `invalid` | reads what is logged, and counts |
 //! | `watching` | does so for as long as the relay lives |
+//! | `doctor` | what of this host is sound and what is not: facts, judged purely |
 //! | `definitions` | the metrics: name and help |
 //! | `explain` | a capture through that model, told |
 //! | `tracking` | conntrack's TCP rules as a model: which packet would be INVALID, and why: pure |
@@ -16,6 +17,7 @@
 
 pub mod conntrack;
 mod definitions;
+pub mod doctor;
 pub mod explain;
 pub mod invalid;
 pub mod log_settings;

@@ -48,6 +48,24 @@ pub fn remove() -> Result<Vec<String>, PreflightError> {
     Ok(removed)
 }
 
+/// What is ours and in place, in the words of [`remove`]; of a relay that lives, or left by one that was killed.
+/// Nothing is changed. What only `nft` tells is left out.
+///
+/// # Errors
+/// If `ip` cannot tell.
+pub fn in_place() -> Result<Vec<String>, ToolError> {
+    let mut found = Vec::new();
+    for family in FAMILIES {
+        let flag = family.flag();
+        let rules = own_rules(flag)?.into_iter();
+        found.extend(rules.map(|rule| format!("ip {flag} rule {}", rule.shown)));
+        let routes = own_routes(flag)?.into_iter();
+        found.extend(routes.map(|route| format!("ip {flag} route {route}")));
+    }
+    found.extend(tuning::kept());
+    Ok(found)
+}
+
 /// One of our `ip rule`s.
 struct Rule {
     shown: String,

@@ -10,6 +10,7 @@
 //! | `hold`, `queue_rule` | how opening packets come into the queue and are answered; the rule of iptables for it |
 //! | `routes` | what leads marked packets to this host |
 //! | `preflight`, `service`, `survey`, `survey_sidecar`, `check` | look at the host, and at what its other rules would do |
+//! | `observe` | what rules, routes and links of the host are, for `doctor` to judge |
 //! | `lock` | keeps two of them apart |
 //! | `own`, `owner`, `nft_process`, `leads` | apply the plan for as long as the relay lives, watch it, and take it away |
 //! | `part` | the same one by one, for whoever looks: pure |
@@ -32,6 +33,7 @@ pub mod mode;
 pub mod nft;
 mod nft_process;
 pub mod normalise;
+pub mod observe;
 pub mod own;
 mod owner;
 mod part;

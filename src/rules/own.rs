@@ -124,6 +124,29 @@ pub fn check(plan: &Plan) -> Result<(), OwnError> {
             by: "relay",
         });
     }
+    if let Some(first) = collisions(plan)?.into_iter().next() {
+        return Err(first);
+    }
+    try_out(plan)
+}
+
+/// Asks the kernel whether it takes the plan's table, be there one of a relay already or not; changes nothing, but the
+/// kernel loads the modules that it needs.
+///
+/// # Errors
+/// If it does not.
+pub fn try_out(plan: &Plan) -> Result<(), OwnError> {
+    let apart = replace::under_another_name(&nft::table(plan, Ownership::Nobody));
+    tool::feed("nft", &["--check", "-f", "-"], &apart)
+        .map_err(|error| OwnError::Refused(error.to_string()))
+}
+
+/// Marks, priorities and tables of the plan that other programs use; changes nothing.
+///
+/// # Errors
+/// If `ip` cannot tell.
+pub fn collisions(plan: &Plan) -> Result<Vec<OwnError>, ToolError> {
+    let mut found = Vec::new();
     let dials = if plan.has_sidecars() {
         plan.dial_mark.0
     } else {
@@ -134,7 +157,7 @@ pub fn check(plan: &Plan) -> Result<(), OwnError> {
     for family in FAMILIES {
         let rules = tool::run("ip", &["-N", family.flag(), "rule", "show"])?;
         if let Some(rule) = rules.lines().find(|rule| conflicts(rule, bits.0)) {
-            return Err(OwnError::MarkTaken {
+            found.push(OwnError::MarkTaken {
                 mark: bits,
                 rule: rule.trim().to_owned(),
             });
@@ -144,7 +167,7 @@ pub fn check(plan: &Plan) -> Result<(), OwnError> {
             let prefix = format!("{priority}:");
             let foreign = |rule: &&str| rule.starts_with(&prefix) && !routes::is_ours(rule);
             if let Some(rule) = rules.lines().find(foreign) {
-                return Err(OwnError::PriorityTaken {
+                found.push(OwnError::PriorityTaken {
                     priority,
                     rule: rule.trim().to_owned(),
                 });
@@ -155,18 +178,13 @@ pub fn check(plan: &Plan) -> Result<(), OwnError> {
         let show = ["-N", family.flag(), "route", "show", "table", &table];
         let routes = tool::if_there(tool::run("ip", &show))?.unwrap_or_default();
         if let Some(route) = routes.lines().find(|route| !routes::is_ours(route)) {
-            return Err(OwnError::TableTaken {
+            found.push(OwnError::TableTaken {
                 table: plan.table,
                 route: route.trim().to_owned(),
             });
         }
     }
-    tool::feed(
-        "nft",
-        &["--check", "-f", "-"],
-        &nft::table(plan, Ownership::Nobody),
-    )
-    .map_err(|error| OwnError::Refused(error.to_string()))
+    Ok(found)
 }
 
 // === impl Owned ===
@@ -276,9 +294,7 @@ impl Owned {
     /// lost, and [`Owned::restore`] puts the old one in place.
     pub async fn replace(&mut self, plan: Plan) -> Result<(), OwnError> {
         let text = nft::table(&plan, Ownership::Process);
-        let apart = replace::under_another_name(&nft::table(&plan, Ownership::Nobody));
-        tool::feed("nft", &["--check", "-f", "-"], &apart)
-            .map_err(|error| OwnError::Refused(error.to_string()))?;
+        try_out(&plan)?;
         let signs = [self.changes, self.changes + 1].map(|number| format!("settings_{number}"));
         self.changes += 1;
         let [_, sign] = &signs;

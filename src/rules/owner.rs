@@ -232,7 +232,7 @@ pub(super) fn listed(table: &str) -> Result<Option<String>, ToolError> {
 }
 
 /// Whether the table, as it is listed, belongs to a process.
-fn is_owned(table: &str) -> bool {
+pub(super) fn is_owned(table: &str) -> bool {
     table.contains("flags owner")
 }
 

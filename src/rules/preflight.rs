@@ -1,11 +1,11 @@
 //! What must be true of this host before anything is changed on it.
 
 use std::fs;
-use std::path::Path;
 
 use rustix::thread::CapabilitySet;
 
 use crate::config::Interface;
+use crate::sys::kernel_release::{KernelRelease, OPTION_RESET};
 use crate::sys::privileges::{self, AccountError};
 
 use super::cgroup;
@@ -51,7 +51,8 @@ pub enum PreflightError {
     Rules(#[from] OwnError),
 }
 
-/// Looks at privileges, interface, kernel, settings and rules.
+/// Looks at privileges, interface, kernel and rules. The settings of the network namespace are judged elsewhere
+/// (`diagnose::doctor`), for `run` as for `doctor`.
 ///
 /// Returns what is worth a warning and does not keep the relay from running.
 ///
@@ -77,8 +78,7 @@ pub fn check(plan: &Plan) -> Result<Vec<String>, PreflightError> {
         }
     }
     super::own::check(plan)?;
-    let mut warnings = settings(plan);
-    warnings.extend(super::service::warnings(plan));
+    let mut warnings = super::service::warnings(plan);
     if plan.tracking == Tracking::Notrack {
         warnings.push(
             "conntrack does not see what is relayed: `ct state established` matches none of it, and a filter \
@@ -131,57 +131,11 @@ pub fn interfaces() -> Vec<String> {
 }
 
 fn kernel(release: &str) -> Result<(), PreflightError> {
-    let mut numbers = release
-        .split(['.', '-'])
-        .map_while(|part| part.parse::<u32>().ok());
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version < (5, 18) {
+    if KernelRelease::parse(release) < OPTION_RESET {
         Err(PreflightError::Kernel(release.to_owned()))
     } else {
         Ok(())
     }
-}
-
-/// Settings of this network namespace that would spoil it, each with what to do.
-fn settings(plan: &Plan) -> Vec<String> {
-    let read = |path: &str| {
-        fs::read_to_string(Path::new("/proc/sys/net").join(path)).map(|text| text.trim().to_owned())
-    };
-    let mut warnings = Vec::new();
-    let mut expect = |path: &str, bad: &str, why: &str| {
-        if read(path).is_ok_and(|value| value == bad) {
-            let name = format!("net.{}", path.replace('/', "."));
-            warnings.push(format!("{name} is {bad}: {why}"));
-        }
-    };
-    if !plan.has_sidecars() {
-        expect(
-            "ipv4/ip_forward",
-            "0",
-            "this host routes no IPv4, so only what is relayed passes; set it to 1 on a gateway",
-        );
-        expect(
-            "ipv6/conf/all/forwarding",
-            "0",
-            "this host routes no IPv6; set it to 1 on a gateway",
-        );
-    }
-    expect(
-        "ipv4/conf/all/src_valid_mark",
-        "1",
-        "reverse-path checks see the relay's mark and may drop its packets; set it to 0",
-    );
-    expect(
-        "ipv4/tcp_fwmark_accept",
-        "1",
-        "what the relay sends would bear its own mark and come back to it; set it to 0",
-    );
-    expect(
-        "ipv4/tcp_window_scaling",
-        "0",
-        "the clean leg cannot use windows above 64 KiB; set it to 1",
-    );
-    warnings
 }
 
 #[cfg(test)]

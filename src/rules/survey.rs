@@ -79,15 +79,46 @@ pub enum Forward {
     Override,
 }
 
+/// What was found in the host's rules.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// What is certainly in the way, each rule once for each way in which it is.
+    pub refusals: Vec<SurveyError>,
+    /// What could not be decided.
+    pub doubts: Vec<Doubt>,
+}
+
+/// What a hook may do, for all that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doubt {
+    /// Where.
+    pub hook: Hook,
+    /// What.
+    pub text: String,
+}
+
+/// Where rules meet what is to be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hook {
+    /// What passes through this host.
+    Forward,
+    /// What comes to it.
+    Input,
+    /// What it sends.
+    Output,
+}
+
 /// Lists the host's rules and judges them; returns what could not be decided.
 ///
 /// # Errors
 /// The first rule that is certainly in the way.
 pub fn survey(plan: &Plan, forward: Forward) -> Result<Vec<String>, SurveyError> {
-    let ruleset = Ruleset::parse(&tool::run("nft", &["-j", "list", "ruleset"])?)?
-        .with_listing(&tool::run("nft", &["-a", "list", "ruleset"])?);
+    let Found { refusals, doubts } = judge(&listed()?, plan, &other_interfaces(plan), forward);
+    if let Some(first) = refusals.into_iter().next() {
+        return Err(first);
+    }
+    let mut doubts: Vec<_> = doubts.into_iter().map(|doubt| doubt.text).collect();
     let legacy = fs::read_to_string("/proc/net/ip_tables_names").unwrap_or_default();
-    let mut doubts = judge(&ruleset, plan, &other_interfaces(plan), forward)?;
     if !legacy.trim().is_empty() {
         doubts.push(
             "iptables-legacy has rules here, which nft does not list: see yourself that INPUT lets \
@@ -98,17 +129,25 @@ pub fn survey(plan: &Plan, forward: Forward) -> Result<Vec<String>, SurveyError>
     Ok(doubts)
 }
 
-/// The same, for rules and interfaces that were read already.
+/// The host's rules as they are now.
 ///
 /// # Errors
-/// The first rule that is certainly in the way.
-fn judge(
-    ruleset: &Ruleset,
-    plan: &Plan,
-    others: &[String],
-    forward: Forward,
-) -> Result<Vec<String>, SurveyError> {
-    let mut doubts = Vec::new();
+/// If they cannot be listed, or not be read.
+pub(super) fn listed() -> Result<Ruleset, SurveyError> {
+    Ok(
+        Ruleset::parse(&tool::run("nft", &["-j", "list", "ruleset"])?)?
+            .with_listing(&tool::run("nft", &["-a", "list", "ruleset"])?),
+    )
+}
+
+/// Everything that these rules have in store for a plan on this host.
+pub fn all(ruleset: &Ruleset, plan: &Plan, forward: Forward) -> Found {
+    judge(ruleset, plan, &other_interfaces(plan), forward)
+}
+
+/// The same, for interfaces that were read already.
+fn judge(ruleset: &Ruleset, plan: &Plan, others: &[String], forward: Forward) -> Found {
+    let mut found = Found::default();
     if plan.has_sidecars() {
         return survey_sidecar::judge(ruleset, plan, forward);
     }
@@ -128,23 +167,27 @@ fn judge(
                 match ruleset.forward(&unmarked) {
                     Verdict::Passes => {}
                     Verdict::Dropped { by } if forward == Forward::Respect => {
-                        return Err(SurveyError::Forward {
-                            flow,
+                        found.refuse(SurveyError::Forward {
+                            flow: flow.clone(),
                             by: by.into(),
                         });
                     }
                     Verdict::Dropped { by } => {
-                        doubts.push(format!(
-                            "overridden: FORWARD would have dropped {flow}: {by}"
-                        ));
+                        found.doubt(
+                            Hook::Forward,
+                            format!("overridden: FORWARD would have dropped {flow}: {by}"),
+                        );
                     }
                     Verdict::Unsure { by, .. } => {
-                        doubts.push(format!("FORWARD may have dropped some of {flow}: {by}"));
+                        found.doubt(
+                            Hook::Forward,
+                            format!("FORWARD may have dropped some of {flow}: {by}"),
+                        );
                     }
                 }
                 if let Some(by) = ruleset.dnat(&unmarked) {
-                    return Err(SurveyError::Dnat {
-                        flow,
+                    found.refuse(SurveyError::Dnat {
+                        flow: flow.clone(),
                         by: by.into(),
                     });
                 }
@@ -157,7 +200,7 @@ fn judge(
                     Verdict::Passes => {}
                     Verdict::Dropped { by } => {
                         let line = by.accept_before(&nft::input_match(plan));
-                        return Err(SurveyError::Input {
+                        found.refuse(SurveyError::Input {
                             flow,
                             by: by.into(),
                             line,
@@ -165,15 +208,51 @@ fn judge(
                     }
                     Verdict::Unsure { by, .. } => {
                         let line = by.accept_before(&nft::input_match(plan));
-                        doubts.push(format!(
-                            "INPUT may drop some of {flow}: {by}; if so, add: {line}"
-                        ));
+                        found.doubt(
+                            Hook::Input,
+                            format!("INPUT may drop some of {flow}: {by}; if so, add: {line}"),
+                        );
                     }
                 }
             }
         }
     }
-    Ok(doubts)
+    found
+}
+
+// === impl Found ===
+
+impl Found {
+    /// Adds what may be.
+    pub(super) fn doubt(&mut self, hook: Hook, text: String) {
+        self.doubts.push(Doubt { hook, text });
+    }
+
+    /// Adds it, unless the same rule is known to be in the same way already.
+    pub(super) fn refuse(&mut self, refusal: SurveyError) {
+        let is_known = |known: &SurveyError| {
+            std::mem::discriminant(known) == std::mem::discriminant(&refusal)
+                && known.by() == refusal.by()
+        };
+        if !self.refusals.iter().any(is_known) {
+            self.refusals.push(refusal);
+        }
+    }
+}
+
+// === impl SurveyError ===
+
+impl SurveyError {
+    /// The rule that is in the way, if it is a rule.
+    fn by(&self) -> Option<&RuleRef> {
+        match self {
+            Self::Forward { by, .. }
+            | Self::Input { by, .. }
+            | Self::Output { by, .. }
+            | Self::Dnat { by, .. } => Some(by),
+            Self::Tool(_) | Self::Unreadable(_) => None,
+        }
+    }
 }
 
 /// The opening packets that are to be taken: each family, source, destination and port.
@@ -228,7 +307,11 @@ mod tests {
     }
 
     fn judged(hook: &str, forward: Forward) -> Result<Vec<String>, SurveyError> {
-        judge(&drops_at(hook), &plan(), &["long0".to_owned()], forward)
+        let found = judge(&drops_at(hook), &plan(), &["long0".to_owned()], forward);
+        match found.refusals.into_iter().next() {
+            Some(first) => Err(first),
+            None => Ok(found.doubts.into_iter().map(|doubt| doubt.text).collect()),
+        }
     }
 
     #[test]
@@ -239,6 +322,17 @@ mod tests {
             "{error}"
         );
         assert!(error.contains("port 22 from fw0 to long0"), "{error}");
+    }
+
+    #[test]
+    fn a_rule_that_is_in_the_way_of_many_flows_is_named_once() {
+        let found = judge(
+            &drops_at("forward"),
+            &plan(),
+            &["long0".to_owned(), "long1".to_owned()],
+            Forward::Respect,
+        );
+        assert_eq!(found.refusals.len(), 1, "{found:?}");
     }
 
     #[test]
@@ -279,8 +373,11 @@ mod tests {
                 tracking: Tracking::Notrack,
                 ..plan()
             };
-            [zones, notrack]
-                .map(|plan| judge(&ruleset, &plan, &["long0".to_owned()], Forward::Respect).is_ok())
+            [zones, notrack].map(|plan| {
+                let others = ["long0".to_owned()];
+                let found = judge(&ruleset, &plan, &others, Forward::Respect);
+                found.refusals.is_empty()
+            })
         };
         assert_eq!(admits("new"), [true, false]);
         assert_eq!(admits("untracked"), [false, true]);

@@ -7,38 +7,27 @@ use ipnet::IpNet;
 
 use super::check::{Mark, Probe, RuleRef, Ruleset, Verdict};
 use super::plan::{Capture, Interception, Plan};
-use super::survey::{Forward, SurveyError, probes};
+use super::survey::{Forward, Found, Hook, SurveyError, probes};
 
-/// Judges each interception; returns what could not be decided.
-///
-/// # Errors
-/// The first rule that is certainly in the way.
-pub(super) fn judge(
-    ruleset: &Ruleset,
-    plan: &Plan,
-    forward: Forward,
-) -> Result<Vec<String>, SurveyError> {
-    let mut doubts = Vec::new();
+/// Judges each interception.
+pub(super) fn judge(ruleset: &Ruleset, plan: &Plan, forward: Forward) -> Found {
+    let mut found = Found::default();
     for interception in &plan.interceptions {
         if interception.intercept.ports.is_every() {
-            doubts.push("every port is taken: OUTPUT and INPUT were not judged".to_owned());
+            let doubt = "every port is taken: OUTPUT and INPUT were not judged";
+            found.doubt(Hook::Input, doubt.to_owned());
         }
         match &interception.capture {
             Capture::Gateway => {}
-            Capture::Service { .. } => service(ruleset, plan, interception, &mut doubts)?,
-            Capture::Own(_) => own(ruleset, interception, forward, &mut doubts)?,
+            Capture::Service { .. } => service(ruleset, plan, interception, &mut found),
+            Capture::Own(_) => own(ruleset, interception, forward, &mut found),
         }
     }
-    Ok(doubts)
+    found
 }
 
 /// What is taken comes to INPUT as it would have without the relay, and then again by lo.
-fn service(
-    ruleset: &Ruleset,
-    plan: &Plan,
-    interception: &Interception,
-    doubts: &mut Vec<String>,
-) -> Result<(), SurveyError> {
+fn service(ruleset: &Ruleset, plan: &Plan, interception: &Interception, found: &mut Found) {
     let intercept = &interception.intercept;
     let side = intercept.mangled_side.as_str();
     let mark = plan.mark.0;
@@ -46,30 +35,24 @@ fn service(
         let probe = probe.to_this_host();
         let flow = format!("{probe} from {side}");
         if let Some(by) = ruleset.dnat(&probe.clone().marked(Mark::exactly(0))) {
-            let by = by.into();
-            return Err(SurveyError::Dnat { flow, by });
+            let (flow, by) = (flow.clone(), by.into());
+            found.refuse(SurveyError::Dnat { flow, by });
         }
         let arriving = probe.clone().marked(Mark::bits(mark, mark));
         let matches = format!("iifname {side} tcp dport {}", probe.port);
-        admitted(ruleset.input(&arriving), &flow, &matches, doubts)?;
+        admitted(ruleset.input(&arriving), &flow, &matches, found);
         let inner = Probe {
             iif: "lo".to_owned(),
             to: loopback(&probe.to),
             ..probe
         };
         let flow = format!("{inner} by lo, to the service");
-        admitted(ruleset.input(&inner), &flow, "iifname lo", doubts)?;
+        admitted(ruleset.input(&inner), &flow, "iifname lo", found);
     }
-    Ok(())
 }
 
 /// What is taken leaves OUTPUT by lo, and comes to INPUT from there.
-fn own(
-    ruleset: &Ruleset,
-    interception: &Interception,
-    forward: Forward,
-    doubts: &mut Vec<String>,
-) -> Result<(), SurveyError> {
+fn own(ruleset: &Ruleset, interception: &Interception, forward: Forward, found: &mut Found) {
     let intercept = &interception.intercept;
     let side = intercept.mangled_side.as_str();
     for probe in probes(intercept, "") {
@@ -78,51 +61,47 @@ fn own(
         match (ruleset.output(&leaving), forward) {
             (Verdict::Passes, _) => {}
             (Verdict::Dropped { by }, Forward::Respect) => {
-                let by = by.into();
-                return Err(SurveyError::Output { flow, by });
+                let (flow, by) = (flow.clone(), by.into());
+                found.refuse(SurveyError::Output { flow, by });
             }
             (Verdict::Dropped { by }, Forward::Override) => {
-                doubts.push(format!(
-                    "overridden: OUTPUT would have dropped {flow}: {by}"
-                ));
+                found.doubt(
+                    Hook::Output,
+                    format!("overridden: OUTPUT would have dropped {flow}: {by}"),
+                );
             }
             (Verdict::Unsure { by, .. }, _) => {
-                doubts.push(format!("OUTPUT may have dropped some of {flow}: {by}"));
+                let doubt = format!("OUTPUT may have dropped some of {flow}: {by}");
+                found.doubt(Hook::Output, doubt);
             }
         }
         let turned = Probe {
             iif: "lo".to_owned(),
             to: loopback(&probe.to),
-            port: interception.listen.clean,
+            port: interception.listen.clean.into(),
             ..probe
         };
         let turned = turned.to_this_host();
         let flow = format!("{flow}, by lo");
-        admitted(ruleset.input(&turned), &flow, "iifname lo", doubts)?;
+        admitted(ruleset.input(&turned), &flow, "iifname lo", found);
     }
-    Ok(())
 }
 
-fn admitted(
-    verdict: Verdict,
-    flow: &str,
-    matches: &str,
-    doubts: &mut Vec<String>,
-) -> Result<(), SurveyError> {
+fn admitted(verdict: Verdict, flow: &str, matches: &str, found: &mut Found) {
     let line = |by: &RuleRef| by.accept_before(matches);
     match verdict {
-        Verdict::Passes => Ok(()),
-        Verdict::Dropped { by } => Err(SurveyError::Input {
+        Verdict::Passes => {}
+        Verdict::Dropped { by } => found.refuse(SurveyError::Input {
             flow: flow.to_owned(),
             line: line(&by),
             by: by.into(),
         }),
         Verdict::Unsure { by, .. } => {
             let line = line(&by);
-            doubts.push(format!(
-                "INPUT may drop some of {flow}: {by}; if so, add: {line}"
-            ));
-            Ok(())
+            found.doubt(
+                Hook::Input,
+                format!("INPUT may drop some of {flow}: {by}; if so, add: {line}"),
+            );
         }
     }
 }
@@ -182,9 +161,7 @@ mod tests {
     }
 
     fn refusal(ruleset: &Ruleset, plan: &Plan) -> String {
-        judge(ruleset, plan, Forward::Respect)
-            .unwrap_err()
-            .to_string()
+        judge(ruleset, plan, Forward::Respect).refusals[0].to_string()
     }
 
     #[test]
@@ -204,7 +181,8 @@ mod tests {
             error.ends_with("nft add rule inet filter c iifname lo accept"),
             "{error}"
         );
-        assert!(judge(&drops_at("input", true), &own, Forward::Respect).is_ok());
+        let found = judge(&drops_at("input", true), &own, Forward::Respect);
+        assert!(found.refusals.is_empty(), "{found:?}");
     }
 
     #[test]
@@ -213,7 +191,10 @@ mod tests {
         let ruleset = drops_at("output", false);
         let error = refusal(&ruleset, &own);
         assert!(error.starts_with("OUTPUT would have dropped"), "{error}");
-        let doubts = judge(&ruleset, &own, Forward::Override).unwrap();
-        assert!(doubts[0].starts_with("overridden: OUTPUT"), "{doubts:?}");
+        let doubts = judge(&ruleset, &own, Forward::Override).doubts;
+        assert!(
+            doubts[0].text.starts_with("overridden: OUTPUT"),
+            "{doubts:?}"
+        );
     }
 }

@@ -158,6 +158,15 @@ pub fn restore_left_over() -> Vec<String> {
     restore(&state_file())
 }
 
+/// What is tuned in this network namespace, or was by a relay that was killed; one line for each. Nothing is changed.
+pub fn kept() -> Vec<String> {
+    let text = fs::read_to_string(state_file()).unwrap_or_default();
+    let kept = parse(&text).into_iter();
+    kept.filter(|one| read(&one.name).is_ok_and(|now| now == one.applied))
+        .map(|one| format!("{} = {} (was {})", one.name, one.applied, one.former))
+        .collect()
+}
+
 // === impl Tuned ===
 
 impl Tuned {

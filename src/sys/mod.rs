@@ -2,10 +2,12 @@
 
 pub mod child;
 pub mod congestion_control;
+pub mod kernel_release;
 pub mod late_port;
 pub mod neighbours;
 pub mod netfilter;
 pub mod notify;
+pub mod offloads;
 pub mod packet_queue;
 pub mod privileges;
 pub mod signal;

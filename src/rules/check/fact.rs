@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use super::pattern::{Kind, number};
-use super::probe::{Mark, Probe};
+use super::probe::{Mark, Port, Probe, Tracked};
 
 /// The hook a packet stands in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub(super) enum Fact {
 }
 
 const SYN: u32 = 0x02;
+const ACK: u32 = 0x10;
+const CT_INVALID: u32 = 0x01;
 const CT_NEW: u32 = 0x08;
 const CT_UNTRACKED: u32 = 0x40;
 /// expected, seen-reply, assured, confirmed, snat, dnat: all clear on an opening packet that no
@@ -119,9 +121,15 @@ impl Packet<'_> {
             ("ip" | "ip6", "daddr") => network(probe.to),
             ("ip", "protocol") | ("ip6", "nexthdr") => exactly(Kind::Protocol, 6),
             ("ip" | "ip6", "version") => exactly(Kind::Plain, if probe.is_v4() { 4 } else { 6 }),
-            ("tcp" | "th", "dport") => exactly(Kind::Plain, probe.port.into()),
+            ("tcp" | "th", "dport") => match probe.port {
+                Port::Is(port) => exactly(Kind::Plain, port.into()),
+                Port::Any => Fact::Span(Kind::Plain, 1, u16::MAX.into()),
+            },
             ("tcp" | "th", "sport") => Fact::Span(Kind::Plain, 1, u16::MAX.into()),
-            ("tcp", "flags") => Fact::Bits(Kind::TcpFlags, Mark::exactly(SYN)),
+            ("tcp", "flags") => match probe.tracked {
+                Tracked::Invalid => Fact::Bits(Kind::TcpFlags, Mark::exactly(ACK)),
+                Tracked::New | Tracked::Untracked => Fact::Bits(Kind::TcpFlags, Mark::exactly(SYN)),
+            },
             ("ip" | "ip6" | "tcp" | "ether" | "vlan", _) => Fact::Unknown,
             // udp, icmp, sctp and the rest: not TCP.
             _ => Fact::Absent,
@@ -129,10 +137,15 @@ impl Packet<'_> {
     }
 
     fn ct(&self, body: &Value) -> Fact {
-        if !self.probe.tracked {
+        let nothing_but = match self.probe.tracked {
+            Tracked::New => None,
+            Tracked::Untracked => Some(CT_UNTRACKED),
+            Tracked::Invalid => Some(CT_INVALID),
+        };
+        if let Some(state) = nothing_but {
             // The kernel knows nothing else of such a packet.
             return match body["key"].as_str() {
-                Some("state") => Fact::Bits(Kind::CtState, Mark::exactly(CT_UNTRACKED)),
+                Some("state") => Fact::Bits(Kind::CtState, Mark::exactly(state)),
                 _ => Fact::Absent,
             };
         }
@@ -145,7 +158,10 @@ impl Packet<'_> {
             "protocol" => exactly(Kind::Protocol, 6),
             "saddr" | "ip saddr" | "ip6 saddr" if original => network(self.probe.from),
             "daddr" | "ip daddr" | "ip6 daddr" if original => network(self.probe.to),
-            "proto-dst" if original => exactly(Kind::Plain, self.probe.port.into()),
+            "proto-dst" if original => match self.probe.port {
+                Port::Is(port) => exactly(Kind::Plain, port.into()),
+                Port::Any => Fact::Unknown,
+            },
             _ => Fact::Unknown,
         }
     }

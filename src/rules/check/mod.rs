@@ -28,7 +28,7 @@ mod xt;
 
 use std::fmt;
 
-pub use probe::{Mark, Probe};
+pub use probe::{Mark, Port, Probe, Tracked};
 
 use fact::Hook;
 use model::Table;
@@ -131,6 +131,19 @@ impl Ruleset {
             walk.base(table, chain);
         }
         walk.translation
+    }
+
+    /// A rule that keeps, or might keep, the packets from conntrack as they arrive, or as this host sends them.
+    pub fn untracked(&self, probe: &Probe) -> Option<RuleRef> {
+        [("prerouting", Hook::Prerouting), ("output", Hook::Output)]
+            .into_iter()
+            .find_map(|(name, hook)| {
+                let mut walk = Walk::new(probe, hook);
+                for (table, chain) in self.bases(probe, name).filter(|(_, c)| !is_nat(c)) {
+                    walk.base(table, chain);
+                }
+                walk.untracking
+            })
     }
 
     fn verdict(&self, probe: &Probe, hook: Hook) -> Verdict {

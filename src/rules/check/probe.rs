@@ -42,8 +42,30 @@ impl Mark {
     }
 }
 
+/// Which TCP ports a probe goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Port {
+    /// This one.
+    Is(u16),
+    /// All of them.
+    Any,
+}
+
+/// What conntrack says of a probe's packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tracked {
+    /// They open a connection.
+    New,
+    /// It does not see them.
+    Untracked,
+    /// They belong to a connection, and it calls them INVALID.
+    Invalid,
+}
+
 /// A set of opening TCP packets (SYN, `ct state new`) that differ only in what is not named here:
 /// every source in `from`, every destination in `to`, any source port.
+///
+/// With [`Tracked::Invalid`] they are no opening packets, but acknowledgements.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probe {
     /// The interface the packets come in by.
@@ -55,26 +77,26 @@ pub struct Probe {
     /// The destinations the relay would intercept, of the same family as `from`.
     pub to: IpNet,
     /// The TCP port they go to.
-    pub port: u16,
+    pub port: Port,
     /// What is known of the packet's mark as it enters the hook.
     pub mark: Mark,
-    /// Whether conntrack sees the packet.
-    pub tracked: bool,
+    /// What conntrack says of the packet.
+    pub tracked: Tracked,
     /// Whether the destinations are addresses of this host.
     pub local: bool,
 }
 
 impl Probe {
     /// A probe whose outgoing interface and mark are unknown.
-    pub fn new(iif: impl Into<String>, from: IpNet, to: IpNet, port: u16) -> Probe {
+    pub fn new(iif: impl Into<String>, from: IpNet, to: IpNet, port: impl Into<Port>) -> Probe {
         Probe {
             iif: iif.into(),
             oif: None,
             from,
             to,
-            port,
+            port: port.into(),
             mark: Mark::UNKNOWN,
-            tracked: true,
+            tracked: Tracked::New,
             local: false,
         }
     }
@@ -103,13 +125,36 @@ impl Probe {
     /// The same probe, kept from conntrack (`notrack`).
     pub fn untracked(self) -> Probe {
         Probe {
-            tracked: false,
+            tracked: Tracked::Untracked,
+            ..self
+        }
+    }
+
+    /// Packets of the same connections that conntrack calls INVALID.
+    pub fn invalid(self) -> Probe {
+        Probe {
+            tracked: Tracked::Invalid,
             ..self
         }
     }
 
     pub(super) fn is_v4(&self) -> bool {
         matches!(self.to, IpNet::V4(_))
+    }
+}
+
+impl From<u16> for Port {
+    fn from(port: u16) -> Self {
+        Self::Is(port)
+    }
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Is(port) => port.fmt(f),
+            Self::Any => f.write_str("any"),
+        }
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) enum Step<'r> {
     Match(Tri),
     /// The rule goes on, and the packet has this mark.
     SetMark(Mark),
+    /// The rule goes on, and conntrack does not see the packet.
+    Untrack,
     /// The rule ends in one of these; certain when the first that holds is certain.
     Verdicts(Vec<(Tri, Target<'r>)>),
 }
@@ -55,8 +57,9 @@ pub(super) fn step<'r>(packet: &Packet<'_>, table: &'r Table, expr: &'r Value) -
         "mangle" if body["key"]["meta"]["key"] == "mark" => {
             Step::SetMark(packet.mark_after(&body["value"]))
         }
-        "mangle" | "counter" | "log" | "comment" | "notrack" | "secmark" | "dup" | "flow"
-        | "last" | "reset" | "ct helper" | "ct timeout" | "ct expectation" | "tproxy" | "snat"
+        "notrack" => Step::Untrack,
+        "mangle" | "counter" | "log" | "comment" | "secmark" | "dup" | "flow" | "last"
+        | "reset" | "ct helper" | "ct timeout" | "ct expectation" | "tproxy" | "snat"
         | "masquerade" => Step::Match(Tri::Yes),
         // Adding to a set holds no packet back, a limit kept in the set does.
         "set" | "map" if body.get("stmt").is_none() => Step::Match(Tri::Yes),

@@ -30,6 +30,8 @@ pub(super) struct Walk<'a> {
     rules: usize,
     /// The first rule that rewrites the destination.
     pub translation: Option<RuleRef>,
+    /// The first rule that keeps packets from conntrack.
+    pub untracking: Option<RuleRef>,
 }
 
 /// How the packets may leave a chain; more than one way when a rule was not certain.
@@ -64,6 +66,7 @@ impl<'a> Walk<'a> {
             forked: false,
             rules: 0,
             translation: None,
+            untracking: None,
         }
     }
 
@@ -110,6 +113,9 @@ impl<'a> Walk<'a> {
             match step(&self.packet, place.table, expr) {
                 Step::Match(matches) => holds = holds.and(matches),
                 Step::SetMark(mark) => self.set_mark(mark, holds),
+                Step::Untrack => {
+                    self.untracking.get_or_insert_with(|| place.name());
+                }
                 Step::Verdicts(verdicts) => return self.verdicts(place, holds, &verdicts, exits),
             }
             if holds == Tri::No {

@@ -60,7 +60,7 @@ fn without_counters(text: &str) -> String {
     kept.join(" ")
 }
 
-/// Replaces each opaque match that the listing makes plain.
+/// Replaces each opaque match or target that the listing makes plain.
 pub(super) fn translate(exprs: &mut Vec<Value>, listed: &str) {
     let words = unquoted_words(listed);
     *exprs = std::mem::take(exprs)
@@ -69,6 +69,9 @@ pub(super) fn translate(exprs: &mut Vec<Value>, listed: &str) {
             let module = &expr["xt"];
             let plain = match (module["type"].as_str(), module["name"].as_str()) {
                 (Some("match"), Some(name)) => matches_of(name, &words),
+                (Some("target"), Some("CT")) if words.iter().any(|word| word == "notrack") => {
+                    Some(vec![json!("notrack")])
+                }
                 _ => None,
             };
             plain.unwrap_or_else(|| vec![expr])

@@ -27,7 +27,7 @@ fn probe(text: &str) -> Probe {
         }
     };
     let (iif, oif) = interfaces.split_once('>').unwrap_or((interfaces, ""));
-    let probe = Probe::new(iif, net(from), net(to), port.parse().unwrap());
+    let probe = Probe::new(iif, net(from), net(to), port.parse::<u16>().unwrap());
     if oif.is_empty() {
         probe
     } else {
