@@ -35,7 +35,7 @@ fault-table: root
 	CI=true $(CARGO) test --release --locked --test faults_wire --test faults_host --test faults_kernel --test faults_load -- --include-ignored
 	$(CARGO) test --release --locked --test faults_table -- --ignored
 
-## bench: one figure of speed: the relay beside direct and HAProxy, bulk, one flow; what measuring costs; the micro-benchmarks
+## bench: one figure of speed: the relay beside direct and HAProxy, bulk, one flow; what measuring costs; how fast captures are explained; the micro-benchmarks
 bench: root
 	@$(INSTALL) lab bench rust
 	$(CARGO) bench --locked --bench bulk
@@ -44,6 +44,7 @@ bench: root
 	$(CARGO) bench --locked --bench crowd
 	$(CARGO) bench --locked --bench recording
 	$(CARGO) bench --locked --bench recording -- --one-core
+	$(CARGO) bench --locked --bench explain
 	$(CARGO) bench --locked --bench micro
 
 ## compare: the relay and its engines beside HAProxy, nginx and socat; under 15 minutes

@@ -2,6 +2,7 @@
 //! The firewall is the lab's own, between two hosts that are a few lines here.
 
 mod captures;
+mod site;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -582,4 +583,59 @@ fn the_profile_is_the_one_for_what_was_found() {
         let told = told(&spec);
         assert_eq!(told["cure"]["profile"], profile, "{told:#}");
     }
+}
+
+/// Real hosts behind the emulated firewall. Needs root, and is skipped without it except in CI.
+#[test]
+fn captures_of_the_lab_name_what_its_firewall_rewrites_and_agree_with_the_kernel() {
+    if !site::possible() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let report = directory.path().join("report");
+    let ran = Command::new(UNMANGLE)
+        .args([
+            "lab",
+            "run",
+            "isn-rewrite",
+            "--path",
+            "direct",
+            "--size",
+            "8M",
+            "--json",
+            "--report",
+        ])
+        .arg(&report)
+        .output()
+        .unwrap();
+    let rows: Value = serde_json::from_slice(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
+    let kept = report.join("001-isn-rewrite-direct-scp-upload-ipv4-run1");
+    let output = Command::new(UNMANGLE)
+        .args(["explain", "--json"])
+        .arg(kept.join("client.pcap"))
+        .arg("--other-side")
+        .arg(kept.join("server.pcap"))
+        .output()
+        .unwrap();
+    let told: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+    assert_eq!(
+        told["invalid"], rows[0]["conntrack_invalid"]["client"],
+        "{told:#}"
+    );
+    let flow = &told["path"]["flows"][0];
+    let named = named(flow);
+    for field in [
+        ">sequence",
+        "<sequence",
+        ">acknowledgement",
+        "<acknowledgement",
+        "<sack_not_translated",
+    ] {
+        assert!(
+            named.iter().any(|name| name == field),
+            "{field} is not in {named:?}"
+        );
+    }
+    assert_eq!(flow["cure"]["profile"], "isn-rewrite");
 }
