@@ -8,8 +8,8 @@ use serde_json::Value;
 use unmangle::admin;
 use unmangle::diagnose::conntrack::Entries;
 use unmangle::diagnose::doctor::facts::{
-    Counted, Counts, Doing, Ending, Facts, Link, Links, Needs, OwnTables, Process, Routed, Rules,
-    Settings, Survey, Tools, Tracked, Wanted,
+    Collision, Counted, Counts, Doing, Ending, Facts, Link, Links, Needs, OwnTables, Process,
+    Routed, Rules, Settings, Survey, Tools, Tracked, Tried, Wanted,
 };
 use unmangle::diagnose::doctor::features::{MODULES, Presence};
 use unmangle::diagnose::doctor::{Finding, Id, Report, Status, judge, warnings};
@@ -71,7 +71,7 @@ fn sound() -> Facts {
             policy: Ok(Vec::new()),
             collisions: Ok(Vec::new()),
             survey: Some(Ok(Survey::default())),
-            plan: Some(Ok(())),
+            plan: Some(Tried::Taken),
         },
         links: Ok(Links {
             interfaces: vec![Link {
@@ -246,7 +246,11 @@ fn forward_mode_misses_nothing_of_what_only_rules_need() {
     facts.tools.nft = Err("No such file or directory".to_owned());
     facts.settings.set("net.ipv4.ip_forward", "0");
     facts.settings.set("net.ipv4.conf.all.src_valid_mark", "1");
-    facts.rules.collisions = Ok(vec![(Id::Mark, "taken".to_owned())]);
+    facts.rules.collisions = Ok(vec![Collision {
+        id: Id::Mark,
+        sentence: "taken".to_owned(),
+        cure: "another".to_owned(),
+    }]);
     facts.process.net_admin = false;
     facts.process.net_admin_within_reach = false;
     assert_eq!(judge(&facts).problems, 0, "{:?}", judge(&facts));
@@ -335,7 +339,7 @@ fn bridged_frames_that_pass_rules_are_noted() {
 #[test]
 fn rules_that_the_kernel_refuses_are_found() {
     let found = plant(Id::Plan, |facts| {
-        facts.rules.plan = Some(Err("no such thing".to_owned()))
+        facts.rules.plan = Some(Tried::Refused("no such thing".to_owned()))
     });
     expect(&found, Status::Problem, &["no such thing"]);
 }

@@ -341,6 +341,107 @@ fn a_connection_that_begins_in_the_middle_is_said_to() {
 }
 
 #[test]
+fn a_capture_that_is_damaged_in_its_middle_is_told_up_to_there_and_ends_with_2() {
+    let mut bytes = pcap(RAW, 128, &timed(&with_sack(0)));
+    // The captured length in the head of the second record.
+    let second = 24 + 16 + u32::from_le_bytes(bytes[32..36].try_into().unwrap()) as usize;
+    bytes[second + 8..second + 12].copy_from_slice(&0x7fff_ffff_u32.to_le_bytes());
+    let capture = kept(&bytes);
+    let output = explain(&capture.file, &[]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        said.contains("1 packets in") && said.contains("not read to its end"),
+        "{said}"
+    );
+    let complaint = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(complaint.lines().count(), 1, "{complaint}");
+    assert!(complaint.contains(&format!("byte {second}")), "{complaint}");
+}
+
+#[test]
+fn a_picture_does_not_replace_the_capture() {
+    let bytes = pcap(RAW, 128, &timed(&with_sack(1 << 30)));
+    let capture = kept(&bytes);
+    let name = capture.file.to_str().unwrap();
+    let output = explain(&capture.file, &["--svg", name]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert_eq!(std::fs::read(&capture.file).unwrap(), bytes);
+}
+
+#[test]
+fn an_acknowledgement_that_is_out_as_well_is_not_said_to_fit() {
+    let mut segments = with_sack(1 << 30);
+    let last = segments.last_mut().unwrap();
+    last.acknowledgement = last.acknowledgement.wrapping_add(1 << 29);
+    let capture = kept(&pcap(RAW, 128, &timed(&segments)));
+    let said = text(&explain(&capture.file, &["--kernel", "6.12"]));
+    assert!(
+        said.contains("is of nothing that was sent, either"),
+        "{said}"
+    );
+    assert!(!said.contains("profile "), "{said}");
+}
+
+#[test]
+fn live_capturing_for_no_time_or_for_ever_is_refused_and_an_interface_that_is_not_there_is_named() {
+    let live = |arguments: &[&str]| {
+        let mut command = Command::new(UNMANGLE);
+        let output = command.arg("explain").args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for seconds in ["0", "18446744073709551615"] {
+        let said = live(&["-i", "lo", "--seconds", seconds]);
+        assert!(said.contains("--seconds"), "{said}");
+    }
+    let said = live(&["some.pcap", "--seconds", "1"]);
+    assert!(said.contains("--seconds"), "{said}");
+    let said = live(&["-i", "nosuch0", "--seconds", "1"]);
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(!said.contains("not a capture"), "{said}");
+}
+
+/// Many connections, all of them INVALID many times.
+#[test]
+fn findings_take_no_more_memory_the_more_there_are() {
+    const FLOWS: u16 = 30_000;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("bad.pcap");
+    let mut segment = upload(1).remove(0);
+    segment.flags = "SF";
+    let packet = segment.build();
+    let bad = (0..20 * u32::from(FLOWS)).map(|number| {
+        let mut packet = packet.clone();
+        packet[20..22].copy_from_slice(&((number % u32::from(FLOWS)) as u16).to_be_bytes());
+        (Duration::from_micros(number.into()), packet)
+    });
+    let bad: Vec<_> = bad.collect();
+    std::fs::write(&file, pcap(RAW, 128, &bad)).unwrap();
+    drop(bad);
+    let mut child = Command::new(UNMANGLE)
+        .args(["explain", "--json"])
+        .arg(&file)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut most = 0;
+    while child.try_wait().unwrap().is_none() {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()));
+        let peak = status.ok().and_then(|status| {
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix("VmHWM:"))?;
+            line.split_whitespace().next()?.parse::<u64>().ok()
+        });
+        most = most.max(peak.unwrap_or(0));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    println!("{most} kB");
+    assert!(most > 1_000 && most < 200_000, "{most} kB");
+}
+
+#[test]
 fn the_schema_that_is_checked_in_is_that_of_the_report() {
     let schema = serde_json::to_string_pretty(&Report::schema()).unwrap();
     checked_in::is_current(SCHEMA, &format!("{schema}\n"), "explain");

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{IsTerminal, Read, stdin};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -39,7 +40,13 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "IFACE", conflicts_with = "file")]
     interface: Option<String>,
     /// How long to capture.
-    #[arg(long, value_name = "N", requires = "interface")]
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "interface",
+        conflicts_with = "file"
+    )]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=A_YEAR))]
     seconds: Option<u64>,
     /// Whose rules: 5.10, 6.1, 6.12 or 6.18. Default: those of this host's kernel, or of the nearest one known.
     #[arg(long)]
@@ -58,6 +65,9 @@ pub(super) struct Args {
     json: bool,
 }
 
+/// In seconds: nobody captures for longer.
+const A_YEAR: u64 = 365 * 86_400;
+
 /// What is kept of the packets, beside what is told of them.
 struct Kept<'a> {
     trace: Option<&'a mut Trace>,
@@ -67,6 +77,7 @@ struct Kept<'a> {
 /// Runs the subcommand.
 pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
     let (kernel, rules) = rules(args.kernel)?;
+    check(&args)?;
     let settings = Settings {
         be_liberal: args.liberal,
         ..Settings::new(kernel)
@@ -79,10 +90,12 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
         trace: trace.as_mut(),
         gathered: gathered.as_mut(),
     };
-    let mut report = match (&args.interface, &args.file) {
+    let (mut report, mut damaged) = match (&args.interface, &args.file) {
         (Some(interface), _) => {
-            let live = Live::start(interface, args.seconds)?;
-            examine(live, interface, settings, ProgressBar::hidden(), kept)?
+            let mut live = Live::start(interface, args.seconds)?;
+            let examined = examine(&mut live, interface, settings, ProgressBar::hidden(), kept);
+            live.end(interface)?;
+            examined?
         }
         (None, Some(file)) if file.as_os_str() == "-" => examine(
             stdin().lock(),
@@ -101,7 +114,8 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
             trace: Some(&mut there),
             gathered: None,
         };
-        let other = examine_file(file, again, kept)?;
+        let (other, damage) = examine_file(file, again, kept)?;
+        damaged = damaged.or(damage);
         invalid += other.invalid;
         report.path = Some(sides::compare(&trace, &there, other.source, other.invalid));
     }
@@ -132,7 +146,44 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
         let chart = chart.map_err(|error| Usage(format!("--svg {name}: {error}")))?;
         std::fs::write(file, chart).map_err(|error| Usage(format!("--svg {name}: {error}")))?;
     }
-    Ok(ExitCode::from(u8::from(invalid > 0)))
+    match damaged {
+        Some(why) => Err(Usage(format!("{why}; only what stands before it was judged")).into()),
+        None => Ok(ExitCode::from(u8::from(invalid > 0))),
+    }
+}
+
+/// What no look at a capture would show to be wrong.
+fn check(args: &Args) -> Result<(), Usage> {
+    if args
+        .other_side
+        .as_ref()
+        .is_some_and(|file| file.as_os_str() == "-")
+    {
+        return Err(Usage(
+            "--other-side is a file: only FILE can be standard input".into(),
+        ));
+    }
+    let Some(svg) = &args.svg else { return Ok(()) };
+    if args
+        .flow
+        .as_ref()
+        .is_some_and(|flow| flow.parse::<u64>().is_err())
+    {
+        return Err(Usage(
+            "--svg draws one connection: name it by its number in the report".into(),
+        ));
+    }
+    let same = |file: &&PathBuf| match (svg.metadata(), file.metadata()) {
+        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        _ => false,
+    };
+    match args.file.iter().chain(&args.other_side).find(same) {
+        Some(file) => Err(Usage(format!(
+            "--svg {}: it would replace the capture",
+            file.display()
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// The kernel asked for, or this host's; and how that is told.
@@ -158,12 +209,15 @@ fn rules(asked: Option<Kernel>) -> anyhow::Result<(Kernel, String)> {
 }
 
 /// Reads a file, with a progress bar.
-fn examine_file(file: &Path, settings: Settings, kept: Kept<'_>) -> anyhow::Result<Report> {
+fn examine_file(file: &Path, settings: Settings, kept: Kept<'_>) -> anyhow::Result<Examined> {
     let name = file.display().to_string();
     let opened = File::open(file).map_err(|error| Usage(format!("{name}: {error}")))?;
     let length = opened.metadata().map_or(0, |data| data.len());
     examine(opened, &name, settings, progress(length), kept)
 }
+
+/// A report, and why the rest of the capture could not be read although it goes on.
+type Examined = (Report, Option<String>);
 
 /// Reads it all. What ends too early is reported, what cannot be read is an error.
 fn examine(
@@ -172,11 +226,12 @@ fn examine(
     settings: Settings,
     progress: ProgressBar,
     mut kept: Kept<'_>,
-) -> anyhow::Result<Report> {
+) -> anyhow::Result<Examined> {
     let mut examination = Examination::new(settings);
     let unreadable = |why: CaptureError| Usage(format!("{name}: {why}"));
     let mut capture = Capture::open(reader).map_err(unreadable)?;
     let mut cut_short = None;
+    let mut damaged = None;
     let mut since = 0_u32;
     loop {
         match capture.next_packet() {
@@ -194,6 +249,7 @@ fn examine(
             // What was read before is as good as ever.
             Err(why) if examination.packets() > 0 => {
                 cut_short = Some(why.to_string());
+                damaged = Some(format!("{name}: {why}"));
                 break;
             }
             Err(why) => return Err(unreadable(why).into()),
@@ -221,7 +277,7 @@ fn examine(
         let why = format!("{name}: no TCP packet to look at: {}", why.join(", "));
         return Err(Usage(why).into());
     }
-    Ok(report)
+    Ok((report, damaged))
 }
 
 /// A progress bar where there is a terminal to draw it on.

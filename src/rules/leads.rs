@@ -132,7 +132,7 @@ async fn remove_of(plan: &Plan, family: Family) -> Result<(), ToolError> {
     Ok(())
 }
 
-/// What `ip` lists; nothing of a table that does not exist.
+/// What `ip` lists; nothing of a table that does not exist, and of IPv6 in a kernel without it.
 async fn shown(family: Family, what: &[&str]) -> Result<String, ToolError> {
     let arguments = [&["-N", family.flag()], what].concat();
     Ok(tool::if_there(tool::ask("ip", &arguments).await)?.unwrap_or_default())

@@ -74,7 +74,9 @@ struct Rule {
 }
 
 fn own_rules(flag: &str) -> Result<Vec<Rule>, ToolError> {
-    let shown = tool::run("ip", &["-N", flag, "rule", "show"])?;
+    // A kernel without IPv6 has none of its rules and routes.
+    let shown = tool::run("ip", &["-N", flag, "rule", "show"]);
+    let shown = tool::if_there(shown)?.unwrap_or_default();
     let ours = shown.lines().filter(|line| routes::is_ours(line));
     Ok(ours
         .filter_map(|line| {
@@ -99,7 +101,7 @@ fn own_routes(flag: &str) -> Result<Vec<String>, ToolError> {
         "proto",
         routes::PROTOCOL,
     ];
-    let shown = tool::run("ip", &arguments)?;
+    let shown = tool::if_there(tool::run("ip", &arguments))?.unwrap_or_default();
     Ok(shown
         .lines()
         .filter_map(|line| {

@@ -12,7 +12,7 @@ use super::{fail_closed, nft, normalise, owner};
 /// What other programs' rules do to TCP.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Observed {
-    /// Rules and policies that end packets which conntrack calls INVALID.
+    /// Rules and policies that end packets which conntrack calls INVALID, for that reason.
     pub invalid: Vec<Named>,
     /// Rules and policies at FORWARD that end connections.
     pub forward: Vec<Named>,
@@ -106,7 +106,9 @@ pub fn shown() -> Result<Shown, ToolError> {
     };
     for (place, family) in FAMILIES.into_iter().enumerate() {
         let flag = family.flag();
-        let rules = tool::run("ip", &["-N", flag, "rule", "show"])?;
+        // A kernel without IPv6 has none of its rules.
+        let rules = tool::if_there(tool::run("ip", &["-N", flag, "rule", "show"]))?;
+        let rules = rules.unwrap_or_default();
         let others = rules.lines().filter(|rule| !is_usual(rule));
         let others = others.map(|rule| {
             format!(
@@ -148,13 +150,8 @@ pub fn version(program: &'static str) -> Result<String, ToolError> {
 pub fn of(ruleset: &Ruleset, interfaces: &[String]) -> Observed {
     let mut observed = Observed::default();
     for probe in interfaces.iter().flat_map(|iif| probes(iif)) {
-        let invalid = probe.clone().invalid();
-        for verdict in [
-            ruleset.input(&invalid),
-            ruleset.forward(&invalid),
-            ruleset.output(&invalid),
-        ] {
-            add(&mut observed.invalid, ender(verdict));
+        for rule in ruleset.ends_invalid(&probe) {
+            add(&mut observed.invalid, Some(rule));
         }
         if probe.iif != "lo" {
             add(&mut observed.forward, ender(ruleset.forward(&probe)));
@@ -275,6 +272,62 @@ mod tests {
         let established = INVALID.replace("invalid", "established");
         let ruleset = rules("input", "filter", &format!("{established}, {reset}"));
         assert_eq!(of(&ruleset, &["eth0".to_owned()]), Observed::default());
+    }
+
+    /// The handles of the rules that are said to end INVALID packets, of rules of a chain in this order.
+    fn blamed(hook: &str, policy: &str, rules: &[&str]) -> Vec<String> {
+        let rules = rules.iter().enumerate().map(|(place, expressions)| {
+            format!(
+                r#", {{"rule": {{"family": "inet", "table": "t", "chain": "c", "handle": {}, "expr": [{expressions}]}}}}"#,
+                place + 2
+            )
+        });
+        let rules: String = rules.collect();
+        let ruleset = Ruleset::parse(&format!(
+            r#"{{"nftables": [
+            {{"table": {{"family": "inet", "name": "t", "handle": 1}}}},
+            {{"chain": {{"family": "inet", "table": "t", "name": "c", "handle": 1, "type": "filter",
+                "hook": "{hook}", "prio": 0, "policy": "{policy}"}}}}{rules}]}}"#
+        ))
+        .unwrap();
+        let observed = of(&ruleset, &["eth0".to_owned()]);
+        let name = |named: Named| match named.rule.split_once("handle ") {
+            Some((_, rest)) => rest.split(' ').next().unwrap().to_owned(),
+            None => named.rule,
+        };
+        observed.invalid.into_iter().map(name).collect()
+    }
+
+    #[test]
+    fn a_rule_that_ends_packets_for_another_reason_is_not_blamed_and_those_behind_it_are() {
+        let ours = format!("{HTTPS}, {}", r#"{"drop": null}"#);
+        let bad = r#"{"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "saddr"}}, "right": "@bad"}}, {"drop": null}"#;
+        let known = INVALID.replace("invalid", "established") + r#", {"accept": null}"#;
+        let limited = format!(
+            r#"{INVALID}, {{"limit": {{"rate": 10, "burst": 5, "per": "second"}}}}, {{"reject": {{"type": "tcp reset"}}}}"#
+        );
+        let drops = format!(r#"{INVALID}, {{"drop": null}}"#);
+        for hook in ["input", "forward", "output"] {
+            for first in [&ours, bad] {
+                assert!(blamed(hook, "accept", &[first]).is_empty());
+                assert!(blamed(hook, "accept", &[&known, first]).is_empty());
+                assert_eq!(
+                    blamed(hook, "accept", &[first, &limited, &drops, &limited]),
+                    ["3", "4"]
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_policy_is_blamed_where_it_is_for_the_rest_of_known_connections_and_not_where_it_is_for_all()
+     {
+        let known = INVALID.replace("invalid", "established") + r#", {"accept": null}"#;
+        let https = format!(r#"{HTTPS}, {{"accept": null}}"#);
+        let policy = ["policy drop of inet t c"];
+        assert_eq!(blamed("input", "drop", &[&known]), policy);
+        assert_eq!(blamed("input", "drop", &[&known, &https]), policy);
+        assert!(blamed("input", "drop", &[&https]).is_empty());
     }
 
     #[test]

@@ -155,7 +155,9 @@ pub fn collisions(plan: &Plan) -> Result<Vec<OwnError>, ToolError> {
     let answers = plan.hold.map_or(0, |holding| holding.mark.all());
     let bits = Mark(plan.mark.0 | dials | answers);
     for family in FAMILIES {
-        let rules = tool::run("ip", &["-N", family.flag(), "rule", "show"])?;
+        // A kernel without IPv6 has none of its rules.
+        let rules = tool::run("ip", &["-N", family.flag(), "rule", "show"]);
+        let rules = tool::if_there(rules)?.unwrap_or_default();
         if let Some(rule) = rules.lines().find(|rule| conflicts(rule, bits.0)) {
             found.push(OwnError::MarkTaken {
                 mark: bits,

@@ -65,9 +65,14 @@ pub enum SurveyError {
     /// The rules could not be listed.
     #[error(transparent)]
     Tool(#[from] ToolError),
-    /// The rules could not be read.
-    #[error(transparent)]
-    Unreadable(#[from] check::Error),
+    /// The rules of a table could not be read.
+    #[error("table {table}, as `nft -j` lists it: {source}")]
+    Unreadable {
+        /// Its family and its name.
+        table: String,
+        /// Why.
+        source: check::Error,
+    },
 }
 
 /// Whether what FORWARD drops may be relayed all the same.
@@ -129,15 +134,36 @@ pub fn survey(plan: &Plan, forward: Forward) -> Result<Vec<String>, SurveyError>
     Ok(doubts)
 }
 
-/// The host's rules as they are now.
+/// The host's rules as they are now, less the tables of `unmangle` itself.
+///
+/// Table by table: the JSON of one that belongs to a process, as a running relay's does, is broken in nft 1.0.6, and in
+/// `list ruleset` that would take all others along.
 ///
 /// # Errors
 /// If they cannot be listed, or not be read.
 pub(super) fn listed() -> Result<Ruleset, SurveyError> {
-    Ok(
-        Ruleset::parse(&tool::run("nft", &["-j", "list", "ruleset"])?)?
-            .with_listing(&tool::run("nft", &["-a", "list", "ruleset"])?),
-    )
+    let mut ruleset = Ruleset::default();
+    for (family, name) in others(&tool::run("nft", &["list", "tables"])?) {
+        // Nothing of one that vanished meanwhile.
+        let table = tool::run("nft", &["-j", "list", "table", family, name]);
+        let Some(json) = tool::if_there(table)? else {
+            continue;
+        };
+        let table = Ruleset::parse(&json).map_err(|source| SurveyError::Unreadable {
+            table: format!("{family} {name}"),
+            source,
+        })?;
+        ruleset = ruleset.and(table);
+    }
+    Ok(ruleset.with_listing(&tool::run("nft", &["-a", "list", "ruleset"])?))
+}
+
+/// Families and names of tables that TCP may pass and that are not our own, of `nft list tables`.
+fn others(tables: &str) -> impl Iterator<Item = (&str, &str)> {
+    let named = tables
+        .lines()
+        .filter_map(|line| line.strip_prefix("table ")?.split_once(' '));
+    named.filter(|(family, name)| check::is_relevant(family, name))
 }
 
 /// Everything that these rules have in store for a plan on this host.
@@ -250,7 +276,7 @@ impl SurveyError {
             | Self::Input { by, .. }
             | Self::Output { by, .. }
             | Self::Dnat { by, .. } => Some(by),
-            Self::Tool(_) | Self::Unreadable(_) => None,
+            Self::Tool(_) | Self::Unreadable { .. } => None,
         }
     }
 }
@@ -312,6 +338,13 @@ mod tests {
             Some(first) => Err(first),
             None => Ok(found.doubts.into_iter().map(|doubt| doubt.text).collect()),
         }
+    }
+
+    #[test]
+    fn tables_of_others_are_listed_and_our_own_are_not() {
+        let tables = "table inet unmangle\ntable ip filter\ntable inet unmangle_fail_closed\ntable arp filter\ntable ip6 raw\n";
+        let others: Vec<_> = others(tables).collect();
+        assert_eq!(others, [("ip", "filter"), ("ip6", "raw")]);
     }
 
     #[test]

@@ -99,6 +99,9 @@ pub fn feed(program: &'static str, args: &[&str], input: &str) -> Result<(), Too
 
 impl ToolError {
     /// Whether a command that lists or deletes found nothing, which is an answer and not a failure.
+    ///
+    /// A kernel without IPv6 (`ipv6.disable=1`) has nothing of that family either, and says so in the words of
+    /// EAFNOSUPPORT.
     pub fn is_absence(&self) -> bool {
         let Self::Failed { message, .. } = self else {
             return false;
@@ -107,6 +110,7 @@ impl ToolError {
             "No such file or directory",
             "No such process",
             "does not exist",
+            "Address family not supported by protocol",
         ]
         .iter()
         .any(|absent| message.contains(absent))
@@ -175,6 +179,8 @@ mod tests {
             if_there(said("Error: ipv4: FIB table does not exist.")).unwrap(),
             None
         );
+        let no_ipv6 = "RTNETLINK answers: Address family not supported by protocol";
+        assert_eq!(if_there(said(no_ipv6)).unwrap(), None);
         assert!(if_there(said("Operation not permitted")).is_err());
     }
 }

@@ -34,8 +34,6 @@ const SOUND: &str = "set -e
     echo 1 > ipv4/tcp_sack
     echo 1 > ipv4/tcp_window_scaling
     echo 1 > ipv4/tcp_timestamps
-    echo 1 > ipv4/tcp_no_metrics_save
-    echo 3 > ipv4/tcp_max_reordering
     echo '32768 60999' > ipv4/ip_local_port_range
     echo 4096 > core/somaxconn
     echo 0 > netfilter/nf_conntrack_tcp_be_liberal

@@ -22,7 +22,7 @@ fn render(report: &Report, coloured: bool) -> String {
         text.push('\n');
     };
     line(format!(
-        "Linux {}, counters watched for {} seconds",
+        "Linux {}, counters watched for {} s",
         report.kernel, report.seconds
     ));
     let mut group = None;
@@ -116,12 +116,12 @@ mod tests {
     #[test]
     fn groups_have_their_order_and_what_is_to_be_mended_stands_below_its_finding() {
         let expected = "\
-Linux 6.12, counters watched for 2 seconds
+Linux 6.12, counters watched for 2 s
 
 routing
   problem  ip-forward         It is 0.
                               now:   sysctl -w net.ipv4.ip_forward=1
-                              lasts: net.ipv4.ip_forward = 1 in /etc/sysctl.d/90-unmangle.conf
+                              lasts: net.ipv4.ip_forward = 1 in /etc/sysctl.d/99-unmangle.conf
 
 TCP
   ok       tcp-sack           SACK is offered.

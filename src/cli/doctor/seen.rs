@@ -2,16 +2,20 @@
 
 use std::collections::BTreeSet;
 
+use rustix::thread::{CapabilitySet, capabilities};
+
 use crate::config::Settings;
 use crate::diagnose::doctor::Id;
-use crate::diagnose::doctor::facts::{Doing, Ending, Links, OwnTables, Rules, Seen, Survey, Tools};
+use crate::diagnose::doctor::facts::{
+    Collision, Doing, Ending, Links, OwnTables, Rules, Seen, Survey, Tools, Tried,
+};
 use crate::diagnose::doctor::features::Presence;
 use crate::diagnose::doctor::gather::{self, Kernel, Root};
 use crate::rules::check::Ruleset;
 use crate::rules::observe::{self, Legacy, Named, Observed};
 use crate::rules::own::{self, OwnError};
 use crate::rules::survey::{self, Forward, Found, Hook, SurveyError};
-use crate::rules::{Plan, leftovers};
+use crate::rules::{Plan, leftovers, preflight};
 
 /// What was seen.
 pub struct All {
@@ -31,14 +35,8 @@ pub fn all(root: &Root, kernel: &Kernel, wanted: Option<(&Settings, &Plan)>) -> 
     let shown = observe::shown().map_err(said);
     let links = shown.as_ref().map_err(String::clone);
     let links = links.map(|shown| gather::links(&shown.links, &shown.routes));
-    let interfaces: Vec<String> = match &links {
-        Ok(links) => links
-            .interfaces
-            .iter()
-            .map(|link| link.name.clone())
-            .collect(),
-        Err(_) => vec!["lo".to_owned()],
-    };
+    // Not those of `ip`: rules are judged on a host without it as well.
+    let interfaces = preflight::interfaces();
     let ruleset = ruleset(kernel);
     let nft = ruleset.as_ref().map_err(String::clone);
     let rules = Rules {
@@ -129,7 +127,7 @@ fn legacy(root: &Root) -> Option<Seen<Doing>> {
 }
 
 /// For the numbers that are wanted, or for those that a relay has unless it is told otherwise.
-fn collisions(plan: Option<&Plan>) -> Seen<Vec<(Id, String)>> {
+fn collisions(plan: Option<&Plan>) -> Seen<Vec<Collision>> {
     let usual = Plan {
         borrows: true,
         ..Plan::of(Vec::new())
@@ -137,15 +135,27 @@ fn collisions(plan: Option<&Plan>) -> Seen<Vec<(Id, String)>> {
     let collisions = own::collisions(plan.unwrap_or(&usual)).map_err(said)?;
     let mut told = BTreeSet::new();
     for collision in collisions {
-        let id = match collision {
-            OwnError::MarkTaken { .. } => Id::Mark,
-            OwnError::PriorityTaken { .. } => Id::Priority,
-            OwnError::TableTaken { .. } => Id::Table,
+        let another = |flag| format!("give the relay another one with {flag}");
+        let (id, cure) = match &collision {
+            // Without a mask it compares the whole mark, so none of the relay's fits beside it.
+            OwnError::MarkTaken { rule, .. } if !has_mask(rule) => {
+                (Id::Mark, "give that rule a mask, such as 0xff".to_owned())
+            }
+            OwnError::MarkTaken { .. } => (Id::Mark, another("--mark")),
+            OwnError::PriorityTaken { .. } => (Id::Priority, another("--priority")),
+            OwnError::TableTaken { .. } => (Id::Table, another("--table")),
             other => return Err(said(other)),
         };
-        told.insert((id, said(collision)));
+        let sentence = said(&collision);
+        told.insert(Collision { id, sentence, cure });
     }
     Ok(told.into_iter().collect())
+}
+
+/// Whether an `ip rule` looks at some bits of the mark alone.
+fn has_mask(rule: &str) -> bool {
+    let mut words = rule.split_whitespace().skip_while(|word| *word != "fwmark");
+    words.nth(1).is_some_and(|value| value.contains('/'))
 }
 
 fn surveyed(ruleset: &Result<Ruleset, String>, settings: &Settings, plan: &Plan) -> Seen<Survey> {
@@ -160,7 +170,7 @@ fn surveyed(ruleset: &Result<Ruleset, String>, settings: &Settings, plan: &Plan)
             SurveyError::Input { .. } => Id::Input,
             SurveyError::Output { .. } => Id::Output,
             SurveyError::Dnat { .. } => Id::Dnat,
-            SurveyError::Tool(_) | SurveyError::Unreadable(_) => Id::Plan,
+            SurveyError::Tool(_) | SurveyError::Unreadable { .. } => Id::Plan,
         };
         (id, said(refusal))
     };
@@ -179,7 +189,7 @@ fn surveyed(ruleset: &Result<Ruleset, String>, settings: &Settings, plan: &Plan)
 }
 
 /// Asks the kernel whether it takes the rules, if it need not load anything for the answer.
-fn planned(kernel: &Kernel, plan: Option<&Plan>) -> Option<Seen<()>> {
+fn planned(kernel: &Kernel, plan: Option<&Plan>) -> Option<Tried> {
     let needed = [
         Id::NfTables,
         Id::NftTproxy,
@@ -191,5 +201,13 @@ fn planned(kernel: &Kernel, plan: Option<&Plan>) -> Option<Seen<()>> {
     if kernel.loads_modules && !needed.into_iter().all(is_there) {
         return None;
     }
-    plan.map(|plan| own::try_out(plan).map_err(said))
+    let may_ask =
+        capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::NET_ADMIN));
+    plan.map(|plan| match may_ask {
+        false => Tried::NotAsked("it takes CAP_NET_ADMIN to ask".to_owned()),
+        true => match own::try_out(plan) {
+            Ok(()) => Tried::Taken,
+            Err(error) => Tried::Refused(said(error)),
+        },
+    })
 }

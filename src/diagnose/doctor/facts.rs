@@ -7,6 +7,7 @@ use crate::diagnose::reason::Reason;
 use crate::sys::offloads::Offloads;
 
 use super::features::Presence;
+use super::finding::Status;
 use super::id::Id;
 
 /// What is known of one thing, or why nothing is.
@@ -104,11 +105,11 @@ pub struct Rules {
     /// Other rules of `ip rule`.
     pub policy: Seen<Vec<String>>,
     /// Numbers of ours that other programs use, each as `run` would say it.
-    pub collisions: Seen<Vec<(Id, String)>>,
+    pub collisions: Seen<Vec<Collision>>,
     /// What is in the way of the relay that is wanted; none if no relay is that has rules.
     pub survey: Option<Seen<Survey>>,
     /// Whether the kernel would take the rules that are wanted; none if it was not asked.
-    pub plan: Option<Seen<()>>,
+    pub plan: Option<Tried>,
 }
 
 /// What rules do to TCP.
@@ -205,6 +206,28 @@ pub enum Wanted {
     Unknown,
     /// A configuration says.
     Configured(Needs),
+}
+
+/// A number of the relay's that another program uses.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Collision {
+    /// Which number.
+    pub id: Id,
+    /// Who uses it.
+    pub sentence: String,
+    /// What would help.
+    pub cure: String,
+}
+
+/// What the kernel says of the rules that a configuration makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tried {
+    /// It takes them.
+    Taken,
+    /// It refuses them: why.
+    Refused(String),
+    /// It was not asked: why.
+    NotAsked(String),
 }
 
 /// What a configuration needs of a host.
@@ -306,5 +329,13 @@ impl Wanted {
     /// Whether packets may be led to a relay by rules and marks.
     pub fn may_be_led(&self) -> bool {
         self.needs().is_none_or(|needs| needs.led)
+    }
+
+    /// How bad it is that a relay could not work here: a note, unless somebody wants one.
+    pub fn severity(&self) -> Status {
+        match self {
+            Self::Unknown => Status::Note,
+            Self::Configured(_) => Status::Problem,
+        }
     }
 }

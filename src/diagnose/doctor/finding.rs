@@ -72,8 +72,9 @@ pub struct Report {
     pub unseen: Vec<Unseen>,
 }
 
-/// Where settings of the kernel are kept.
-const SYSCTL_FILE: &str = "/etc/sysctl.d/90-unmangle.conf";
+/// Where settings of the kernel are kept. Files are read by name, later ones win, and Debian's 99-sysctl.conf is
+/// /etc/sysctl.conf.
+const SYSCTL_FILE: &str = "/etc/sysctl.d/99-unmangle.conf";
 
 /// What has been found so far.
 #[derive(Debug, Default)]
@@ -162,13 +163,30 @@ impl Finding {
     /// A setting of the kernel mends it. The name of an interface may have dots: then slashes part the rest, which
     /// sysctl understands as well.
     pub fn sysctl(&mut self, name: &str, value: &str) -> &mut Self {
-        let words = format!("{name}={value}");
-        // A shell would take a range for two words.
-        let words = match value.contains(' ') {
-            true => format!("'{words}'"),
-            false => words,
-        };
+        let words = quoted(&format!("{name}={value}"));
         self.now(format!("sysctl -w {words}"))
             .lasting(SYSCTL_FILE, format!("{name} = {value}"))
+    }
+}
+
+/// One word for a shell, whatever an interface is called.
+pub(super) fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._/=:-".contains(c);
+    match word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_one_whatever_an_interface_is_called() {
+        assert_eq!(quoted("net.ipv4.ip_forward=1"), "net.ipv4.ip_forward=1");
+        assert_eq!(quoted("a=1 2"), "'a=1 2'");
+        assert_eq!(quoted("conf.p;id.x=0"), "'conf.p;id.x=0'");
+        assert_eq!(quoted("it's"), "'it'\\''s'");
     }
 }

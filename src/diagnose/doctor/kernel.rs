@@ -24,10 +24,9 @@ fn release(facts: &Facts, found: &mut Findings) {
     let release = KernelRelease::parse(&facts.release);
     let id = Id::KernelRelease;
     let linux = format!("Linux {}", facts.release);
-    let severity = if facts.wanted.may_be_led() {
-        Status::Problem
-    } else {
-        Status::Note
+    let severity = match facts.wanted.may_be_led() {
+        true => facts.wanted.severity(),
+        false => Status::Note,
     };
     if release < OWNER_TABLES {
         let sentence = format!(
@@ -65,8 +64,9 @@ fn feature(facts: &Facts, id: Id, module: &str, presence: Presence, found: &mut 
             id,
             format!("The kernel loads the module {module} when a rule needs it."),
         ),
-        Presence::Absent if is_needed => found.problem(
+        Presence::Absent if is_needed => found.add(
             id,
+            facts.wanted.severity(),
             format!("This kernel has no {module}: it was built without, or its modules are not installed."),
         ),
         Presence::Absent => found.note(id, format!("This kernel has no {module}, which is not needed.")),
@@ -111,10 +111,9 @@ fn queue(facts: &Facts, nft: Presence, is_needed: bool, found: &mut Findings) {
 }
 
 fn tools(facts: &Facts, found: &mut Findings) {
-    let severity = if facts.wanted.may_be_led() {
-        Status::Problem
-    } else {
-        Status::Note
+    let severity = match facts.wanted.may_be_led() {
+        true => facts.wanted.severity(),
+        false => Status::Note,
     };
     match &facts.tools.nft {
         Ok(version) => match nft_release(version) {

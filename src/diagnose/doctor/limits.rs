@@ -33,8 +33,9 @@ fn capabilities(facts: &Facts, found: &mut Findings) {
             "whether rules may be changed: doctor runs without CAP_NET_ADMIN",
         ),
         (false, false) if facts.wanted.may_be_led() => {
-            found.problem(
+            found.add(
                 id,
+                facts.wanted.severity(),
                 "Not even root gets CAP_NET_ADMIN here (it is not in the bounding set, as in a container without it): only forward mode is possible.",
             );
         }
@@ -62,7 +63,7 @@ fn descriptors(facts: &Facts, found: &mut Findings) {
             id,
             format!("{sentence}, and the connections that are to be let in may need {needed}."),
         ),
-        None if most < FEW_DESCRIPTORS => found.problem(
+        None if most < FEW_DESCRIPTORS => found.note(
             id,
             format!(
                 "{sentence}: enough for some {} sessions.",

@@ -1,7 +1,7 @@
 //! What other programs' rules do to what a relay takes, and what a relay has left. Which rule does what is found out
 //! by `rules`; here is judged what that means.
 
-use super::facts::{Doing, Facts, OwnTables, Seen};
+use super::facts::{Collision, Doing, Facts, OwnTables, Seen, Tried};
 use super::finding::{Findings, Status};
 use super::id::Id;
 
@@ -24,17 +24,24 @@ pub(super) fn judge(facts: &Facts, found: &mut Findings) {
     collisions(facts, found);
     survey(facts, found);
     in_place(facts, found);
-    if let Some(plan) = &facts.rules.plan {
-        match plan {
-            Ok(()) => found.ok(
+    match &facts.rules.plan {
+        None => {}
+        Some(Tried::Taken) => {
+            found.ok(
                 Id::Plan,
                 "The kernel takes the rules that this configuration makes.",
-            ),
-            Err(why) => found.problem(
+            );
+        }
+        Some(Tried::Refused(why)) => {
+            found.problem(
                 Id::Plan,
                 format!("The rules that this configuration makes are refused: {why}."),
-            ),
-        };
+            );
+        }
+        Some(Tried::NotAsked(why)) => found.unseen(
+            Id::Plan,
+            format!("whether the kernel takes the rules of this configuration: {why}"),
+        ),
     }
 }
 
@@ -174,34 +181,27 @@ fn policy(facts: &Facts, found: &mut Findings) {
 
 fn collisions(facts: &Facts, found: &mut Findings) {
     let all = [
-        (Id::Mark, "the bits of the relay's mark", "--mark"),
-        (
-            Id::Priority,
-            "the priority of the relay's ip rule",
-            "--priority",
-        ),
-        (Id::Table, "the relay's routing table", "--table"),
+        (Id::Mark, "the bits of the relay's mark"),
+        (Id::Priority, "the priority of the relay's ip rule"),
+        (Id::Table, "the relay's routing table"),
     ];
     let collisions = match &facts.rules.collisions {
         Ok(collisions) => collisions,
         Err(why) => {
-            for (id, ..) in all {
+            for (id, _) in all {
                 found.unseen(id, format!("numbers that other programs use: {why}"));
             }
             return;
         }
     };
-    for (id, what, flag) in all {
-        let mut mine = collisions.iter().filter(|(of, _)| *of == id).peekable();
+    for (id, what) in all {
+        let mut mine = collisions.iter().filter(|one| one.id == id).peekable();
         if mine.peek().is_none() {
             found.ok(id, format!("No other program uses {what}."));
         }
-        for (_, sentence) in mine {
+        for Collision { sentence, cure, .. } in mine {
             let (status, hint) = match facts.wanted.may_be_led() {
-                true => (
-                    Status::Problem,
-                    format!("{sentence}; give the relay another one with {flag}."),
-                ),
+                true => (facts.wanted.severity(), format!("{sentence}; {cure}.")),
                 false => (
                     Status::Ok,
                     format!("{sentence}, which forward mode does not mind."),

@@ -45,7 +45,7 @@ fn relay(settings: &Settings, wanted: &Wanted, found: &mut Findings) {
         );
         return;
     }
-    marks_on_the_way_back(settings, found);
+    marks_on_the_way_back(settings, wanted, found);
     let (id, name) = (Id::FwmarkAccept, "net.ipv4.tcp_fwmark_accept");
     match settings.of(name) {
         None => found.unseen(id, missing(name)),
@@ -59,7 +59,7 @@ fn relay(settings: &Settings, wanted: &Wanted, found: &mut Findings) {
             let sentence = format!(
                 "{name} is 1: what the relay sends would bear its own mark and come back to it."
             );
-            found.problem(id, sentence).sysctl(name, "0");
+            found.add(id, wanted.severity(), sentence).sysctl(name, "0");
         }
     }
 }
@@ -121,7 +121,7 @@ fn forwarding(settings: &Settings, wanted: &Wanted, found: &mut Findings) {
 }
 
 /// The mark leads the check into the relay's own table, where every source is local, and so none is valid.
-fn marks_on_the_way_back(settings: &Settings, found: &mut Findings) {
+fn marks_on_the_way_back(settings: &Settings, wanted: &Wanted, found: &mut Findings) {
     let id = Id::SrcValidMark;
     if settings.interfaces().is_empty() {
         return found.unseen(id, "interfaces have no settings of IPv4 here");
@@ -147,7 +147,10 @@ fn marks_on_the_way_back(settings: &Settings, found: &mut Findings) {
         let sentence = format!(
             "{name} is 1: reverse-path checks see the relay's mark and may drop its packets (wg-quick sets it)."
         );
-        found.problem(id, sentence).about(about).sysctl(&name, "0");
+        found
+            .add(id, wanted.severity(), sentence)
+            .about(about)
+            .sysctl(&name, "0");
         if is_common {
             break;
         }
@@ -320,10 +323,7 @@ fn without_sack(settings: &Settings, wanted: &Wanted, found: &mut Findings) {
                 "{name} is {now}: {why}, so that on a leg without SACK only timeouts repair a loss; --host-tuning apply sets it to {value} while a relay runs."
             ),
         };
-        let status = match wanted {
-            Wanted::Unknown => Status::Note,
-            Wanted::Configured(_) => Status::Problem,
-        };
-        found.add(id, status, sentence).sysctl(name, value);
+        // The kernel comes like that, and a leg that loses nothing is none the worse for it.
+        found.note(id, sentence).sysctl(name, value);
     }
 }

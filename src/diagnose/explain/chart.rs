@@ -160,8 +160,15 @@ impl Gathered {
         let story = self.settle()?;
         let space = self.space();
         let from = self.begins[space as usize].map(|(isn, _)| isn);
-        let first = self.points.iter().find(|point| point.way == space);
-        let from = from.or(first.map(|point| point.sequence))?;
+        // Of one that begins in the middle the first packet need not be the lowest.
+        let mine = self.points.iter().filter(|point| point.way == space);
+        let lowest = mine.map(|point| point.sequence).reduce(|lowest, one| {
+            match (one.wrapping_sub(lowest) as i32) < 0 {
+                true => one,
+                false => lowest,
+            }
+        });
+        let from = from.or(lowest)?;
         let shift = self.begins[space.other() as usize].map_or(0, |(_, shift)| shift);
         let mut chart = Chart::default();
         let mut highest = 0.0_f64;

@@ -12,8 +12,12 @@ use crate::diagnose::tracking::{FlowId, Seen, Settings, Table, Verdict, Way};
 use crate::packet::capture::Packet;
 
 /// Connections without findings that are told one by one; of more than these only the number is.
-const TOLD: usize = 50_000;
-/// Connections that one interface's tracker remembers at once.
+const TOLD: usize = 25_000;
+/// Findings that are kept in words; of more than these only the number is.
+const IN_WORDS: usize = 10_000;
+/// Interfaces that are told apart; what else a capture names is no host's.
+const PLACES: usize = 256;
+/// Connections that the first interface's tracker remembers at once; the next ones' remember less.
 const AT_ONCE: usize = 100_000;
 
 /// Packets on their way to a report.
@@ -21,6 +25,9 @@ pub struct Examination {
     settings: Settings,
     intake: Intake,
     views: Vec<View>,
+    by_place: HashMap<Place, usize>,
+    /// How many more findings may be kept in words.
+    room: usize,
     /// Where the last packet's view is: mostly the next one's, too.
     last_view: usize,
     stories: Vec<Story>,
@@ -68,6 +75,8 @@ impl Examination {
             },
             intake: Intake::default(),
             views: Vec::new(),
+            by_place: HashMap::new(),
+            room: IN_WORDS,
             last_view: 0,
             stories: Vec::new(),
             by_flow: HashMap::new(),
@@ -92,15 +101,25 @@ impl Examination {
                 return None;
             }
         };
+        let Some(view) = self.view(sighting.place) else {
+            *self.left_out.entry(LeftOut::Place).or_default() += 1;
+            return None;
+        };
         self.segments += 1;
-        let view = self.view(sighting.place);
         let seen = self.views[view].table.see(sighting.at, &sighting.segment);
         self.invalid += u64::from(seen.verdict.invalid().is_some());
         let story = self.story(view, &sighting, &seen);
         let begin = self.first.unwrap_or_default();
         if let Some(story) = story {
             let kernel = self.settings.kernel;
-            self.stories[story].note(&sighting, seen.way, &seen.verdict, begin, kernel);
+            let told = self.stories[story].note(
+                &sighting,
+                seen.way,
+                &seen.verdict,
+                (begin, kernel),
+                self.room > 0,
+            );
+            self.room -= usize::from(told);
         }
         Some(Judged {
             sighting,
@@ -115,22 +134,33 @@ impl Examination {
         self.intake.packets()
     }
 
-    fn view(&mut self, place: Place) -> usize {
+    /// What is known at a place; none if there are too many of them.
+    fn view(&mut self, place: Place) -> Option<usize> {
         if let Some(view) = self.views.get(self.last_view)
             && view.place == place
         {
-            return self.last_view;
+            return Some(self.last_view);
         }
-        let known = self.views.iter().position(|view| view.place == place);
-        self.last_view = known.unwrap_or_else(|| {
-            self.views.push(View {
-                place,
-                table: Table::new(self.settings.clone()),
-                recent: None,
-            });
-            self.views.len() - 1
+        if let Some(known) = self.by_place.get(&place) {
+            self.last_view = *known;
+            return Some(*known);
+        }
+        let number = self.views.len();
+        if number == PLACES {
+            return None;
+        }
+        let settings = Settings {
+            capacity: AT_ONCE / (number + 1),
+            ..self.settings.clone()
+        };
+        self.views.push(View {
+            place,
+            table: Table::new(settings),
+            recent: None,
         });
-        self.last_view
+        self.by_place.insert(place, number);
+        self.last_view = number;
+        Some(number)
     }
 
     /// The story of a packet's connection.
@@ -274,6 +304,7 @@ pub(super) fn place_title(
 fn skipped((why, packets): (&LeftOut, &u64)) -> Skipped {
     let why = match why {
         LeftOut::NotIp => "not IP".to_owned(),
+        LeftOut::Place => format!("of more than {PLACES} interfaces"),
         LeftOut::UnknownLink(number) => format!("of link type {number}, which is not known"),
         LeftOut::NotTcp => "not TCP".to_owned(),
         LeftOut::Fragment => {

@@ -45,6 +45,8 @@ pub struct Sighting<'a> {
 pub enum LeftOut {
     /// No IP packet.
     NotIp,
+    /// Of an interface too many.
+    Place,
     /// Its link type is not known.
     UnknownLink(u16),
     /// Another protocol than TCP.

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::told::{FlowTold, Number};
 use super::{Finding, Sighting, words};
-use crate::diagnose::tracking::{Bound, By, Ignored, Invalid, Liberal, Verdict, Way};
+use crate::diagnose::tracking::{
+    Bound, By, Ignored, Invalid, Kernel, Liberal, Segment, Verdict, Way,
+};
 use crate::packet::{Flags, Ip, Offer, Tcp};
 
 /// So many findings of a connection are told; the others are counted.
@@ -82,36 +84,41 @@ impl Story {
         }
     }
 
-    /// Takes down a packet and its verdict; `begin` is when the capture began.
+    /// Takes down a packet and its verdict; `begin` is when the capture began. Whether a finding was put in words, for
+    /// which there must be room.
     pub(super) fn note(
         &mut self,
         sighting: &Sighting<'_>,
         way: Way,
         verdict: &Verdict,
-        begin: Duration,
-        kernel: crate::diagnose::tracking::Kernel,
-    ) {
+        (begin, kernel): (Duration, Kernel),
+        is_room: bool,
+    ) -> bool {
         let segment = &sighting.segment;
         self.packets += 1;
         self.last = self.last.max(sighting.at);
         self.bytes += u64::from(segment.payload);
         self.oversized += u64::from(sighting.length > ON_THE_WIRE && segment.payload > 0);
         self.cut_options += u64::from(segment.options.cut);
-        if segment.flags.has(Flags::SYN) {
+        // A stray SYN, which the tracker does not believe, begins nothing.
+        let is_believed = matches!(verdict, Verdict::New(_) | Verdict::Tracked { .. });
+        if segment.flags.has(Flags::SYN) && (is_believed || self.isn[way as usize].is_none()) {
             self.isn[way as usize] = Some(segment.sequence);
             self.offers[way as usize] = offer(sighting.bytes);
         }
         match verdict {
             Verdict::Invalid(invalid) => {
                 self.blame(sighting, invalid);
-                if self.findings.len() < TOLD {
+                if is_room && self.findings.len() < TOLD {
                     let finding = words::finding(self, sighting, way, invalid, begin, kernel);
                     self.findings.push(finding);
+                    return true;
                 }
             }
             Verdict::Ignored(Ignored { .. }) => self.ignored += 1,
             Verdict::New(_) | Verdict::Tracked { .. } => {}
         }
+        false
     }
 
     fn blame(&mut self, sighting: &Sighting<'_>, invalid: &Invalid) {
@@ -123,11 +130,7 @@ impl Story {
         match (invalid.bound, invalid.measured) {
             (Bound::AckOverSeen, Some(measured)) => {
                 let by_sack = matches!(measured.by, By::Sack(_));
-                let beyond = sighting
-                    .segment
-                    .acknowledgement
-                    .wrapping_sub(invalid.moment.receiver.end);
-                let ack_is_right = beyond == 0 || beyond > i32::MAX as u32;
+                let ack_is_right = ack_is_right(&sighting.segment, invalid);
                 match by_sack && ack_is_right && measured.out_by > FAR {
                     true => causes.foreign_sack += 1,
                     false => causes.unseen_ack += 1,
@@ -178,6 +181,14 @@ impl Story {
             cure,
         }
     }
+}
+
+/// Whether the acknowledgement number itself is of what was sent.
+pub(super) fn ack_is_right(segment: &Segment, invalid: &Invalid) -> bool {
+    let beyond = segment
+        .acknowledgement
+        .wrapping_sub(invalid.moment.receiver.end);
+    beyond == 0 || beyond > i32::MAX as u32
 }
 
 /// What a SYN offers, of which perhaps only the beginning was captured.

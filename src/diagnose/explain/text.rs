@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::told::{Finding, FlowTold, Report};
 use super::words::{grouped, place};
+use crate::diagnose::tracking::Bound;
 
 /// Findings of a connection that are told in full; of the others one line each.
 const IN_FULL: usize = 1;
@@ -174,9 +175,13 @@ fn in_full(text: &mut String, flow: &FlowTold, finding: &Finding) {
     if let (Some(by), Some(seen), Some(allowed), Some(out)) =
         (&finding.by, finding.seen, finding.allowed, finding.out_by)
     {
+        let limit = match is_lower(&finding.bound) {
+            true => "from",
+            false => "up to",
+        };
         let _ = writeln!(
             text,
-            "    bound {}: {} is {}, allowed is up to {}, out by {}",
+            "    bound {}: {} is {}, allowed is {limit} {}, out by {}",
             finding.bound,
             measured(by),
             place(seen),
@@ -216,6 +221,13 @@ fn in_a_line(text: &mut String, finding: &Finding) {
         "  packet {} at {:.6} s: {} from {}: {}{by}",
         packet.number, packet.at_s, packet.flags, packet.from, finding.bound
     );
+}
+
+/// Whether what is less is out.
+fn is_lower(bound: &str) -> bool {
+    [Bound::SeqUnderWindow, Bound::AckUnderWindow, Bound::Reset]
+        .iter()
+        .any(|lower| lower.name() == bound)
 }
 
 fn measured(by: &str) -> &'static str {

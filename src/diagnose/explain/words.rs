@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::story::{FAR, Story};
+use super::story::{FAR, Story, ack_is_right};
 use super::told::{Cure, Finding, PacketTold, SackTold, SideTold};
 use super::{Number, Sighting};
 use crate::diagnose::tracking::{
@@ -116,12 +116,16 @@ fn sentence(number: u64, segment: &Segment, invalid: &Invalid, sack: Option<Sack
     let what = kind(moment.kind);
     match (invalid.bound, sack) {
         (Bound::AckOverSeen, Some(block)) => {
-            let why = match out > FAR {
-                true => {
+            let why = match (out > FAR, ack_is_right(segment, invalid)) {
+                (true, true) => {
                     "The acknowledgement number fits and the SACK block does not: something between changes \
                      sequence numbers, and not those in the SACK option"
                 }
-                false => {
+                (true, false) => {
+                    "The acknowledgement number is of nothing that was sent, either: something between changes \
+                     acknowledgement numbers, or packets went another way"
+                }
+                (false, _) => {
                     "It is not far: the capture may have missed packets, or they went another way"
                 }
             };

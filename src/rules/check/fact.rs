@@ -40,11 +40,24 @@ pub(super) enum Fact {
 const SYN: u32 = 0x02;
 const ACK: u32 = 0x10;
 const CT_INVALID: u32 = 0x01;
+const CT_ESTABLISHED: u32 = 0x02;
 const CT_NEW: u32 = 0x08;
 const CT_UNTRACKED: u32 = 0x40;
 /// expected, seen-reply, assured, confirmed, snat, dnat: all clear on an opening packet that no
 /// rule has translated yet.
 const CT_STATUS_KNOWN: u32 = 0x3f;
+
+impl Hook {
+    /// As chains name it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Hook::Forward => "forward",
+            Hook::Input => "input",
+            Hook::Prerouting => "prerouting",
+            Hook::Output => "output",
+        }
+    }
+}
 
 impl Packet<'_> {
     pub(super) fn fact(&self, expr: &Value) -> Fact {
@@ -127,7 +140,9 @@ impl Packet<'_> {
             },
             ("tcp" | "th", "sport") => Fact::Span(Kind::Plain, 1, u16::MAX.into()),
             ("tcp", "flags") => match probe.tracked {
-                Tracked::Invalid => Fact::Bits(Kind::TcpFlags, Mark::exactly(ACK)),
+                Tracked::Established | Tracked::Invalid => {
+                    Fact::Bits(Kind::TcpFlags, Mark::exactly(ACK))
+                }
                 Tracked::New | Tracked::Untracked => Fact::Bits(Kind::TcpFlags, Mark::exactly(SYN)),
             },
             ("ip" | "ip6" | "tcp" | "ether" | "vlan", _) => Fact::Unknown,
@@ -138,7 +153,7 @@ impl Packet<'_> {
 
     fn ct(&self, body: &Value) -> Fact {
         let nothing_but = match self.probe.tracked {
-            Tracked::New => None,
+            Tracked::New | Tracked::Established => None,
             Tracked::Untracked => Some(CT_UNTRACKED),
             Tracked::Invalid => Some(CT_INVALID),
         };
@@ -147,6 +162,15 @@ impl Packet<'_> {
             return match body["key"].as_str() {
                 Some("state") => Fact::Bits(Kind::CtState, Mark::exactly(state)),
                 _ => Fact::Absent,
+            };
+        }
+        if self.probe.tracked == Tracked::Established {
+            // Of which direction it is, and what became of the connection before, nobody knows here.
+            return match body["key"].as_str().unwrap_or_default() {
+                "state" => Fact::Bits(Kind::CtState, Mark::exactly(CT_ESTABLISHED)),
+                "l3proto" => self.meta("nfproto"),
+                "protocol" => exactly(Kind::Protocol, 6),
+                _ => Fact::Unknown,
             };
         }
         let original = body["dir"].as_str() == Some("original");

@@ -28,14 +28,16 @@ mod xt;
 
 use std::fmt;
 
+pub(in crate::rules) use model::is_relevant;
 pub use probe::{Mark, Port, Probe, Tracked};
 
 use fact::Hook;
 use model::Table;
-use walk::{Outcome, Walk};
+use tri::Tri;
+use walk::{Ending, Outcome, Walk};
 
 /// A host's ruleset, less the tables of `unmangle` itself.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Ruleset {
     tables: Vec<Table>,
 }
@@ -98,6 +100,13 @@ impl Ruleset {
         })
     }
 
+    /// Adds the tables of another one, which follow its own.
+    #[must_use]
+    pub fn and(mut self, other: Ruleset) -> Ruleset {
+        self.tables.extend(other.tables);
+        self
+    }
+
     /// Adds what the output of `nft -a list ruleset`, taken at the same time, knows better.
     ///
     /// iptables-nft's modules are opaque in JSON (`{"xt": …}`), but spelled out in the listing.
@@ -146,13 +155,49 @@ impl Ruleset {
             })
     }
 
+    /// Rules and policies that end packets of the probe's connections which conntrack calls INVALID, for that reason:
+    /// what ends those that it knows just as surely is not among them, nor is a rule that ends some of them, nobody
+    /// knows which, where it ends as well what would open their connections.
+    pub fn ends_invalid(&self, probe: &Probe) -> Vec<RuleRef> {
+        let invalid = probe.clone().invalid();
+        let established = probe.clone().established();
+        let mut found: Vec<Ending<'_>> = Vec::new();
+        for hook in [Hook::Input, Hook::Forward, Hook::Output] {
+            let valid = [&established, probe].map(|probe| self.endings(probe, hook));
+            for ending in self.endings(&invalid, hook) {
+                let [known, opening] = valid.each_ref().map(|endings| {
+                    let same = endings.iter().filter(|other| other.is_same(&ending));
+                    same.map(|other| other.holds).max().unwrap_or(Tri::No)
+                });
+                let for_that = match ending.holds {
+                    // Most filters that let known connections pass drop the rest, new ones and INVALID ones alike.
+                    Tri::Yes => known != Tri::Yes,
+                    _ => known == Tri::No && opening == Tri::No,
+                };
+                if for_that && !found.iter().any(|other| other.is_same(&ending)) {
+                    found.push(ending);
+                }
+            }
+        }
+        found.iter().map(Ending::name).collect()
+    }
+
+    /// Everything that ends packets at a hook, up to where none is left.
+    fn endings(&self, probe: &Probe, hook: Hook) -> Vec<Ending<'_>> {
+        let mut walk = Walk::new(probe, hook);
+        let mut found = Vec::new();
+        for (table, chain) in self.bases(probe, hook.name()) {
+            let (endings, is_end) = walk.endings(table, chain);
+            found.extend(endings);
+            if is_end {
+                break;
+            }
+        }
+        found
+    }
+
     fn verdict(&self, probe: &Probe, hook: Hook) -> Verdict {
-        let name = match hook {
-            Hook::Forward => "forward",
-            Hook::Input => "input",
-            Hook::Prerouting => "prerouting",
-            Hook::Output => "output",
-        };
+        let name = hook.name();
         let mut walk = Walk::new(probe, hook);
         let mut unsure = None;
         for (table, chain) in self.bases(probe, name) {

@@ -62,6 +62,11 @@ impl Rule {
     }
 }
 
+/// Whether TCP may pass a table, and it is not our own.
+pub(in crate::rules) fn is_relevant(family: &str, name: &str) -> bool {
+    matches!(family, "ip" | "ip6" | "inet") && !name.starts_with("unmangle")
+}
+
 /// Reads every table that can matter: not dormant, not of our own, of an IP family.
 pub(super) fn parse(json: &str) -> Result<Vec<Table>, Error> {
     let root: Value = serde_json::from_str(json).map_err(Error::NotJson)?;
@@ -70,8 +75,7 @@ pub(super) fn parse(json: &str) -> Result<Vec<Table>, Error> {
     // nft's order of objects has changed between releases: containers first, then contents.
     for table in objects.iter().filter_map(|object| object.get("table")) {
         let (family, name) = (text(table, "family")?, text(table, "name")?);
-        let relevant = matches!(family.as_str(), "ip" | "ip6" | "inet");
-        if relevant && !name.starts_with("unmangle") && !flagged(table, "dormant") {
+        if is_relevant(&family, &name) && !flagged(table, "dormant") {
             tables.push(Table {
                 family,
                 name,

@@ -58,6 +58,8 @@ pub enum Tracked {
     New,
     /// It does not see them.
     Untracked,
+    /// They belong to a connection that it knows.
+    Established,
     /// They belong to a connection, and it calls them INVALID.
     Invalid,
 }
@@ -65,7 +67,7 @@ pub enum Tracked {
 /// A set of opening TCP packets (SYN, `ct state new`) that differ only in what is not named here:
 /// every source in `from`, every destination in `to`, any source port.
 ///
-/// With [`Tracked::Invalid`] they are no opening packets, but acknowledgements.
+/// With [`Tracked::Established`] and [`Tracked::Invalid`] they are no opening packets, but acknowledgements.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probe {
     /// The interface the packets come in by.
@@ -126,6 +128,14 @@ impl Probe {
     pub fn untracked(self) -> Probe {
         Probe {
             tracked: Tracked::Untracked,
+            ..self
+        }
+    }
+
+    /// Packets of the same connections once they stand, either way.
+    pub fn established(self) -> Probe {
+        Probe {
+            tracked: Tracked::Established,
             ..self
         }
     }

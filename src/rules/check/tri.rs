@@ -3,7 +3,7 @@
 use std::ops::Not;
 
 /// Whether a match holds: for all of the probe's packets, for none, or for some (or nobody knows).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Tri {
     No,
     Maybe,

@@ -21,6 +21,17 @@ pub(super) enum Outcome {
     Unsure { by: RuleRef, doubt: RuleRef },
 }
 
+/// A rule or a policy that ends packets.
+#[derive(Clone, Copy)]
+pub(super) struct Ending<'r> {
+    table: &'r Table,
+    chain: &'r Chain,
+    /// None for the chain's policy.
+    rule: Option<&'r Rule>,
+    /// Whether it ends all that reach it.
+    pub holds: Tri,
+}
+
 pub(super) struct Walk<'a> {
     packet: Packet<'a>,
     /// The first rule of this base chain that could not be decided.
@@ -36,10 +47,10 @@ pub(super) struct Walk<'a> {
 
 /// How the packets may leave a chain; more than one way when a rule was not certain.
 #[derive(Default)]
-struct Exits {
+struct Exits<'r> {
     accept: bool,
-    /// The rule that drops, and whether it holds for all that reach it.
-    drop: Option<(RuleRef, Tri)>,
+    /// What drops, in the order in which packets come to it.
+    drops: Vec<Ending<'r>>,
     /// They reach the chain's end, or a `return`.
     fall: bool,
 }
@@ -72,23 +83,45 @@ impl<'a> Walk<'a> {
 
     /// Walks one base chain. An accept ends this chain only; a drop is for good.
     pub(super) fn base(&mut self, table: &Table, chain: &Chain) -> Outcome {
+        let exits = self.ways(table, chain);
+        // The first that does, or rather the first that may.
+        let certain = exits.drops.iter().find(|ending| ending.holds == Tri::Yes);
+        let Some(by) = certain.or(exits.drops.first()).map(Ending::name) else {
+            return Outcome::Passes;
+        };
+        if exits.accept || exits.fall {
+            let doubt = self.doubt.take().unwrap_or_else(|| by.clone());
+            return Outcome::Unsure { by, doubt };
+        }
+        Outcome::Dropped(by)
+    }
+
+    /// Walks one base chain; everything that ends packets there, and whether none gets through.
+    pub(super) fn endings<'r>(
+        &mut self,
+        table: &'r Table,
+        chain: &'r Chain,
+    ) -> (Vec<Ending<'r>>, bool) {
+        let exits = self.ways(table, chain);
+        (exits.drops, !exits.accept && !exits.fall)
+    }
+
+    fn ways<'r>(&mut self, table: &'r Table, chain: &'r Chain) -> Exits<'r> {
         self.doubt = None;
         let mut exits = self.chain(table, chain, 0);
         if exits.fall && chain.base.as_ref().is_some_and(|base| base.drops) {
-            exits.drops(RuleRef::policy(table, chain), Tri::Yes);
+            exits.drops.push(Ending {
+                table,
+                chain,
+                rule: None,
+                holds: Tri::Yes,
+            });
             exits.fall = false;
         }
-        match exits.drop {
-            None => Outcome::Passes,
-            Some((by, _)) if exits.accept || exits.fall => {
-                let doubt = self.doubt.take().unwrap_or_else(|| by.clone());
-                Outcome::Unsure { by, doubt }
-            }
-            Some((by, _)) => Outcome::Dropped(by),
-        }
+        exits
     }
 
-    fn chain(&mut self, table: &Table, chain: &Chain, depth: usize) -> Exits {
+    fn chain<'r>(&mut self, table: &'r Table, chain: &'r Chain, depth: usize) -> Exits<'r> {
         let mut exits = Exits::default();
         for rule in &chain.rules {
             self.rules += 1;
@@ -107,7 +140,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Whether some packets go on to the next rule.
-    fn rule(&mut self, place: Place<'_>, exits: &mut Exits) -> bool {
+    fn rule<'r>(&mut self, place: Place<'r>, exits: &mut Exits<'r>) -> bool {
         let mut holds = Tri::Yes;
         for expr in &place.rule.exprs {
             match step(&self.packet, place.table, expr) {
@@ -134,12 +167,12 @@ impl<'a> Walk<'a> {
         };
     }
 
-    fn verdicts(
+    fn verdicts<'r>(
         &mut self,
-        place: Place<'_>,
+        place: Place<'r>,
         holds: Tri,
         verdicts: &[(Tri, Target<'_>)],
-        exits: &mut Exits,
+        exits: &mut Exits<'r>,
     ) -> bool {
         let mut on = false;
         for (matches, target) in verdicts {
@@ -159,17 +192,17 @@ impl<'a> Walk<'a> {
     }
 
     /// Follows one verdict; whether packets come back to the next rule from there.
-    fn follow(
+    fn follow<'r>(
         &mut self,
-        place: Place<'_>,
+        place: Place<'r>,
         holds: Tri,
         target: Target<'_>,
-        exits: &mut Exits,
+        exits: &mut Exits<'r>,
     ) -> bool {
         match target {
             Target::Continue => return true,
             Target::Accept => exits.accept = true,
-            Target::Drop => exits.drops(place.name(), holds),
+            Target::Drop => exits.drops.push(place.ends(holds)),
             Target::Return => exits.fall = true,
             Target::Translate => {
                 self.translation.get_or_insert_with(|| place.name());
@@ -187,9 +220,12 @@ impl<'a> Walk<'a> {
                 };
                 let inner = self.chain(place.table, chain, place.depth + 1);
                 exits.accept |= inner.accept;
-                if let Some((by, certain)) = inner.drop {
-                    exits.drops(by, certain.and(holds));
-                }
+                exits
+                    .drops
+                    .extend(inner.drops.into_iter().map(|ending| Ending {
+                        holds: ending.holds.and(holds),
+                        ..ending
+                    }));
                 if matches!(target, Target::Jump(_)) {
                     return inner.fall;
                 }
@@ -197,7 +233,7 @@ impl<'a> Walk<'a> {
             }
             Target::Unknown => {
                 exits.accept = true;
-                exits.drops(place.name(), Tri::Maybe);
+                exits.drops.push(place.ends(Tri::Maybe));
                 return true;
             }
         }
@@ -214,20 +250,35 @@ impl<'a> Walk<'a> {
     }
 }
 
-impl Exits {
-    /// Keeps the first rule that may drop, or rather the first that does.
-    fn drops(&mut self, by: RuleRef, holds: Tri) {
-        let better = match &self.drop {
-            None => true,
-            Some((_, known)) => *known == Tri::Maybe && holds == Tri::Yes,
-        };
-        if better {
-            self.drop = Some((by, holds));
+impl Ending<'_> {
+    pub(super) fn name(&self) -> RuleRef {
+        match self.rule {
+            Some(rule) => RuleRef::rule(self.table, self.chain, rule),
+            None => RuleRef::policy(self.table, self.chain),
         }
+    }
+
+    /// Whether both are the same rule, or the same policy, of one ruleset.
+    pub(super) fn is_same(&self, other: &Ending<'_>) -> bool {
+        std::ptr::eq(self.chain, other.chain)
+            && match (self.rule, other.rule) {
+                (Some(one), Some(other)) => std::ptr::eq(one, other),
+                (None, None) => true,
+                _ => false,
+            }
     }
 }
 
-impl Place<'_> {
+impl<'r> Place<'r> {
+    fn ends(&self, holds: Tri) -> Ending<'r> {
+        Ending {
+            table: self.table,
+            chain: self.chain,
+            rule: Some(self.rule),
+            holds,
+        }
+    }
+
     fn name(&self) -> RuleRef {
         RuleRef::rule(self.table, self.chain, self.rule)
     }

@@ -117,13 +117,22 @@ pub(super) fn changes(lane: &Lane<'_>, changes: &mut Vec<Change>) {
     add(Field::Ecn, "ECN: {before} becomes {after}", ecn);
     let dscp = Tally::of(lane, |a, b| Some((a.class >> 2, b.class >> 2)));
     add(Field::Dscp, "DSCP {before} becomes {after}", dscp);
-    let length = Tally::of(lane, |a, b| {
-        (a.payload > 0).then_some((a.payload, b.payload))
+    // What is longer is no cut: it came together with what was sent after it.
+    let cut = Tally::of(lane, |a, b| {
+        (a.payload > 0).then_some((a.payload, a.payload.min(b.payload)))
+    });
+    let joined = Tally::of(lane, |a, b| {
+        (a.payload > 0).then_some((a.payload, a.payload.max(b.payload)))
     });
     add(
         Field::Length,
         "data is cut: {before} bytes become {after}",
-        length,
+        cut,
+    );
+    add(
+        Field::Length,
+        "data is joined: {before} bytes become {after}",
+        joined,
     );
     // Captures may hold more of a packet on one side.
     let data = Tally::of(lane, |a, b| {
@@ -148,7 +157,10 @@ pub(super) fn changes(lane: &Lane<'_>, changes: &mut Vec<Change>) {
             from_opener: lane.way == Way::Original,
             packets,
             of: lane.pairs().count() as u64,
-            what: format!("TTL is lower by {hops}: so many routers are between the captures"),
+            what: match hops {
+                1.. => format!("TTL is lower by {hops}: so many routers are between the captures"),
+                _ => format!("TTL is higher by {}, which no router does", -hops),
+            },
             example: None,
         });
     }

@@ -5,15 +5,19 @@
 //! | --- | --- |
 //! | `trace` | the segments of one capture, by connection |
 //! | `record` | one segment, as far as it is compared |
-//! | `pairs` | which connection and which segment is which on the other side |
+//! | `find` | which connection is which on the other side |
+//! | `pairs` | which segment is which on the other side |
+//! | `anew` | whether the connection is ended and begun anew between |
 //! | `fields` | fields that differ |
 //! | `options` | options that differ |
 //! | `fate` | lost, cut off by size, late, out of order, twice |
 //! | `told` | what is told, for programs |
 //! | `text` | the same for people |
 
+mod anew;
 mod fate;
 mod fields;
+mod find;
 mod options;
 mod pairs;
 mod record;

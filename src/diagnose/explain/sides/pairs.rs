@@ -1,39 +1,39 @@
-//! Which connection is which on the other side, and which segment.
+//! Which segment is which on the other side.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::find::Index;
 use super::record::Record;
 use super::told::{Change, Field, PairTold, PathTold};
 use super::trace::{Trace, Track};
-use super::{Lane, fate, fields, options};
+use super::{Lane, anew, fate, fields, options};
 use crate::diagnose::explain::{Cure, Source, words};
 use crate::diagnose::tracking::Way;
 use crate::packet::Flags;
 
 /// Clocks are aligned by the handshake, and no better than this.
-const SLACK: i128 = 2_000_000;
+pub(super) const SLACK: i128 = 2_000_000;
 
 /// Connections that are told; more of them seldom say more.
 const TOLD: usize = 200;
 
 /// Which segment of a connection it is, whatever was added to its numbers.
-type Key = (u32, u32, u8, u32);
+pub(super) type Key = (u32, u32, u8, u32);
 
 /// What the second capture shows of the connections of the first one.
 #[must_use]
 pub fn compare(first: &Trace, second: &Trace, other: Source, other_invalid: u64) -> PathTold {
     let mut notes = Vec::new();
-    let mut taken = vec![false; second.tracks.len()];
+    let mut index = Index::new(second);
     let mut flows = Vec::new();
     let mut alone = 0_u64;
     let mut halves = 0_u64;
     for track in &first.tracks {
-        let Some((found, matched_by)) = find(track, second, &taken) else {
+        let Some((found, matched_by)) = index.take(track) else {
             alone += 1;
             continue;
         };
-        taken[found] = true;
         let there = &second.tracks[found];
         match pair(track, there, matched_by) {
             Some(_) if flows.len() == TOLD => {}
@@ -66,42 +66,6 @@ pub fn compare(first: &Trace, second: &Trace, other: Source, other_invalid: u64)
     }
 }
 
-/// The connection of the other capture that is this one.
-fn find(track: &Track, other: &Trace, taken: &[bool]) -> Option<(usize, &'static str)> {
-    let free = || {
-        other
-            .tracks
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| !taken[*at])
-    };
-    let same = free().find(|(_, there)| {
-        (there.opener, there.answerer) == (track.opener, track.answerer)
-            && there
-                .isn
-                .iter()
-                .zip(track.isn)
-                .all(|(a, b)| a.is_some() == b.is_some())
-    });
-    if let Some((at, _)) = same {
-        return Some((at, "addresses"));
-    }
-    // Translated addresses: the same lengths in the same order, and the most of them.
-    let pattern = track.pattern();
-    let alike = |there: &Track| -> usize {
-        let theirs = there.pattern();
-        let lanes = pattern.iter().zip(&theirs);
-        lanes
-            .map(|(a, b)| match a.iter().zip(b).all(|(a, b)| a == b) {
-                true => a.len().min(b.len()),
-                false => 0,
-            })
-            .sum()
-    };
-    let best = free().max_by_key(|(_, there)| alike(there))?;
-    (alike(best.1) >= 3).then_some((best.0, "pattern"))
-}
-
 fn pair(here: &Track, there: &Track, matched_by: &str) -> Option<PairTold> {
     let isn = |track: &Track| Some([track.isn[0]?, track.isn[1]?]);
     let (isn_here, isn_there) = (isn(here)?, isn(there)?);
@@ -119,16 +83,32 @@ fn pair(here: &Track, there: &Track, matched_by: &str) -> Option<PairTold> {
         };
         Lane::new(way, sent, arrived, sent_isn, arrived_isn, shift)
     });
+    let ends = [here, there].map(|track| [track.opener, track.answerer].map(|end| end.to_string()));
+    let [[opener, answerer], others] = ends;
+    let translated = [&opener, &answerer] != [&others[0], &others[1]];
+    let mut told = PairTold {
+        opener,
+        answerer,
+        other_ends: translated.then_some(others),
+        matched_by: matched_by.to_owned(),
+        begun_anew: anew::is(&lanes),
+        nearer_to_opener: None,
+        clock_ahead_s: None,
+        travelled: None,
+        changes: Vec::new(),
+        cure: None,
+    };
+    if told.begun_anew {
+        return Some(told);
+    }
     let mut changes = Vec::new();
     for lane in &lanes {
         fields::changes(lane, &mut changes);
         options::changes(lane, &mut changes);
     }
     fate::changes(&lanes, &mut changes);
-    let ends = [here, there].map(|track| [track.opener, track.answerer].map(|end| end.to_string()));
-    let [[opener, answerer], others] = ends;
-    let translated = [&opener, &answerer] != [&others[0], &others[1]];
-    if translated {
+    if let Some(others) = &told.other_ends {
+        let (opener, answerer) = (&told.opener, &told.answerer);
         changes.push(Change {
             field: Field::Addresses,
             from_opener: true,
@@ -141,17 +121,12 @@ fn pair(here: &Track, there: &Track, matched_by: &str) -> Option<PairTold> {
             example: None,
         });
     }
-    Some(PairTold {
-        opener,
-        answerer,
-        other_ends: translated.then_some(others),
-        matched_by: matched_by.to_owned(),
-        nearer_to_opener: if nearer { "first" } else { "second" }.to_owned(),
-        clock_ahead_s: ahead as f64 / 1e9,
-        travelled: [fate::travelled(&lanes[0]), fate::travelled(&lanes[1])],
-        cure: cure(&changes),
-        changes,
-    })
+    told.nearer_to_opener = Some(if nearer { "first" } else { "second" }.to_owned());
+    told.clock_ahead_s = Some(ahead as f64 / 1e9);
+    told.travelled = Some([fate::travelled(&lanes[0]), fate::travelled(&lanes[1])]);
+    told.cure = cure(&changes);
+    told.changes = changes;
+    Some(told)
 }
 
 // === impl Lane ===
@@ -258,7 +233,7 @@ impl<'a> Lane<'a> {
 }
 
 /// Relative numbers, the payload's length and what the flags say of the connection.
-fn key(record: &Record, isn: [u32; 2], payload: u32) -> Key {
+pub(super) fn key(record: &Record, isn: [u32; 2], payload: u32) -> Key {
     let flags = record.flags.0 & (Flags::SYN | Flags::FIN | Flags::RST).0;
     let relative = record.sequence.wrapping_sub(isn[0]);
     // Data is known by its place; an acknowledgement by what it acknowledges.

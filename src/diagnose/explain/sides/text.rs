@@ -34,13 +34,20 @@ fn pair(text: &mut String, flow: &PairTold) {
         "\n{} -> {}, in both captures",
         flow.opener, flow.answerer
     );
+    let (Some(nearer), Some(ahead), Some(travelled)) =
+        (&flow.nearer_to_opener, flow.clock_ahead_s, &flow.travelled)
+    else {
+        let why =
+            "ended and begun anew between the two, by a relay or proxy: fields are not compared";
+        let _ = writeln!(text, "  {why}");
+        return;
+    };
     let _ = writeln!(
         text,
-        "  the {} capture is nearer to the opener; the second one's clock is {:.6} s ahead",
-        flow.nearer_to_opener, flow.clock_ahead_s
+        "  the {nearer} capture is nearer to the opener; the second one's clock is {ahead:.6} s ahead"
     );
     let ways = ["from the opener", "to the opener"];
-    for (way, travelled) in ways.iter().zip(&flow.travelled) {
+    for (way, travelled) in ways.iter().zip(travelled) {
         let Travelled {
             sent,
             lost,

@@ -29,12 +29,16 @@ pub struct PairTold {
     pub other_ends: Option<[String; 2]>,
     /// How it was found on the other side: `addresses` or `pattern`.
     pub matched_by: String,
-    /// Which capture is nearer to the opener: `first` or `second`.
-    pub nearer_to_opener: String,
-    /// By how many seconds the second capture's clock is ahead of the first one's.
-    pub clock_ahead_s: f64,
-    /// What became of the segments, from the opener and to it.
-    pub travelled: [Travelled; 2],
+    /// Whether something between ends the connection and begins it anew, as a relay or a proxy does: what one
+    /// capture has is then not what the other one has, and nothing of it is compared.
+    pub begun_anew: bool,
+    /// Which capture is nearer to the opener: `first` or `second`; null if the connection is begun anew.
+    pub nearer_to_opener: Option<String>,
+    /// By how many seconds the second capture's clock is ahead of the first one's; null if the connection is begun
+    /// anew.
+    pub clock_ahead_s: Option<f64>,
+    /// What became of the segments, from the opener and to it; null if the connection is begun anew.
+    pub travelled: Option<[Travelled; 2]>,
     /// What differs.
     pub changes: Vec<Change>,
     /// What is to be done, if that can be told.
