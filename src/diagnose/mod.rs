@@ -11,6 +11,7 @@
 //! | `doctor` | what of this host is sound and what is not: facts, judged purely |
 //! | `definitions` | the metrics: name and help |
 //! | `explain` | a capture through that model, told |
+//! | `probe` | what the path between two hosts does to TCP, seen from both ends |
 //! | `tracking` | conntrack's TCP rules as a model: which packet would be INVALID, and why: pure |
 //!
 //! Nothing on the host is changed. What cannot be known is absent, with the reason why; it is never 0.
@@ -21,6 +22,7 @@ pub mod doctor;
 pub mod explain;
 pub mod invalid;
 pub mod log_settings;
+pub mod probe;
 pub mod reason;
 pub mod tracking;
 mod watching;

@@ -11,6 +11,7 @@
 //! | `offer` | what a SYN offers |
 //! | `proxy_header` | what a proxy says of a connection before its first byte |
 //! | `icmp` | errors: built for a packet that was too big, and the packet quoted inside one |
+//! | `craft` | segments and echoes, made to order |
 //! | `capture` | pcap and pcapng, packet by packet |
 //! | `link` | the IP packet in a captured frame |
 //! | `checksum` | the Internet checksum, computed anew (RFC 1071) or adjusted (RFC 1624) |
@@ -19,6 +20,7 @@
 
 pub mod capture;
 pub mod checksum;
+pub mod craft;
 pub mod ctnetlink;
 pub mod icmp;
 pub mod ip;

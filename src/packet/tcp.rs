@@ -66,6 +66,11 @@ impl<B: AsRef<[u8]>> Tcp<B> {
         word(self.bytes.as_ref(), 14)
     }
 
+    /// Urgent pointer; means something only with the URG flag.
+    pub fn urgent(&self) -> u16 {
+        word(self.bytes.as_ref(), 18)
+    }
+
     /// Checksum as it stands there.
     pub fn checksum(&self) -> u16 {
         word(self.bytes.as_ref(), field::CHECKSUM)
@@ -177,6 +182,12 @@ impl Flags {
     pub const PSH: Self = Self(0x08);
     /// ACK.
     pub const ACK: Self = Self(0x10);
+    /// URG.
+    pub const URG: Self = Self(0x20);
+    /// ECE (RFC 3168).
+    pub const ECE: Self = Self(0x40);
+    /// CWR (RFC 3168).
+    pub const CWR: Self = Self(0x80);
 
     /// Whether all of `other` are set.
     #[must_use]

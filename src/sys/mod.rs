@@ -12,6 +12,7 @@ pub mod packet_queue;
 pub mod privileges;
 pub mod signal;
 mod socket_option;
+pub mod tap;
 pub mod tcp_info;
 pub mod tun;
 pub mod user_namespace;
