@@ -32,6 +32,20 @@ pub enum PairError {
     Here(#[from] HereError),
 }
 
+// === impl PairError ===
+
+impl PairError {
+    /// Whether another address of the same host may be better.
+    #[must_use]
+    pub fn is_of_the_address(&self) -> bool {
+        use ControlError::{NobodyListens, Silent, Unreachable};
+        matches!(
+            self,
+            Self::Control(NobodyListens(_) | Silent(_) | Unreachable(..))
+        )
+    }
+}
+
 // === impl Pair ===
 
 impl Pair {
