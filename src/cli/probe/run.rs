@@ -64,8 +64,7 @@ pub(super) fn main(args: &Args) -> anyhow::Result<ExitCode> {
     let found = look(&mut pair, args);
     pair.part();
     let found = found.map_err(|lost| Usage(lost.to_string()))?;
-    output::print(found)
-        .map_err(|error| Usage(format!("cannot print what was found: {error}")))?;
+    output::print(found).map_err(|error| Usage(format!("cannot print what was found: {error}")))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -89,9 +88,11 @@ fn meet(args: &Args) -> Result<Pair, Usage> {
 
 fn addresses(args: &Args) -> Result<Vec<SocketAddr>, Usage> {
     let host = args.host.trim_start_matches('[').trim_end_matches(']');
-    let all = (host, args.port.get())
-        .to_socket_addrs()
-        .map_err(|error| Usage(format!("{host}: this host cannot find its address: {error}")))?;
+    let all = (host, args.port.get()).to_socket_addrs().map_err(|error| {
+        Usage(format!(
+            "{host}: this host cannot find its address: {error}"
+        ))
+    })?;
     let wanted = |address: &SocketAddr| match address {
         SocketAddr::V4(_) => !args.v6,
         SocketAddr::V6(_) => !args.v4,

@@ -95,7 +95,9 @@ fn cannot(error: ServeError) -> Usage {
             "TCP port {port} is taken by a service of this host: give others by --port and --flow-port"
         ),
         ServeError::Port(port, source) if source.kind() == ErrorKind::PermissionDenied => {
-            format!("TCP port {port} needs CAP_NET_BIND_SERVICE: run it as root, or give others by --port and --flow-port")
+            format!(
+                "TCP port {port} needs CAP_NET_BIND_SERVICE: run it as root, or give others by --port and --flow-port"
+            )
         }
         other => other.to_string(),
     })

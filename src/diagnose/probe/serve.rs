@@ -91,12 +91,15 @@ struct House<'a> {
     greeted: AtomicUsize,
 }
 
+/// A connection, and what has come by it and was not looked at yet.
+type Line = (TcpStream, Lines);
+
 /// A session, as others see it.
 struct Guest {
     peer: IpAddr,
     /// Whether it has a connection now.
     linked: Arc<AtomicBool>,
-    door: Sender<TcpStream>,
+    door: Sender<Line>,
     bell: Arc<OwnedFd>,
     /// Set when another session takes its place.
     replaced: Arc<AtomicBool>,
@@ -214,30 +217,34 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 impl House<'_> {
     /// Hears what a connection is for, and does it.
     fn receive(&self, stream: TcpStream) {
-        let heard = self.hello(&stream);
+        let mut connection = (stream, Lines::default());
+        let heard = self.hello(&mut connection);
         self.greeted.fetch_sub(1, Ordering::Relaxed);
         let Some((peer, hello)) = heard else { return };
-        let refused = match hello {
-            Ok(hello) => match self.admit(peer.ip(), &hello, &stream) {
-                Ok(None) => return,
-                Ok(Some(session)) => {
-                    let number = hello.session;
-                    (self.tell)(Event::Began(peer.ip()));
-                    let why = session.run();
-                    self.guests().remove(&number);
-                    (self.tell)(Event::Ended(peer.ip(), why));
-                    return;
-                }
-                Err(refused) => refused,
-            },
-            Err(refused) => refused,
+        let hello = match hello {
+            Ok(hello) => hello,
+            Err(refused) => return self.turn_away(peer.ip(), &connection.0, refused),
         };
-        let _ = (&stream).write_all(&line(&Told::Refused(refused.clone())));
-        (self.tell)(Event::Refused(peer.ip(), refused));
+        match self.admit(peer.ip(), &hello, connection) {
+            Ok(None) => {}
+            Ok(Some(session)) => {
+                (self.tell)(Event::Began(peer.ip()));
+                let why = session.run();
+                self.guests().remove(&hello.session);
+                (self.tell)(Event::Ended(peer.ip(), why));
+            }
+            Err((stream, refused)) => self.turn_away(peer.ip(), &stream, refused),
+        }
+    }
+
+    fn turn_away(&self, peer: IpAddr, mut stream: &TcpStream, refused: Refused) {
+        // Who does not wait for it does not miss it.
+        let _ = stream.write_all(&line(&Told::Refused(refused.clone())));
+        (self.tell)(Event::Refused(peer, refused));
     }
 
     /// Who it is, and its hello; nothing of one that goes away.
-    fn hello(&self, stream: &TcpStream) -> Option<(SocketAddr, Result<Hello, Refused>)> {
+    fn hello(&self, (stream, lines): &mut Line) -> Option<(SocketAddr, Result<Hello, Refused>)> {
         let peer = stream.peer_addr().ok()?;
         stream.set_nonblocking(false).ok()?;
         stream.set_read_timeout(Some(LOOK)).ok()?;
@@ -246,7 +253,7 @@ impl House<'_> {
             return Some((peer, Err(Refused::NotAllowed(peer.ip()))));
         }
         let until = Instant::now() + HELLO;
-        let (mut lines, mut buffer) = (Lines::default(), [0; 1024]);
+        let mut buffer = [0; 1024];
         let said = loop {
             match lines.next() {
                 Ok(Some(said)) => break said,
@@ -256,7 +263,7 @@ impl House<'_> {
             if Instant::now() >= until || self.ended.load(Ordering::Acquire) {
                 return None;
             }
-            match (&*stream).read(&mut buffer) {
+            match stream.read(&mut buffer) {
                 Ok(0) => return None,
                 Ok(size) => lines.push(&buffer[..size]),
                 Err(error) if is_for_now(&error) => {}
@@ -271,26 +278,54 @@ impl House<'_> {
         Some((peer, hello))
     }
 
-    /// A new session, or none if the connection went to the one that it belongs to.
+    /// A new session, or none if the connection went to the one that it belongs to. A connection that is refused is
+    /// given back.
     fn admit(
         &self,
         peer: IpAddr,
         hello: &Hello,
-        stream: &TcpStream,
-    ) -> Result<Option<Session<'_>>, Refused> {
-        let cannot = |error: &dyn std::fmt::Display| Refused::Cannot(error.to_string());
-        let connection = stream.try_clone().map_err(|error| cannot(&error))?;
+        connection: Line,
+    ) -> Result<Option<Session<'_>>, (TcpStream, Refused)> {
         let mut guests = self.guests();
         if hello.again {
             let known = guests.get(&hello.session);
-            let guest = known
-                .filter(|guest| guest.peer == peer)
-                .ok_or(Refused::Ended)?;
-            guest.door.send(connection).map_err(|_| Refused::Ended)?;
+            let Some(guest) = known.filter(|guest| guest.peer == peer) else {
+                return Err((connection.0, Refused::Ended));
+            };
+            let sent = guest.door.send(connection);
+            sent.map_err(|back| (back.0.0, Refused::Ended))?;
             ring(&guest.bell);
             (self.tell)(Event::Returned(peer));
             return Ok(None);
         }
+        if let Err(refused) = self.has_room(&guests, peer) {
+            return Err((connection.0, refused));
+        }
+        let cannot = |error: &dyn std::fmt::Display| Refused::Cannot(error.to_string());
+        let bell = match eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK) {
+            Ok(bell) => Arc::new(bell),
+            Err(error) => return Err((connection.0, cannot(&error))),
+        };
+        let (door, connections) = channel();
+        let guest = Guest {
+            peer,
+            linked: Arc::default(),
+            door,
+            bell,
+            replaced: Arc::default(),
+        };
+        match Session::begin(self, &guest, &connection.0, connections) {
+            Ok(mut session) => {
+                session.connect(connection);
+                guests.insert(hello.session, guest);
+                Ok(Some(session))
+            }
+            Err(error) => Err((connection.0, cannot(&error))),
+        }
+    }
+
+    /// Whether this client may have a session, and if not, why.
+    fn has_room(&self, guests: &HashMap<u64, Guest>, peer: IpAddr) -> Result<(), Refused> {
         for guest in guests.values().filter(|guest| guest.peer == peer) {
             if guest.linked.load(Ordering::Acquire) {
                 return Err(Refused::Running(peer));
@@ -300,23 +335,10 @@ impl House<'_> {
             ring(&guest.bell);
         }
         let others = guests.values().filter(|guest| guest.peer != peer).count();
-        if others >= self.serve.sessions {
-            return Err(Refused::Busy(others));
+        match others >= self.serve.sessions {
+            true => Err(Refused::Busy(others)),
+            false => Ok(()),
         }
-        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map_err(|error| cannot(&error))?;
-        let (door, connections) = channel();
-        let guest = Guest {
-            peer,
-            linked: Arc::default(),
-            door,
-            bell: Arc::new(bell),
-            replaced: Arc::default(),
-        };
-        let session = Session::begin(self, &guest, connection, connections)
-            .map_err(|error| cannot(&error))?;
-        guests.insert(hello.session, guest);
-        Ok(Some(session))
     }
 
     fn guests(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Guest>> {

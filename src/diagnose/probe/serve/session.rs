@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
-use super::super::control::{Ledger, Lines, Refused, Said, Step, Told, Welcome, line};
+use super::super::control::{Ledger, Refused, Said, Step, Told, Welcome, line};
 use super::super::here::{Here, Ports};
 use super::super::order::End;
-use super::{Guest, House, LOOK, ServeError, is_for_now};
+use super::{Guest, House, LOOK, Line, ServeError, is_for_now};
 
 /// A session of which nothing has been heard for so long has ended.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -25,11 +25,11 @@ pub(super) struct Session<'a> {
     here: Here,
     ledger: Ledger,
     welcome: Welcome,
-    link: Option<(TcpStream, Lines)>,
+    link: Option<Line>,
     linked: Arc<AtomicBool>,
     replaced: Arc<AtomicBool>,
     /// Connections that are made anew come in here, after a ring.
-    connections: Receiver<TcpStream>,
+    connections: Receiver<Line>,
     bell: Arc<OwnedFd>,
     heard: Instant,
 }
@@ -37,12 +37,12 @@ pub(super) struct Session<'a> {
 // === impl Session ===
 
 impl<'a> Session<'a> {
-    /// Becomes an end for the client of this connection, and welcomes it.
+    /// Becomes an end for the client of this connection.
     pub(super) fn begin(
         house: &House<'a>,
         guest: &Guest,
-        stream: TcpStream,
-        connections: Receiver<TcpStream>,
+        stream: &TcpStream,
+        connections: Receiver<Line>,
     ) -> Result<Self, ServeError> {
         let (own, peer) = (stream.local_addr()?.ip(), stream.peer_addr()?);
         let serve = house.serve;
@@ -60,7 +60,7 @@ impl<'a> Session<'a> {
             peer: peer.ip(),
             mtu: here.mtu(),
         };
-        let mut session = Self {
+        Ok(Self {
             ended: house.ended,
             here,
             ledger: Ledger::default(),
@@ -71,9 +71,7 @@ impl<'a> Session<'a> {
             connections,
             bell: Arc::clone(&guest.bell),
             heard: Instant::now(),
-        };
-        session.connect(stream);
-        Ok(session)
+        })
     }
 
     /// Does what it is told until the session ends; says why it did.
@@ -121,19 +119,18 @@ impl<'a> Session<'a> {
         let mut count = [0; 8];
         // It is there to be emptied.
         let _ = rustix::io::read(&self.bell, &mut count);
-        while let Ok(stream) = self.connections.try_recv() {
-            self.connect(stream);
+        while let Ok(connection) = self.connections.try_recv() {
+            self.connect(connection);
         }
     }
 
-    /// Takes a connection in the place of the one that was.
-    fn connect(&mut self, stream: TcpStream) {
+    /// Takes a connection in the place of the one that was, and welcomes who made it.
+    pub(super) fn connect(&mut self, connection: Line) {
         self.heard = Instant::now();
         self.linked.store(true, Ordering::Release);
-        self.link = match stream.set_nonblocking(true) {
-            Ok(()) => Some((stream, Lines::default())),
-            Err(_) => None,
-        };
+        // One that cannot be set so is of no use; its client comes again.
+        let set = connection.0.set_nonblocking(true);
+        self.link = set.is_ok().then_some(connection);
         self.say(&Told::Welcome(self.welcome));
     }
 
