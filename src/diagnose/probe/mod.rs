@@ -6,8 +6,25 @@
 //! | `agent` | an end that carries it out: pure, packets and time in, packets and answers out |
 //! | `ends` | the two ends, as an experiment uses them |
 //! | `evidence` | what was seen, as plain values |
+//! | `judge` | what that means: findings, one file a subject |
+//! | `finding` | what a path may do, by names that stay |
+//! | `remedy` | the profile that cures it, and the file that has it |
+//! | `verdict` | all of it in plain words |
+//! | `told` | what is told, for programs: `docs/probe.schema.json` |
+//! | `text` | the same for people |
 
 pub mod agent;
 pub mod ends;
 pub mod evidence;
+mod finding;
+mod judge;
 pub mod order;
+pub mod remedy;
+mod text;
+mod told;
+mod verdict;
+
+pub use finding::{Behaviour, Finding, Status, Ways};
+pub use judge::judge;
+pub use text::render;
+pub use told::{Key, Kind, Passage, PathTold, Recommended, Report};
