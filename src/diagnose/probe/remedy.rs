@@ -193,10 +193,7 @@ impl Needs {
             needs.strip.sack_permitted = true;
             needs.key("sack", "false", seen);
         }
-        if let Some(seen) = seen(&[
-            Behaviour::WindowScaleRemoved,
-            Behaviour::WindowScaleChanged,
-        ]) {
+        if let Some(seen) = seen(&[Behaviour::WindowScaleRemoved, Behaviour::WindowScaleChanged]) {
             needs.strip.window_scale = true;
             needs.key("window-scale", "false", seen);
         }

@@ -95,16 +95,24 @@ pub(super) const WAYS: [Direction; 2] = [Direction::ClientToServer, Direction::S
 /// Every aspect by the first flow that tells of it: what is done to odd flows does not count for ordinary ones.
 pub(super) fn judge(flows: &[Flow]) -> Vec<Judged> {
     let mut all = Vec::new();
+    // Where nothing passes, nothing is told from what does not.
+    let passes = |direction| {
+        flows
+            .iter()
+            .any(|flow| flow.going(direction).next().is_some())
+    };
     for (aspect, Aspect { judge, .. }) in ALL.iter().enumerate() {
-        for direction in WAYS {
+        for direction in WAYS.into_iter().filter(|way| passes(*way)) {
             let first = flows.iter().find_map(|flow| judge(flow, direction));
-            all.extend(first.map(|drafts| Judged {
-                aspect,
-                direction,
-                drafts: drafts
-                    .into_iter()
-                    .map(|draft| draft.going(direction))
-                    .collect(),
+            all.extend(first.map(|drafts| {
+                Judged {
+                    aspect,
+                    direction,
+                    drafts: drafts
+                        .into_iter()
+                        .map(|draft| draft.going(direction))
+                        .collect(),
+                }
             }));
         }
     }

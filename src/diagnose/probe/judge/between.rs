@@ -77,9 +77,8 @@ fn resets(evidence: &Evidence) -> Vec<Draft> {
         }
         let sentence = "A reset came {way} that the other end did not send: something between breaks connections."
             .to_owned();
-        drafts.push(
-            Draft::problem(Behaviour::ResetFromBetween, "reset", sentence).going(direction),
-        );
+        drafts
+            .push(Draft::problem(Behaviour::ResetFromBetween, "reset", sentence).going(direction));
     }
     drafts
 }
@@ -132,7 +131,13 @@ fn ports(flows: &[Flow]) -> Option<Draft> {
     let pairs = || flows.iter().flat_map(|flow| &flow.pairs);
     let client = pairs()
         .filter(|pair| pair.direction == Direction::ClientToServer)
-        .map(|pair| ("client", pair.sent.source.port(), pair.arrived.source.port()));
+        .map(|pair| {
+            (
+                "client",
+                pair.sent.source.port(),
+                pair.arrived.source.port(),
+            )
+        });
     let server = pairs()
         .filter(|pair| pair.direction == Direction::ClientToServer)
         .map(|pair| {

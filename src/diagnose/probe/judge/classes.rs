@@ -68,7 +68,8 @@ pub(super) fn ect(flow: &Flow, direction: Direction) -> Option<Vec<Draft>> {
         return Some(Vec::new());
     }
     let sentence =
-        "The bits of ECN are cleared {way}: no router beyond can tell of congestion by them.".to_owned();
+        "The bits of ECN are cleared {way}: no router beyond can tell of congestion by them."
+            .to_owned();
     let draft = Draft::note(Behaviour::EcnBleached, "cleared", sentence);
     Some(vec![draft.values(name(sent), name(arrived))])
 }
@@ -112,7 +113,9 @@ pub(super) fn without(flow: &Flow, direction: Direction) -> Option<Vec<Draft>> {
                     and nobody heeds that."
         .to_owned();
     let draft = Draft::note(Behaviour::EcnSet, "set", sentence);
-    Some(vec![draft.values(name(set.sent.ecn), name(set.arrived.ecn))])
+    Some(vec![
+        draft.values(name(set.sent.ecn), name(set.arrived.ecn)),
+    ])
 }
 
 fn name(ecn: u8) -> &'static str {

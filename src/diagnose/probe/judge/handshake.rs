@@ -39,7 +39,8 @@ pub(super) fn sack_permitted(flow: &Flow, direction: Direction) -> Option<Vec<Dr
 pub(super) fn sack_is_used(flow: &Flow, direction: Direction) -> bool {
     let lost = |direction| {
         let opening = flow.opening(direction);
-        opening.is_some_and(|opening| opening.sent.sack_permitted && !opening.arrived.sack_permitted)
+        opening
+            .is_some_and(|opening| opening.sent.sack_permitted && !opening.arrived.sack_permitted)
     };
     let (syn, syn_ack) = (
         lost(Direction::ClientToServer),
@@ -121,7 +122,8 @@ pub(super) fn mss(flow: &Flow, direction: Direction) -> Option<Vec<Draft>> {
     let sent = opening.sent.mss?;
     let words = |mss: u16| format!("MSS {mss}");
     let Some(arrived) = opening.arrived.mss else {
-        let sentence = "The MSS is removed {way}: segments of 536 bytes are sent, or 1220 (IPv6).".to_owned();
+        let sentence =
+            "The MSS is removed {way}: segments of 536 bytes are sent, or 1220 (IPv6).".to_owned();
         let draft = Draft::note(Behaviour::MssRemoved, "removed", sentence);
         return Some(vec![draft.values(words(sent), "no MSS")]);
     };

@@ -30,7 +30,7 @@ mod unusual;
 mod window;
 
 #[cfg(test)]
-pub(super) mod sample;
+pub(super) mod tests;
 
 use super::evidence::{Carrier, Evidence, Path, Purpose, What};
 use super::finding::{self, Behaviour, Draft, Status};

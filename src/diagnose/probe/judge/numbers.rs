@@ -64,11 +64,7 @@ pub(super) fn sack(flow: &Flow, direction: Direction) -> Option<Vec<Draft>> {
     let draft = if arrived == &right {
         let sentence = "SACK blocks are translated {way}, as the acknowledgements are: the rewritten sequence \
                         numbers do no harm to them.";
-        Draft::note(
-            Behaviour::SackTranslated,
-            "translated",
-            sentence.to_owned(),
-        )
+        Draft::note(Behaviour::SackTranslated, "translated", sentence.to_owned())
     } else if arrived.is_empty() {
         harm(
             flow,

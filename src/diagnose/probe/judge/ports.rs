@@ -59,9 +59,8 @@ pub(super) fn untried(evidence: &Evidence) -> Vec<String> {
 fn differences(own: &[Judged], there: &[Judged]) -> Vec<String> {
     let mut all = Vec::new();
     for one in there {
-        let is_same = |other: &&Judged| {
-            (other.aspect, other.direction) == (one.aspect, one.direction)
-        };
+        let is_same =
+            |other: &&Judged| (other.aspect, other.direction) == (one.aspect, one.direction);
         let Some(here) = own.iter().find(is_same) else {
             continue;
         };

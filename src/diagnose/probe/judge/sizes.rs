@@ -99,7 +99,11 @@ fn over(carrier: Carrier, cliff: &Cliff) -> Draft {
 fn harm(cliff: &Cliff) -> String {
     match cliff.harm {
         Harm::Lost { share, background } => match background > 0.0 {
-            true => format!("{} lost, of smaller ones {}", share_of(share), share_of(background)),
+            true => format!(
+                "{} lost, of smaller ones {}",
+                share_of(share),
+                share_of(background)
+            ),
             false => format!("{} lost", share_of(share)),
         },
         Harm::Truncated { to } => format!("cut to {to} bytes"),

@@ -27,11 +27,9 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<Draft> {
 /// Figures that are worth nothing.
 pub(super) fn unclear(evidence: &Evidence) -> Vec<String> {
     let trains = evidence.trains.both();
-    let missed = trains.iter().any(|(_, train)| {
-        train
-            .as_ref()
-            .is_some_and(|train| train.harvest.missed > 0)
-    });
+    let missed = trains
+        .iter()
+        .any(|(_, train)| train.as_ref().is_some_and(|train| train.harvest.missed > 0));
     let sentence = "loss, reordering and duplication: an end could not keep up with what came";
     missed.then(|| sentence.to_owned()).into_iter().collect()
 }

@@ -54,11 +54,7 @@ pub(super) fn urgent(flow: &Flow, direction: Direction) -> Option<Vec<Draft>> {
     }
     let sentence =
         "The urgent pointer is changed {way}: another byte is urgent than was meant.".to_owned();
-    let draft = Draft::note(
-        Behaviour::UrgentPointerChanged,
-        "pointer changed",
-        sentence,
-    );
+    let draft = Draft::note(Behaviour::UrgentPointerChanged, "pointer changed", sentence);
     Some(vec![draft.values(pointer(sent), pointer(arrived))])
 }
 

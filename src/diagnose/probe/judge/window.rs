@@ -33,9 +33,10 @@ pub(super) fn window(flow: &Flow, direction: Direction) -> Option<Vec<Draft>> {
         }
     };
     let (sent, arrived) = raised.copied().unwrap_or((sent, arrived));
-    Some(vec![
-        draft.values(format!("window {sent}"), format!("window {arrived}")),
-    ])
+    Some(vec![draft.values(
+        format!("window {sent}"),
+        format!("window {arrived}"),
+    )])
 }
 
 /// Equal, or made to fit a window scale that was changed.

@@ -115,7 +115,11 @@ pub fn config(report: &Report, deployment: &Deployment) -> Result<String, Nothin
         ),
     );
     if !deployment.ports.is_every() {
-        let list: Vec<String> = deployment.ports.iter().map(|port| port.to_string()).collect();
+        let list: Vec<String> = deployment
+            .ports
+            .iter()
+            .map(|port| port.to_string())
+            .collect();
         line(
             "intercept",
             &format!("[{}]", list.join(", ")),
@@ -140,7 +144,11 @@ pub fn config(report: &Report, deployment: &Deployment) -> Result<String, Nothin
         ),
     }
     if profile == OWN {
-        line("profile", &quoted(profile), "No preset is this; it stands below.");
+        line(
+            "profile",
+            &quoted(profile),
+            "No preset is this; it stands below.",
+        );
         own(&mut text, report);
     } else {
         let what = format!("{profile} is a preset; what was seen that it is for:");
