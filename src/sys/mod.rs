@@ -10,6 +10,7 @@ pub mod notify;
 pub mod offloads;
 pub mod packet_queue;
 pub mod privileges;
+pub mod route;
 pub mod signal;
 mod socket_option;
 pub mod tap;

@@ -78,7 +78,10 @@ impl Tap {
                 )
             };
             return match usize::try_from(read) {
-                Ok(size) => Ok(Some((size, Going::of(address.sll_pkttype)))),
+                Ok(size) => match Going::of(address.sll_pkttype) {
+                    Some(going) => Ok(Some((size, going))),
+                    None => continue,
+                },
                 Err(_) => match Errno::from_io_error(&io::Error::last_os_error()) {
                     Some(Errno::AGAIN) => Ok(None),
                     Some(Errno::INTR) => continue,
@@ -122,10 +125,12 @@ impl AsFd for Tap {
 // === impl Going ===
 
 impl Going {
-    fn of(kind: u8) -> Self {
+    /// None for what is meant for other hosts, or for many.
+    fn of(kind: u8) -> Option<Self> {
         match kind {
-            libc::PACKET_OUTGOING => Self::Out,
-            _ => Self::In,
+            libc::PACKET_OUTGOING => Some(Self::Out),
+            libc::PACKET_HOST => Some(Self::In),
+            _ => None,
         }
     }
 }

@@ -19,7 +19,7 @@ pub enum End {
 }
 
 /// A flow of crafted segments, by the driver's number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FlowId(pub u16);
 
@@ -34,6 +34,22 @@ pub enum Order {
         flow: FlowId,
         /// The server's port.
         port: u16,
+    },
+    /// At the server, where a service of the host listens ([`Refusal::PortInUse`]): take the next unknown flow whose
+    /// SYN comes to `port` for this one, as [`Order::Open`] does, but leave the answer to the service. Nothing is
+    /// sent by such a flow.
+    Watch {
+        /// Its number from now on.
+        flow: FlowId,
+        /// The service's port.
+        port: u16,
+    },
+    /// Say what the service sent next by a flow that is watched, or that it has sent nothing for so long.
+    Overhear {
+        /// The flow.
+        flow: FlowId,
+        /// How long, in milliseconds.
+        patience_ms: u32,
     },
     /// Send one segment of a flow.
     Send {
@@ -51,10 +67,13 @@ pub enum Order {
         patience_ms: u32,
     },
     /// Count the segments of trains that come by this flow from now on, acknowledge them, and tell of them when asked
-    /// to [`Order::Harvest`]; they are not told by [`Order::Await`].
+    /// to [`Order::Harvest`]; they are not told by [`Order::Await`]. What was counted before is forgotten.
     Receive {
         /// The flow.
         flow: FlowId,
+        /// The number of the first segment that counts; lower ones are late ones of an earlier train.
+        #[serde(default)]
+        from: u32,
         /// What to acknowledge by.
         ack: Spec,
     },
@@ -65,7 +84,7 @@ pub enum Order {
         /// Of what.
         train: Train,
     },
-    /// Say what came of the trains since [`Order::Receive`].
+    /// Say what came of the trains since [`Order::Receive`]. It may be asked again.
     Harvest {
         /// The flow.
         flow: FlowId,
@@ -99,6 +118,8 @@ pub enum Answer {
     Sent(Header),
     /// What came, or that nothing did.
     Arrived(Option<Arrival>),
+    /// What the service sent: IP and TCP header; or that it sent nothing.
+    Overheard(Option<Header>),
     /// How many segments of a train, or echoes, were sent.
     Counted(Dispatch),
     /// What came of a train.
@@ -216,13 +237,13 @@ pub struct TooBig {
 /// What came of trains: each segment has a number, and is counted once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Harvest {
-    /// Different numbers that came with right data.
+    /// Different numbers that came whole and with right data.
     pub arrived: u32,
     /// Numbers that came again.
     pub duplicated: u32,
     /// Segments that came after one with a higher number.
     pub reordered: u32,
-    /// Segments that were shorter than they were sent, by what their sender wrote into them.
+    /// Segments that were shorter than they were sent, by what their sender wrote into them; not counted above.
     pub truncated: u32,
     /// The least bytes of a packet that one was cut to.
     pub truncated_to: Option<u16>,
@@ -299,9 +320,9 @@ impl Order {
     #[must_use]
     pub fn takes(&self) -> Duration {
         let milliseconds = match self {
-            Self::Await { patience_ms, .. } | Self::EchoHarvest { patience_ms, .. } => {
-                u64::from(*patience_ms)
-            }
+            Self::Await { patience_ms, .. }
+            | Self::Overhear { patience_ms, .. }
+            | Self::EchoHarvest { patience_ms, .. } => u64::from(*patience_ms),
             Self::Train { train, .. } => {
                 let gaps = u64::from(train.gap_us) * u64::from(train.count);
                 let bytes = u64::from(train.length) * u64::from(train.count);
@@ -312,6 +333,16 @@ impl Order {
             _ => 0,
         };
         Duration::from_millis(milliseconds)
+    }
+}
+
+// === impl Harvest ===
+
+impl Harvest {
+    /// How many of so many segments did not come at all, neither whole nor cut nor damaged.
+    #[must_use]
+    pub fn lost(&self, sent: u32) -> u32 {
+        sent.saturating_sub(self.arrived + self.truncated + self.corrupted)
     }
 }
 

@@ -1,0 +1,30 @@
+//! `unmangle probe`: finds out what the path between two hosts does to TCP.
+
+mod run;
+mod serve;
+
+use std::process::ExitCode;
+
+/// Find out what the path between two hosts does to TCP, and what would undo it.
+///
+/// `probe serve` runs on one host and `probe run HOST` on the other: segments made to order go both ways, and both
+/// hosts see what was sent and what arrived.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    Serve(serve::Args),
+    Run(run::Args),
+}
+
+/// Runs the subcommand.
+pub fn main(args: Args) -> anyhow::Result<ExitCode> {
+    match args.command {
+        Command::Serve(args) => serve::main(args),
+        Command::Run(args) => run::main(&args),
+    }
+}

@@ -1,0 +1,154 @@
+//! What stands between: translation of addresses, something that ends TCP, somebody who resets.
+
+use super::flow::{Flow, Seen};
+use crate::diagnose::probe::evidence::{Evidence, What};
+use crate::diagnose::probe::finding::{Behaviour, Draft};
+use crate::metrics::Direction;
+use crate::packet::Flags;
+
+/// Breaks of the connection by which both ends talk: one may be an accident.
+const FEWEST_BREAKS: u32 = 2;
+
+pub(super) fn judge(evidence: &Evidence, flows: &[Flow]) -> Vec<Draft> {
+    let mut drafts = Vec::new();
+    drafts.extend(ended(evidence));
+    drafts.extend(resets(evidence));
+    drafts.extend(broken(evidence));
+    drafts.extend(addresses(evidence));
+    drafts.extend(ports(flows));
+    drafts
+}
+
+/// Something between ends TCP: an answer that the server did not send, or another SYN than the client's.
+fn ended(evidence: &Evidence) -> Option<Draft> {
+    let steps = || evidence.exchanges.iter().flat_map(|each| &each.steps);
+    let answers = steps()
+        .filter(|step| matches!(step.what, What::Syn | What::SynAck))
+        .flat_map(|step| &step.instead)
+        .filter_map(|arrival| Seen::read(&arrival.header))
+        .filter(|seen| seen.flags.has(Flags::SYN | Flags::ACK));
+    let anew = steps().any(|step| {
+        if step.what != What::Syn {
+            return false;
+        }
+        let came = step.arrived.iter().find(|arrival| arrival.checksum_right);
+        let came = came.and_then(|arrival| Seen::read(&arrival.header));
+        let sent = Seen::read(&step.sent);
+        sent.zip(came)
+            .is_some_and(|(sent, came)| is_another(&sent, &came))
+    });
+    let why = match (answers.count() > 0, anew) {
+        (true, _) => "an answer came to the client's SYN that the server did not send",
+        (false, true) => "the server was sent another SYN than the client's",
+        (false, false) => return None,
+    };
+    Some(Draft::note(
+        Behaviour::EndedOnTheWay,
+        "ended",
+        format!(
+            "Something between ends TCP, a proxy or a relay: {why}. Only what lies before it is seen from here."
+        ),
+    ))
+}
+
+/// Who only takes options away or writes over them leaves the others in their order.
+fn is_another(sent: &Seen, came: &Seen) -> bool {
+    let mut rest = sent.kinds.iter();
+    let in_order = came.kinds.iter().all(|kind| rest.any(|one| one == kind));
+    sent.sequence != came.sequence && !in_order
+}
+
+/// Resets that neither end sent.
+fn resets(evidence: &Evidence) -> Vec<Draft> {
+    let mut drafts: Vec<Draft> = Vec::new();
+    let steps = evidence.exchanges.iter().flat_map(|each| &each.steps);
+    for seen in steps
+        .flat_map(|step| &step.instead)
+        .filter_map(|arrival| Seen::read(&arrival.header))
+        .filter(|seen| seen.flags.has(Flags::RST))
+    {
+        let to_client = seen.destination.ip() == evidence.path.client;
+        let direction = match to_client {
+            true => Direction::ServerToClient,
+            false => Direction::ClientToServer,
+        };
+        if drafts.iter().any(|one| one.direction == Some(direction)) {
+            continue;
+        }
+        let sentence = "A reset came {way} that the other end did not send: something between breaks connections."
+            .to_owned();
+        drafts
+            .push(Draft::problem(Behaviour::ResetFromBetween, "reset", sentence).going(direction));
+    }
+    drafts
+}
+
+fn broken(evidence: &Evidence) -> Option<Draft> {
+    let times = match evidence.path.broken {
+        0 => return None,
+        1 => "once".to_owned(),
+        count => format!("{count} times"),
+    };
+    let sentence = format!(
+        "The connection by which both ends talk was broken {times}, although it carries little: ordinary \
+         connections do not fare better."
+    );
+    Some(match evidence.path.broken < FEWEST_BREAKS {
+        true => Draft::note(Behaviour::ControlBroken, "broken", sentence),
+        false => Draft::problem(Behaviour::ControlBroken, "broken", sentence),
+    })
+}
+
+fn addresses(evidence: &Evidence) -> Option<Draft> {
+    let path = &evidence.path;
+    let ends = [
+        ("client", path.client, path.client_seen),
+        ("server", path.server_own, path.server),
+    ];
+    let others: Vec<_> = ends
+        .into_iter()
+        .filter(|(_, own, seen)| own != seen)
+        .collect();
+    let told: Vec<String> = others
+        .iter()
+        .map(|(end, own, seen)| format!("the {end}, {own}, is seen as {seen}"))
+        .collect();
+    if told.is_empty() {
+        return None;
+    }
+    let list = |pick: fn(&(&str, std::net::IpAddr, std::net::IpAddr)) -> String| {
+        others.iter().map(pick).collect::<Vec<_>>().join(", ")
+    };
+    let sentence = format!("Addresses are translated: {}.", told.join("; "));
+    let draft = Draft::note(Behaviour::AddressesTranslated, "translated", sentence);
+    Some(draft.values(
+        list(|(_, own, _)| own.to_string()),
+        list(|(_, _, seen)| seen.to_string()),
+    ))
+}
+
+fn ports(flows: &[Flow]) -> Option<Draft> {
+    let pairs = || flows.iter().flat_map(|flow| &flow.pairs);
+    let client = pairs()
+        .filter(|pair| pair.direction == Direction::ClientToServer)
+        .map(|pair| {
+            (
+                "client",
+                pair.sent.source.port(),
+                pair.arrived.source.port(),
+            )
+        });
+    let server = pairs()
+        .filter(|pair| pair.direction == Direction::ClientToServer)
+        .map(|pair| {
+            let (sent, arrived) = (pair.sent.destination, pair.arrived.destination);
+            ("server", sent.port(), arrived.port())
+        });
+    let (end, sent, arrived) = client
+        .chain(server)
+        .find(|(_, sent, arrived)| sent != arrived)?;
+    let sentence =
+        format!("Ports are translated: {sent} of the {end} is seen as {arrived} at the server.");
+    let draft = Draft::note(Behaviour::PortsTranslated, "translated", sentence);
+    Some(draft.values(format!("port {sent}"), format!("port {arrived}")))
+}

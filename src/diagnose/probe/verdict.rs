@@ -1,0 +1,105 @@
+//! All of it in plain words, for somebody who does not know what SACK is.
+
+use super::evidence::Path;
+use super::finding::{Behaviour, Finding, Status};
+use super::told::{Kind, Recommended};
+
+/// One paragraph.
+pub(super) fn verdict(
+    path: &Path,
+    findings: &[Finding],
+    recommended: &Recommended,
+    gaps: bool,
+) -> String {
+    let between = format!("between {} and {}", path.client, path.server);
+    let mut told: Vec<&str> = Vec::new();
+    for finding in findings.iter().filter(|one| one.status == Status::Problem) {
+        let words = plain(finding.behaviour);
+        if !told.contains(&words) {
+            told.push(words);
+        }
+    }
+    let mut sentences = Vec::new();
+    match told.as_slice() {
+        [] if findings.is_empty() => {
+            sentences.push(format!("Nothing {between} changes TCP or holds it up."));
+        }
+        [] => sentences.push(format!(
+            "Nothing {between} breaks connections; what is changed there does no harm by itself."
+        )),
+        [only] => sentences.push(format!("Something {between} does harm: {only}.")),
+        several => sentences.push(format!(
+            "Something {between} does harm in {} ways: {}.",
+            several.len(),
+            several.join("; ")
+        )),
+    }
+    if recommended.kind != Kind::Nothing {
+        sentences.push(recommended.why.clone());
+    }
+    if recommended.kind != Kind::MendElsewhere && !recommended.elsewhere.is_empty() {
+        sentences.push("What no profile cures is to be mended on the path.".to_owned());
+    }
+    if gaps {
+        sentences.push("Not everything could be tried.".to_owned());
+    }
+    if recommended.kind == Kind::Nothing && !gaps {
+        sentences.push(
+            "If connections break here all the same, `unmangle doctor` looks at the hosts, and `unmangle explain` at \
+             a capture."
+                .to_owned(),
+        );
+    }
+    sentences.join(" ")
+}
+
+/// A problem as a clause.
+fn plain(behaviour: Behaviour) -> &'static str {
+    match behaviour {
+        Behaviour::SackNotTranslated | Behaviour::SackChanged => {
+            "the bytes of a connection are numbered anew on the way, but not in the reports of which bytes have come \
+             (SACK), so that after the first lost packet these make no sense and a strict firewall resets the \
+             connection"
+        }
+        Behaviour::SackBlocksRemoved | Behaviour::SackPermittedRemoved => {
+            "the reports of which bytes have come (SACK) are taken away from one side only, so that lost packets \
+             are sent again late"
+        }
+        Behaviour::AcknowledgementWrong => {
+            "the bytes of a connection are numbered anew one way, and not back the other way, so that the two ends \
+             do not understand each other"
+        }
+        Behaviour::WindowScaleRemoved | Behaviour::WindowScaleChanged => {
+            "one end is told something else than the other about how much may be sent at a time (window scale), so \
+             that transfers stall or are reset"
+        }
+        Behaviour::WindowChanged => "more is asked for on the way than the receiver has room for",
+        Behaviour::TimestampsRemoved | Behaviour::TimestampsInconsistent => {
+            "the time stamps of packets are made wrong, so that good packets are taken for old ones"
+        }
+        Behaviour::EcnRefused => {
+            "whoever offers to be warned of congestion (ECN) gets no connection at first"
+        }
+        Behaviour::CongestionMarkLost => {
+            "warnings of congestion (ECN) are lost, so that nobody slows down"
+        }
+        Behaviour::UrgentDropped => "packets with urgent data are dropped",
+        Behaviour::TcpSizeCliff => {
+            "large packets do not pass as small ones do, so that connections open and then crawl or die"
+        }
+        Behaviour::PathMtuBlackHole => {
+            "large packets vanish and nobody tells their sender, so that connections open and then hang"
+        }
+        Behaviour::DataBlocked => "data does not pass at all",
+        Behaviour::Corruption => "data is damaged",
+        Behaviour::Loss => "many packets are lost",
+        Behaviour::IdleForgotten => {
+            "connections that are silent for a while are forgotten, so that they hang or are reset afterwards"
+        }
+        Behaviour::PortBlocked => "connections to some ports are blocked",
+        Behaviour::ResetFromBetween => "connections are reset by somebody who is neither end",
+        Behaviour::ControlBroken => "even a connection that carries little is broken",
+        // The others are notes.
+        _ => "what is listed above",
+    }
+}
