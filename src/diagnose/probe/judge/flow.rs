@@ -67,7 +67,7 @@ impl Seen {
             acknowledgement: flags.has(Flags::ACK).then(|| tcp.acknowledgement()),
             flags,
             window: tcp.window(),
-            urgent: tcp.urgent(),
+            urgent: tcp.urgent_pointer(),
             mss: None,
             window_scale: None,
             sack_permitted: false,
