@@ -414,3 +414,49 @@ fn a_port_that_a_service_has_is_named() {
         assert!(line.contains("TCP port 22 is taken"), "{line}");
     }
 }
+
+// === the whole of it ===
+
+#[test]
+fn on_a_clean_path_nothing_is_found_and_nothing_needs_to_be_undone() {
+    let Some(site) = Site::put_up() else { return };
+    let _service = site.listen(Role::Server, Family::V4);
+    let serving = serve(&site, &[]);
+    for family in FAMILIES {
+        let to = Role::Server.address(family).to_string();
+        let ended = run(&site, &[], &["--json", &to]);
+        assert_eq!(ended.code(), Some(0), "{ended:?}");
+        let report = ended.report();
+        assert_eq!(report["findings"], serde_json::json!([]), "{report:#}");
+        assert_eq!(report["untried"], serde_json::json!([]), "{report:#}");
+        assert_eq!(report["recommended"]["kind"], "nothing", "{report:#}");
+    }
+    stop(serving);
+}
+
+#[test]
+fn where_the_control_connection_alone_comes_through_the_port_that_is_missing_is_named() {
+    let Some(site) = Site::put_up() else { return };
+    let _serving = serve(&site, &[]);
+    let rules = "table inet strict { chain forward { type filter hook forward priority 0; tcp dport 7532 drop; }; }";
+    nft(&site, Role::Relay, rules);
+    let to = Role::Server.address(Family::V4).to_string();
+    let ended = run(&site, &[], &[&to]);
+    let line = refusal(&ended);
+    assert!(
+        line.contains("came to its port 7532: let TCP port 7532 through"),
+        "{line}"
+    );
+}
+
+#[test]
+fn rules_of_this_host_that_keep_segments_from_leaving_are_named_as_such() {
+    let Some(site) = Site::put_up() else { return };
+    let _serving = serve(&site, &[]);
+    let rules = "table inet strict { chain output { type filter hook output priority 0; tcp dport 7532 drop; }; }";
+    nft(&site, Role::Client, rules);
+    let to = Role::Server.address(Family::V4).to_string();
+    let ended = run(&site, &[], &[&to]);
+    let line = refusal(&ended);
+    assert!(line.contains("own rules"), "{line}");
+}

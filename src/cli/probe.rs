@@ -3,6 +3,7 @@
 mod run;
 mod serve;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Find out what the path between two hosts does to TCP, and what would undo it.
@@ -27,4 +28,9 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => serve::main(args),
         Command::Run(args) => run::main(&args),
     }
+}
+
+/// A line on stderr; that nobody reads it is no reason to end.
+fn say(line: std::fmt::Arguments) {
+    let _ = writeln!(std::io::stderr(), "unmangle: {line}");
 }

@@ -7,11 +7,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::{Usage, output, values};
+use crate::config::{Interface, Ports};
 use crate::diagnose::probe::control::client::ControlError;
+use crate::diagnose::probe::drive::{Stage, Wishes, drive};
+use crate::diagnose::probe::ends::Lost;
+use crate::diagnose::probe::evidence::{Evidence, Purpose, What};
 use crate::diagnose::probe::pair::{Pair, PairError};
+use crate::diagnose::probe::remedy::{self, Deployment, Place};
+use crate::diagnose::probe::{self, Report};
+use crate::metrics::Direction;
 
 /// Find out what the path to a host does to TCP: `unmangle probe serve` has to run there.
 ///
@@ -46,9 +54,18 @@ pub(super) struct Args {
     /// Print what is found in JSON.
     #[arg(long)]
     json: bool,
-    /// Write a configuration for `unmangle run` that undoes what is found.
+    /// Write a configuration that undoes what is found.
     #[arg(long, value_name = "FILE")]
     write_config: Option<PathBuf>,
+    /// For which host that is: client-sidecar for this one, server-sidecar for the other, gateway for a router between.
+    #[arg(long, value_name = "MODE", default_value = "client-sidecar")]
+    mode: Place,
+    /// The interface there that faces the firewall [default: the one of this host that leads to HOST]
+    #[arg(long, value_name = "IFACE")]
+    mangled_side: Option<Interface>,
+    /// Only for connections to these ports [default: every port]
+    #[arg(long, value_name = "LIST")]
+    intercept: Option<Ports>,
 }
 
 const EXAMPLES: &str = "\
@@ -60,12 +77,114 @@ Examples:
 
 /// Probes, and prints what is found.
 pub(super) fn main(args: &Args) -> anyhow::Result<ExitCode> {
+    let deployment = deployment(args)?;
     let mut pair = meet(args)?;
-    let found = look(&mut pair, args);
+    let evidence = look(&mut pair, args);
     pair.part();
-    let found = found.map_err(|lost| Usage(lost.to_string()))?;
-    output::print(found).map_err(|error| Usage(format!("cannot print what was found: {error}")))?;
-    Ok(ExitCode::SUCCESS)
+    let evidence = evidence.map_err(|lost| Usage(lost.to_string()))?;
+    tried(&evidence)?;
+    let mut report = probe::judge(&evidence);
+    let faces = match &args.mangled_side {
+        Some(interface) => Some(interface.clone()),
+        None => towards(evidence.path.server),
+    };
+    if let Some(interface) = &faces {
+        report.recommended.name_interface(interface);
+    }
+    let text = match args.json {
+        true => serde_json::to_string_pretty(&report)? + "\n",
+        false => probe::render(&report, in_colour()),
+    };
+    output::print(text).map_err(|error| Usage(format!("cannot print what was found: {error}")))?;
+    if let Some((file, place)) = deployment {
+        let interface = faces.ok_or_else(|| {
+            Usage(
+                "--write-config: name the interface that faces the firewall by --mangled-side"
+                    .to_owned(),
+            )
+        })?;
+        write(file, &report, place, interface, args)?;
+    }
+    Ok(ExitCode::from(u8::from(report.problems > 0)))
+}
+
+/// The file that is to be written, and for where; another host's interfaces are not known here.
+fn deployment(args: &Args) -> Result<Option<(&std::path::Path, Place)>, Usage> {
+    match (&args.write_config, args.mode, &args.mangled_side) {
+        (None, ..) => Ok(None),
+        (Some(file), Place::ClientSidecar, _) | (Some(file), _, Some(_)) => {
+            Ok(Some((file, args.mode)))
+        }
+        (Some(_), place, None) => Err(Usage(format!(
+            "--mode {}: name the interface there that faces the firewall by --mangled-side",
+            place.name()
+        ))),
+    }
+}
+
+/// This host's interface that leads to an address.
+fn towards(address: std::net::IpAddr) -> Option<Interface> {
+    let route = crate::sys::route::Interface::towards(address).ok()?;
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).ok()?;
+    let name = rustix::net::netdevice::index_to_name(&socket, route.index).ok()?;
+    name.parse().ok()
+}
+
+fn write(
+    file: &std::path::Path,
+    report: &Report,
+    place: Place,
+    mangled_side: Interface,
+    args: &Args,
+) -> anyhow::Result<()> {
+    let deployment = Deployment {
+        place,
+        mangled_side,
+        ports: args.intercept.clone().unwrap_or_else(Ports::every),
+    };
+    match remedy::config(report, &deployment) {
+        Ok(text) => std::fs::write(file, text)
+            .with_context(|| format!("--write-config: {} cannot be written", file.display())),
+        Err(nothing) => {
+            super::say(format_args!(
+                "{} was not written: {nothing}",
+                file.display()
+            ));
+            Ok(())
+        }
+    }
+}
+
+/// Sees that something was tried: where no SYN came, nothing was.
+fn tried(evidence: &Evidence) -> Result<(), Usage> {
+    let path = &evidence.path;
+    let Some(plain) = evidence.exchange(Purpose::Plain) else {
+        return Err(Usage(format!(
+            "nothing could be tried: {}",
+            evidence.untried.join("; ")
+        )));
+    };
+    let Some(syn) = plain.step(What::Syn, Direction::ClientToServer) else {
+        return Err(Usage(format!(
+            "no SYN could be sent: {}",
+            evidence.untried.join("; ")
+        )));
+    };
+    if !syn.arrived.is_empty() || !syn.instead.is_empty() {
+        return Ok(());
+    }
+    Err(Usage(format!(
+        "the control connection to {server} works, but none of {attempts} SYNs came to its port {port}: let TCP port \
+         {port} through to {server} in the firewall, or give the server another port by --flow-port",
+        server = path.server,
+        attempts = syn.attempts,
+        port = path.port
+    )))
+}
+
+fn in_colour() -> bool {
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    std::io::stdout().is_terminal() && !no_color
 }
 
 /// Begins a session with the first of the host's addresses that answers.
@@ -115,12 +234,34 @@ fn told(error: &PairError) -> String {
     }
 }
 
-/// Runs the experiments, and says what they show.
-fn look(pair: &mut Pair, args: &Args) -> Result<String, crate::diagnose::probe::ends::Lost> {
+/// Runs the experiments.
+fn look(pair: &mut Pair, args: &Args) -> Result<Evidence, Lost> {
     let bar = progress();
+    let wishes = Wishes {
+        idle: args.idle_up_to,
+        ports: args.ports.iter().map(|port| port.get()).collect(),
+        largest: u16::MAX,
+        seed: rand::random(),
+    };
+    let path = pair.path();
+    let evidence = drive(pair, path, &wishes, &mut |stage| {
+        bar.set_message(words(stage))
+    });
     bar.finish_and_clear();
-    let _ = (&args.ports, args.idle_up_to, args.json, &args.write_config);
-    Ok(format!("{:#?}\n", pair.path()))
+    let mut evidence = evidence?;
+    evidence.path.broken = pair.path().broken;
+    Ok(evidence)
+}
+
+fn words(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Exchanges => "segments are compared",
+        Stage::IcmpSizes => "echoes of all sizes",
+        Stage::Trains => "many small segments",
+        Stage::TcpSizes => "segments of all sizes",
+        Stage::Ports => "other ports",
+        Stage::Idle => "silent connections",
+    }
 }
 
 fn progress() -> ProgressBar {

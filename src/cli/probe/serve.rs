@@ -1,6 +1,5 @@
 //! `unmangle probe serve`: the other end of a probe.
 
-use std::io::Write;
 use std::num::NonZeroU16;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use ipnet::IpNet;
 
+use super::say;
 use crate::cli::output::print;
 use crate::cli::{Usage, interrupts};
 use crate::diagnose::probe::serve::{Event, Serve, ServeError, Server};
@@ -113,11 +113,6 @@ fn tell(event: Event) {
         Event::Ended(peer, why) => say(format_args!("{peer}: the probe ends: {why}")),
         Event::Refused(peer, why) => say(format_args!("{peer}: turned away: {why}")),
     }
-}
-
-fn say(line: std::fmt::Arguments) {
-    // That nobody reads it is no reason to end.
-    let _ = writeln!(std::io::stderr(), "unmangle: {line}");
 }
 
 fn network(text: &str) -> Result<IpNet, String> {

@@ -127,10 +127,10 @@ impl<'a> Session<'a> {
     /// Takes a connection in the place of the one that was, and welcomes who made it.
     pub(super) fn connect(&mut self, connection: Line) {
         self.heard = Instant::now();
-        self.linked.store(true, Ordering::Release);
         // One that cannot be set so is of no use; its client comes again.
         let set = connection.0.set_nonblocking(true);
         self.link = set.is_ok().then_some(connection);
+        self.linked.store(self.link.is_some(), Ordering::Release);
         self.say(&Told::Welcome(self.welcome));
     }
 
