@@ -1,11 +1,12 @@
 //! `unmangle normalise`: the rules without a relay.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Usage, logging};
-use crate::config::{Log, LogFormat, Networks, Profile};
+use super::{Usage, logging, settings};
+use crate::config::{Keys, Log, LogFormat, Normalise, Profile};
 use crate::rules::Lock;
 use crate::rules::normalise::{self, Normaliser, Normalising};
 
@@ -17,13 +18,18 @@ use crate::rules::normalise::{self, Normaliser, Normalising};
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// The interface that faces the firewall.
-    #[arg(long, value_name = "IFACE")]
-    mangled_side: String,
+    /// Read profiles and the one listener's profile, mangled-side, intercept, from and to from this file, as `unmangle
+    /// run` does; flags win over it, and the rest of the file is the relay's.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 
-    /// What may be negotiated across that interface, such as cisco-pix or isn-rewrite.
-    #[arg(long, value_name = "NAME")]
-    profile: String,
+    /// The interface that faces the firewall.
+    #[arg(long, value_name = "IFACE", required_unless_present = "config")]
+    mangled_side: Option<String>,
+
+    /// What may be negotiated across that interface, such as cisco-pix or isn-rewrite, or one from the file.
+    #[arg(long, value_name = "NAME", required_unless_present = "config")]
+    profile: Option<String>,
 
     /// Only connections to these ports, separated by commas [default: every port]
     #[arg(long, value_name = "PORTS")]
@@ -55,6 +61,7 @@ const EXAMPLES: &str = "\
 Examples:
   unmangle normalise --mangled-side eth1 --profile cisco-pix
   unmangle normalise --mangled-side eth1 --profile isn-rewrite --intercept 22,873 --to 10.0.0.0/8
+  unmangle normalise --config /etc/unmangle.toml   # such as `unmangle probe run HOST --write-config` writes
 
 Signals:
   SIGTERM, SIGINT   take the rules away, exit 0; connections that were opened meanwhile go on";
@@ -98,24 +105,29 @@ async fn normalise(plan: Normalising, profile: &Profile, lock: Lock) -> anyhow::
 
 impl Args {
     fn parse(&self) -> Result<(Normalising, Profile), Usage> {
-        fn refuse<E: std::fmt::Display>(flag: &'static str) -> impl Fn(E) -> Usage {
-            move |error| Usage(format!("{flag}: {error}"))
-        }
-        let networks = |nets: &[String]| Networks::parse(nets.iter().map(String::as_str));
-        let profile: Profile = self.profile.parse().map_err(refuse("--profile"))?;
-        normalise::fit(&profile).map_err(refuse("--profile"))?;
-        let ports = self.intercept.as_ref().map(|ports| ports.parse());
+        let contents = settings::contents(self.config.as_deref())?;
+        let given = Normalise::resolve(contents, self.keys());
+        let given = given.map_err(|error| Usage(error.to_string()))?;
+        let unfit = |error| Usage(given.profile_origin.error(error).to_string());
+        normalise::fit(&given.profile).map_err(unfit)?;
         let plan = Normalising {
-            mangled_side: self
-                .mangled_side
-                .parse()
-                .map_err(refuse("--mangled-side"))?,
-            ports: ports.transpose().map_err(refuse("--intercept"))?,
-            from: networks(&self.from).map_err(refuse("--from"))?,
-            to: networks(&self.to).map_err(refuse("--to"))?,
-            strip: profile.strip,
-            mss: profile.mss,
+            mangled_side: given.mangled_side,
+            ports: given.ports,
+            from: given.from,
+            to: given.to,
+            strip: given.profile.strip,
+            mss: given.profile.mss,
         };
-        Ok((plan, profile))
+        Ok((plan, given.profile))
+    }
+
+    fn keys(&self) -> Keys {
+        let mut keys = Keys::default();
+        keys.set_flag("mangled-side", &self.mangled_side);
+        keys.set_flag("profile", &self.profile);
+        keys.set_flag("intercept", &self.intercept);
+        keys.set_flag("from", &self.from);
+        keys.set_flag("to", &self.to);
+        keys
     }
 }

@@ -20,15 +20,21 @@ pub fn read(
     process: Keys,
     listener: &listener::Flags,
 ) -> Result<Settings, Usage> {
-    let contents = match config {
-        Some(path) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|error| Usage(format!("--config {}: {error}", path.display())))?;
-            file::parse(path, &text).map_err(|error| Usage(error.to_string()))?
-        }
-        None => Contents::default(),
-    };
+    let contents = contents(config)?;
     Settings::resolve(contents, process, listener.keys()).map_err(|error| Usage(error.to_string()))
+}
+
+/// What a file says, if one was named; nothing of it is checked but its keys.
+///
+/// # Errors
+/// [`Usage`] says why it cannot be read, or where the first wrong key stands.
+pub fn contents(config: Option<&Path>) -> Result<Contents, Usage> {
+    let Some(path) = config else {
+        return Ok(Contents::default());
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Usage(format!("--config {}: {error}", path.display())))?;
+    file::parse(path, &text).map_err(|error| Usage(error.to_string()))
 }
 
 /// The rules that lead connections to the listeners that intercept, and answers to those that dial from

@@ -320,7 +320,7 @@ fn fixed_ports(
 }
 
 /// Where a listener stands, for errors that concern it as a whole.
-fn origin(keys: &Keys) -> Origin {
+pub(super) fn origin(keys: &Keys) -> Origin {
     let stands = keys.iter().map(|(_, given)| &given.origin);
     let first = stands.min_by_key(|origin| match origin {
         Origin::Flag(_) => usize::MAX,
