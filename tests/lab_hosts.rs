@@ -58,6 +58,33 @@ fn hosts_reach_each_other_through_the_relay_host_in_both_families() {
 }
 
 #[test]
+fn a_lab_has_the_mtu_it_is_told_and_1500_bytes_otherwise() {
+    if !possible() {
+        return;
+    }
+    // What `ping -s` fills a packet of IPv4 and of IPv6 with, beside the headers.
+    let fills = |lab: &Lab, mtu: u32| {
+        for (address, headers) in [("198.51.100.2", 28), ("2001:db8:2::2", 48)] {
+            for (size, passes) in [(mtu - headers, true), (mtu - headers + 1, false)] {
+                let size = &size.to_string();
+                let unfragmented = ["-M", "do", "-c", "1", "-W", "2", "-s", size, address];
+                let answered = lab.client().run("ping", &unfragmented);
+                assert_eq!(
+                    answered.is_ok(),
+                    passes,
+                    "{size} to {address}: {answered:?}"
+                );
+            }
+        }
+    };
+    let jumbo = Lab::builder().unmangle(UNMANGLE).mtu(9000);
+    fills(&jumbo.start().unwrap(), 9000);
+    let jumbo = Lab::builder().firewall(veth()).long_leg(veth()).mtu(9000);
+    fills(&jumbo.start().unwrap(), 9000);
+    fills(&Lab::builder().unmangle(UNMANGLE).start().unwrap(), 1500);
+}
+
+#[test]
 fn two_labs_stand_side_by_side_and_one_that_goes_leaves_the_other_alone() {
     if !possible() {
         return;

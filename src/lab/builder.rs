@@ -9,7 +9,7 @@ use crate::lab::matrix::Strict;
 use crate::lab::requirements::require;
 use crate::lab::scenario::Between;
 use crate::lab::standing::Lab;
-use crate::lab::topology::Role;
+use crate::lab::topology::{MTU, Role};
 
 /// How a lab is to stand.
 #[derive(Debug, Clone)]
@@ -17,6 +17,7 @@ pub struct Builder {
     firewall: Joined,
     long_leg: Joined,
     seed: u64,
+    mtu: u16,
     strict: Option<Strict>,
     sshd_on: Option<Role>,
     payload: Option<u64>,
@@ -41,6 +42,12 @@ impl Builder {
     /// What the wires draw their chances from.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
+        self
+    }
+
+    /// The MTU of what joins the hosts, in bytes: 1500 unless told otherwise, and at least 1280, which IPv6 needs.
+    pub fn mtu(mut self, mtu: u16) -> Self {
+        self.mtu = mtu;
         self
     }
 
@@ -76,7 +83,7 @@ impl Builder {
             Some(program) => program,
             None => std::env::current_exe().map_err(Error::io("finding this program"))?,
         };
-        let mut lab = Lab::bare(Ground::take()?, self.strict, unmangle);
+        let mut lab = Lab::bare(Ground::take()?, self.mtu, self.strict, unmangle);
         lab.make_hosts()?;
         lab.reset_counts()?;
         lab.join(&self.firewall, &self.long_leg, self.seed)?;
@@ -97,6 +104,7 @@ impl Default for Builder {
             firewall: nothing(),
             long_leg: nothing(),
             seed: 1,
+            mtu: MTU,
             strict: None,
             sshd_on: None,
             payload: None,

@@ -15,7 +15,7 @@ use crate::lab::error::Result;
 use crate::lab::ground::Ground;
 use crate::lab::host::Host;
 use crate::lab::joined::Span;
-use crate::lab::topology::{FIREWALL_DEVICE, LONG_DEVICE, Role};
+use crate::lab::topology::{FIREWALL_DEVICE, LONG_DEVICE, MTU, Role};
 
 /// The devices between client and router.
 const NEAR_DEVICE: &str = "near0";
@@ -68,7 +68,13 @@ impl Chain {
         let devices = [NEAR_DEVICE, FIREWALL_DEVICE, LONG_DEVICE];
         for (device, pair) in devices.into_iter().zip(chain.hosts.windows(2)) {
             let [a, b] = pair else { continue };
-            Span { device, a, b }.lay_veth(offloads)?;
+            let span = Span {
+                device,
+                mtu: MTU,
+                a,
+                b,
+            };
+            span.lay_veth(offloads)?;
         }
         for host in &chain.hosts {
             host.feed("ip", &["-batch", "-"], &ip_batch(host.role()))?;

@@ -9,7 +9,6 @@ use crate::lab::host::Host;
 use crate::lab::process::{PATIENCE, Process};
 use crate::lab::requirements::find;
 use crate::lab::scenario::Between;
-use crate::lab::topology::MTU;
 use crate::lab::wire::counters::Counters;
 use crate::lab::wire::{End, PerHeading, WireSpec};
 use crate::sys::child::die_with_parent;
@@ -42,6 +41,8 @@ pub type WireReport = PerHeading<Counters>;
 pub(crate) struct Span<'a> {
     /// What the devices are called.
     pub device: &'static str,
+    /// Their MTU in bytes.
+    pub mtu: u16,
     /// The host nearer to the client.
     pub a: &'a Host,
     /// The other one.
@@ -80,10 +81,10 @@ impl Span<'_> {
 
     /// Makes a veth pair, which stays until one of its ends is deleted.
     pub fn lay_veth(&self, offloads: bool) -> Result<()> {
-        let device = self.device;
-        let peer = ["peer", "name", device, "netns", self.b.netns()];
-        let pair = [&["link", "add", device, "type", "veth"][..], &peer].concat();
-        self.a.run("ip", &pair)?;
+        let (device, mtu) = (self.device, &self.mtu.to_string());
+        let near = ["link", "add", device, "mtu", mtu, "type", "veth"];
+        let far = ["peer", "name", device, "mtu", mtu, "netns", self.b.netns()];
+        self.a.run("ip", &[near, far].concat())?;
         if !offloads {
             if find("ethtool").is_none() {
                 let (tool, package) = ("ethtool", "ethtool");
@@ -101,7 +102,7 @@ impl Span<'_> {
         End {
             netns: host.netns().to_owned(),
             device: self.device.to_owned(),
-            mtu: MTU,
+            mtu: self.mtu,
         }
     }
 }

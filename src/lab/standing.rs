@@ -35,6 +35,8 @@ pub struct Lab {
     hosts: [Host; 3],
     /// What every host was before it was tuned; none while they are as they were made.
     untuned: Option<Vec<Former>>,
+    /// Of what joins the hosts.
+    mtu: u16,
     strict: Option<Strict>,
     payload: Option<Payload>,
     unmangle: PathBuf,
@@ -50,13 +52,19 @@ impl Lab {
     }
 
     /// One that has its ground and nothing on it yet.
-    pub(crate) fn bare(ground: Ground, strict: Option<Strict>, unmangle: PathBuf) -> Self {
+    pub(crate) fn bare(
+        ground: Ground,
+        mtu: u16,
+        strict: Option<Strict>,
+        unmangle: PathBuf,
+    ) -> Self {
         Self {
             sshd: None,
             rsyncd: None,
             wires: Vec::new(),
             hosts: Role::ALL.map(|role| Host::new(ground.id(), role)),
             untuned: None,
+            mtu,
             strict,
             payload: None,
             unmangle,
@@ -142,6 +150,7 @@ impl Lab {
         self.part()?;
         let span = |device, a, b| Span {
             device,
+            mtu: self.mtu,
             a: self.host(a),
             b: self.host(b),
         };

@@ -9,7 +9,7 @@ use crate::lab::matrix::Family;
 pub const FIREWALL_DEVICE: &str = "fw0";
 /// The devices at both ends of the long leg.
 pub const LONG_DEVICE: &str = "long0";
-/// The MTU of both wires.
+/// The MTU of both wires, unless the [builder](super::Builder::mtu) is told otherwise.
 pub const MTU: u16 = 1500;
 
 /// The part a host plays.

@@ -181,6 +181,25 @@ impl Fragment {
     }
 }
 
+/// Edits the byte that holds DSCP (upper six bits) and ECN (lower two): IPv4's type of service, IPv6's
+/// traffic class (RFC 2474, RFC 3168). IPv4's header checksum stays as right, or as wrong, as it was.
+///
+/// # Panics
+/// If `packet` is not one that [`Ip::parse`] takes.
+pub fn edit_traffic_class(packet: &mut [u8], edit: impl FnOnce(u8) -> u8) {
+    let first = word(packet, 0);
+    let is_v4 = first >> 12 == 4;
+    // IPv4: version, header length, then the byte. IPv6: version, the byte, then the flow label.
+    let shift = if is_v4 { 0 } else { 4 };
+    let edited = edit((first >> shift) as u8);
+    let new = ((first & !(0xff << shift)) | (u16::from(edited) << shift)).to_be_bytes();
+    if is_v4 {
+        let checksum = checksum::adjusted(word(packet, 10), 0, &packet[..2], &new);
+        packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+    }
+    packet[..2].copy_from_slice(&new);
+}
+
 /// Cuts a packet to `size` bytes and makes lengths and checksums fit. `false`, and nothing is
 /// done, where a cut would leave no payload at all.
 pub fn truncate(packet: &mut Vec<u8>, size: usize) -> bool {
@@ -280,6 +299,18 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn an_edited_traffic_class_changes_nothing_beside_itself(v6: bool, before: u8, after: u8) {
+            let family = if v6 { samples::Family::V6 } else { samples::Family::V4 };
+            let build = |traffic_class| samples::Segment { family, traffic_class, ..Default::default() }.build();
+            let mut packet = build(before);
+            edit_traffic_class(&mut packet, |found| {
+                assert_eq!(found, before);
+                after
+            });
+            prop_assert_eq!(packet, build(after));
+        }
+
         #[test]
         fn bytes_from_a_stranger_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..120), v6: bool) {
             if let Some(first) = bytes.first_mut() {

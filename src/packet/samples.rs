@@ -27,6 +27,10 @@ pub struct Segment {
     pub flags: Flags,
     pub sequence: u32,
     pub acknowledgement: u32,
+    pub window: u16,
+    pub urgent_pointer: u16,
+    /// DSCP and ECN.
+    pub traffic_class: u8,
     /// Padded with zeros to a multiple of four.
     pub options: Vec<u8>,
     pub payload: usize,
@@ -41,6 +45,9 @@ impl Default for Segment {
             flags: Flags::ACK,
             sequence: 1_000,
             acknowledgement: 5_000,
+            window: 65_000,
+            urgent_pointer: 0,
+            traffic_class: 0,
             options: Vec::new(),
             payload: 0,
         }
@@ -56,12 +63,17 @@ impl Segment {
         } else {
             ports
         };
-        let mut tcp = TcpHeader::new(from, to, self.sequence, 65_000);
+        let mut tcp = TcpHeader::new(from, to, self.sequence, self.window);
         tcp.acknowledgment_number = self.acknowledgement;
         tcp.fin = self.flags.has(Flags::FIN);
         tcp.syn = self.flags.has(Flags::SYN);
         tcp.rst = self.flags.has(Flags::RST);
+        tcp.psh = self.flags.has(Flags::PSH);
         tcp.ack = self.flags.has(Flags::ACK);
+        tcp.urg = self.flags.has(Flags::URG);
+        tcp.ece = self.flags.has(Flags::ECE);
+        tcp.cwr = self.flags.has(Flags::CWR);
+        tcp.urgent_pointer = self.urgent_pointer;
         tcp.set_options_raw(&self.options).unwrap();
         let payload: Vec<u8> = (0..self.payload).map(|i| i as u8).collect();
         let mut bytes = Vec::new();
@@ -71,7 +83,7 @@ impl Segment {
         } else {
             [client, server]
         };
-        ip(from, to)
+        ip(from, to, self.traffic_class)
             .tcp_header(tcp)
             .write(&mut bytes, &payload)
             .unwrap();
@@ -82,7 +94,7 @@ impl Segment {
 /// An echo request from the client: the payload of `ping -s SIZE`.
 pub fn ping(family: Family, size: usize) -> Vec<u8> {
     let echo = etherparse::IcmpEchoHeader { id: 1, seq: 1 };
-    let builder = ip(client(family), server(family));
+    let builder = ip(client(family), server(family), 0);
     let payload = vec![0x55; size];
     let mut bytes = Vec::new();
     match family {
@@ -114,12 +126,18 @@ pub fn server(family: Family) -> IpAddr {
     }
 }
 
-fn ip(from: IpAddr, to: IpAddr) -> etherparse::PacketBuilderStep<etherparse::IpHeaders> {
+fn ip(
+    from: IpAddr,
+    to: IpAddr,
+    traffic_class: u8,
+) -> etherparse::PacketBuilderStep<etherparse::IpHeaders> {
     match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
-            let header =
+            let mut header =
                 etherparse::Ipv4Header::new(0, 64, IpNumber::TCP, from.octets(), to.octets())
                     .unwrap();
+            header.dscp = etherparse::IpDscp::try_new(traffic_class >> 2).unwrap();
+            header.ecn = etherparse::IpEcn::try_new(traffic_class & 3).unwrap();
             PacketBuilder::ip(etherparse::IpHeaders::Ipv4(header, Default::default()))
         }
         (IpAddr::V6(from), IpAddr::V6(to)) => {
@@ -127,6 +145,7 @@ fn ip(from: IpAddr, to: IpAddr) -> etherparse::PacketBuilderStep<etherparse::IpH
                 source: from.octets(),
                 destination: to.octets(),
                 hop_limit: 64,
+                traffic_class,
                 ..Default::default()
             };
             PacketBuilder::ip(etherparse::IpHeaders::Ipv6(header, Default::default()))

@@ -8,7 +8,10 @@ use super::{Malformed, checksum, long, require, word};
 mod field {
     pub const SEQUENCE: usize = 4;
     pub const ACKNOWLEDGEMENT: usize = 8;
+    pub const FLAGS: usize = 13;
+    pub const WINDOW: usize = 14;
     pub const CHECKSUM: usize = 16;
+    pub const URGENT_POINTER: usize = 18;
 }
 
 /// A TCP segment: `Tcp<&[u8]>` to read, `Tcp<&mut [u8]>` to rewrite.
@@ -58,12 +61,12 @@ impl<B: AsRef<[u8]>> Tcp<B> {
 
     /// Flags.
     pub fn flags(&self) -> Flags {
-        Flags(self.bytes.as_ref()[13])
+        Flags(self.bytes.as_ref()[field::FLAGS])
     }
 
     /// Window, not scaled.
     pub fn window(&self) -> u16 {
-        word(self.bytes.as_ref(), 14)
+        word(self.bytes.as_ref(), field::WINDOW)
     }
 
     /// Urgent pointer; means something only with the URG flag.
@@ -74,6 +77,11 @@ impl<B: AsRef<[u8]>> Tcp<B> {
     /// Checksum as it stands there.
     pub fn checksum(&self) -> u16 {
         word(self.bytes.as_ref(), field::CHECKSUM)
+    }
+
+    /// Urgent pointer; means something only with the URG flag.
+    pub fn urgent_pointer(&self) -> u16 {
+        word(self.bytes.as_ref(), field::URGENT_POINTER)
     }
 
     /// Length of the header, options included.
@@ -117,6 +125,21 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Tcp<B> {
     /// block.
     pub fn shift_number(&mut self, at: usize, by: u32) {
         shift(self.bytes.as_mut(), at, by);
+    }
+
+    /// Writes the flags.
+    pub fn set_flags(&mut self, flags: Flags) {
+        self.overwrite(field::FLAGS, &[flags.0]);
+    }
+
+    /// Writes the window, not scaled.
+    pub fn set_window(&mut self, window: u16) {
+        self.overwrite(field::WINDOW, &window.to_be_bytes());
+    }
+
+    /// Writes the urgent pointer.
+    pub fn set_urgent_pointer(&mut self, pointer: u16) {
+        self.overwrite(field::URGENT_POINTER, &pointer.to_be_bytes());
     }
 
     /// Overwrites an option with NOPs, as firewalls do: the header keeps its length.
@@ -184,15 +207,21 @@ impl Flags {
     pub const ACK: Self = Self(0x10);
     /// URG.
     pub const URG: Self = Self(0x20);
-    /// ECE (RFC 3168).
+    /// ECE: ECN echo (RFC 3168).
     pub const ECE: Self = Self(0x40);
-    /// CWR (RFC 3168).
+    /// CWR: congestion window reduced (RFC 3168).
     pub const CWR: Self = Self(0x80);
 
     /// Whether all of `other` are set.
     #[must_use]
     pub fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// These without `other`.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// Whether it opens a connection: SYN without ACK.
@@ -226,6 +255,9 @@ mod tests {
             acknowledgement: u32,
             option: [u8; 4],
             at in 20usize..28,
+            flags: u8,
+            window: u16,
+            urgent: u16,
         ) {
             let family = if v6 { samples::Family::V6 } else { samples::Family::V4 };
             let options = vec![1, 2, 4, 5, 180, 1, 3, 3, 7, 1, 1, 1];
@@ -236,6 +268,10 @@ mod tests {
             tcp.shift_acknowledgement(acknowledgement);
             tcp.edit_options(|tcp, option| tcp.blank(option));
             tcp.overwrite(at, &option);
+            tcp.set_flags(Flags(flags));
+            tcp.set_window(window);
+            tcp.set_urgent_pointer(urgent);
+            prop_assert_eq!((tcp.flags().0, tcp.window(), tcp.urgent_pointer()), (flags, window, urgent));
             prop_assert_eq!(checksum::transport_is_right(&ip, &packet), Some(true));
         }
 

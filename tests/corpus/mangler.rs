@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use unmangle::lab::wire::{
     Delivery, Direction, End, Heading, Isn, Mangler, Oversize, OversizeAction, Protocol,
-    WindowScale, WireSpec,
+    UnknownOptions, WindowScale, WireSpec,
 };
-use unmangle::packet::{Ip, Tcp, checksum};
+use unmangle::packet::{Flags, Ip, Tcp, checksum, ip};
 
 /// What must hold for any packets and any firewall.
 pub fn run(bytes: &[u8]) {
@@ -87,26 +87,55 @@ fn judge(lane: &Direction, heading: Heading, now: Duration, packet: &[u8], out: 
             assert_right(&after, &delivery.packet);
         }
         if !before.has_tcp_header() && !before.is_icmp() && !cut {
-            assert_eq!(delivery.packet, packet);
+            let mut expected = packet.to_vec();
+            if lane.ports.is_none() {
+                ip::edit_traffic_class(&mut expected, |class| marked(lane, class));
+            }
+            assert_eq!(delivery.packet, expected);
         }
         if before.has_tcp_header() {
-            assert_rewritten_in_place(&after, packet, &delivery.packet);
+            assert_rewritten_in_place(lane, &after, packet, &delivery.packet);
         }
     }
 }
 
-/// Ports, flags, window, length of the header and the payload are nobody's to change.
-fn assert_rewritten_in_place(ip: &Ip, before: &[u8], after: &[u8]) {
+/// DSCP and ECN as the direction makes them.
+fn marked(lane: &Direction, class: u8) -> u8 {
+    let ecn = if lane.bleach_ecn { 0 } else { class & 3 };
+    (lane.dscp.map_or(class >> 2, |dscp| dscp.min(63)) << 2) | ecn
+}
+
+/// Ports, length of the header and the payload are nobody's to change; flags and window change only as the
+/// direction says.
+fn assert_rewritten_in_place(lane: &Direction, ip: &Ip, before: &[u8], after: &[u8]) {
     let [Ok(old), Ok(new)] = [before, after].map(|all| Tcp::parse(&all[ip.payload..ip.end])) else {
         return;
     };
     assert_eq!(old.source_port(), new.source_port());
     assert_eq!(old.destination_port(), new.destination_port());
-    assert_eq!(old.flags(), new.flags());
-    assert_eq!(old.window(), new.window());
     assert_eq!(old.header_len(), new.header_len());
     assert_eq!(old.payload(), new.payload());
-    assert_eq!(before[..2], after[..2]);
+    let touches = |ports: &[u16]| {
+        ports.contains(&old.source_port()) || ports.contains(&old.destination_port())
+    };
+    assert!(!touches(&lane.drop_ports), "a blocked port");
+    let (mut flags, mut window) = (old.flags(), old.window());
+    let mut first = [before[0], before[1]];
+    if lane.ports.as_deref().is_none_or(touches) {
+        if lane.refuse_ecn && flags.has(Flags::SYN) {
+            flags = flags.without(Flags::ECE | Flags::CWR);
+        }
+        if lane.clear_urgent {
+            flags = flags.without(Flags::URG);
+            assert_eq!(new.urgent_pointer(), 0);
+        }
+        window = window.min(lane.window.unwrap_or(u16::MAX));
+        let mut whole = before.to_vec();
+        ip::edit_traffic_class(&mut whole, |class| marked(lane, class));
+        first = [whole[0], whole[1]];
+    }
+    assert_eq!((new.flags(), new.window()), (flags, window));
+    assert_eq!(after[..2], first);
 }
 
 fn is_right(ip: &Ip, packet: &[u8]) -> bool {
@@ -218,6 +247,25 @@ fn direction(input: &mut Input) -> Direction {
         direction.reorder_by = input.time();
     }
     direction.rate_bits_per_s = rarely(2).then(|| u64::from(input.word()) << 8);
+    if rarely(3) {
+        let does = input.byte();
+        let wanted = |bit: u8| does & 1 << bit != 0;
+        direction.refuse_ecn = wanted(0);
+        direction.bleach_ecn = wanted(1);
+        direction.clear_urgent = wanted(2);
+        direction.dscp = wanted(3).then(|| input.byte());
+        direction.window = wanted(4).then(|| input.word());
+        direction.strip_sack = wanted(5);
+        direction.strip_timestamps = wanted(6);
+    }
+    if rarely(4) {
+        direction.unknown_options =
+            [UnknownOptions::Strip, UnknownOptions::DropSyn][usize::from(input.byte() % 2)];
+    }
+    direction.ports = rarely(5).then(|| vec![input.word(), input.word()]);
+    if rarely(6) {
+        direction.drop_ports.push(input.word());
+    }
     direction
 }
 

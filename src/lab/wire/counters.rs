@@ -34,6 +34,10 @@ pub struct Counters {
 pub struct Lost {
     /// At random.
     pub random: u64,
+    /// From or to a port that is blocked.
+    pub blocked_port: u64,
+    /// SYNs and SYN-ACKs with an option that the firewall does not know.
+    pub unknown_option: u64,
     /// Larger than a rule allows.
     pub oversize: u64,
     /// Of a flow that had been idle for too long.
@@ -61,6 +65,12 @@ impl Lost {
     /// All causes together.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.random + self.oversize + self.forgotten + self.queue + self.stopped
+        self.random
+            + self.blocked_port
+            + self.unknown_option
+            + self.oversize
+            + self.forgotten
+            + self.queue
+            + self.stopped
     }
 }

@@ -28,7 +28,8 @@ pub use heading::{Heading, PerHeading};
 pub use io::Wire;
 pub use mangle::{Delivery, Mangler};
 pub use spec::{
-    Direction, End, Isn, Oversize, OversizeAction, Protocol, Stop, WindowScale, WireSpec,
+    Direction, End, Isn, Oversize, OversizeAction, Protocol, Stop, UnknownOptions, WindowScale,
+    WireSpec,
 };
 
 /// Carries packets until SIGTERM or SIGINT.

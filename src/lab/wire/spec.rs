@@ -33,9 +33,18 @@ pub struct End {
 }
 
 /// What happens to packets that travel in one direction. `Default` is a perfect wire.
+///
+/// What is said of SYN and SYN-ACK holds for whichever of the two travels in this direction. Options are
+/// removed as firewalls do it: NOPs stand in their place, and no byte moves.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Direction {
+    /// TCP segments from or to these ports are lost, and nobody is told.
+    pub drop_ports: Vec<u16>,
+    /// Where there is such a list, only TCP segments from or to these ports are rewritten, forgotten when
+    /// idle or refused for their options; other flows, and what has no ports, pass as they are. What chance,
+    /// size and time do to packets, and `drop_ports`, concern all.
+    pub ports: Option<Vec<u16>>,
     /// Shifts the sequence numbers of this direction, and the acknowledgements that come back.
     pub isn: Option<Isn>,
     /// What becomes of the window-scale option.
@@ -44,8 +53,24 @@ pub struct Direction {
     pub mss: Option<u16>,
     /// Removes SACK-permitted from SYN and SYN-ACK.
     pub strip_sack_permitted: bool,
+    /// Removes SACK blocks from every segment; SACK-permitted passes.
+    pub strip_sack: bool,
+    /// Removes timestamps from SYN and SYN-ACK.
+    pub strip_timestamps: bool,
+    /// What becomes of options that the firewall does not know.
+    pub unknown_options: UnknownOptions,
     /// Adds this to every TSval of this direction (and takes it from the TSecr that comes back).
     pub timestamp_offset: Option<u32>,
+    /// Clears ECE and CWR in SYN and SYN-ACK, which is how ECN is offered and agreed (RFC 3168, 6.1.1).
+    pub refuse_ecn: bool,
+    /// Clears URG and the urgent pointer of every segment, as an ASA does unless told otherwise.
+    pub clear_urgent: bool,
+    /// Writes this value over the window field of every segment that has a larger one; it is not scaled.
+    pub window: Option<u16>,
+    /// Overwrites the DSCP of every packet, 0 to 63; what is above counts as 63.
+    pub dscp: Option<u8>,
+    /// Clears the two ECN bits in the IP header of every packet.
+    pub bleach_ecn: bool,
     /// What becomes of large packets; the first entry whose protocol and size match is applied.
     pub oversize: Vec<Oversize>,
     /// A TCP flow with no packet for this long is forgotten: its later packets are dropped
@@ -102,6 +127,20 @@ pub enum WindowScale {
     StripFromSynAck,
     /// Its shift count is overwritten (0 to 14).
     Set(u8),
+}
+
+/// What becomes of options other than MSS, window scale, SACK-permitted, SACK, timestamps and padding. One of
+/// those with a length it cannot have is unknown, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnknownOptions {
+    /// They pass.
+    #[default]
+    Keep,
+    /// They are removed from every segment.
+    Strip,
+    /// A SYN or SYN-ACK that carries one is lost, and nobody is told.
+    DropSyn,
 }
 
 /// What becomes of packets above a size.

@@ -217,6 +217,41 @@ fn a_transfer_survives_randomised_sequence_numbers_and_a_lossy_slow_wire() {
 }
 
 #[test]
+fn a_transfer_survives_everything_that_a_firewall_rewrites() {
+    let meddling = Direction {
+        isn: Some(Isn {
+            translate_sack: true,
+        }),
+        window_scale: WindowScale::Strip,
+        mss: Some(536),
+        strip_sack_permitted: true,
+        strip_sack: true,
+        strip_timestamps: true,
+        unknown_options: UnknownOptions::Strip,
+        refuse_ecn: true,
+        clear_urgent: true,
+        window: Some(8_000),
+        dscp: Some(46),
+        bleach_ecn: true,
+        ..Direction::default()
+    };
+    let Some(mut hosts) = Hosts::connect("meddle", meddling.clone(), meddling) else {
+        return;
+    };
+    let expected: u64 = (0..2u64 << 20).map(|i| i % 251).sum();
+    for to in ["10.99.0.2", "fd99::2"] {
+        assert_eq!(upload(&hosts, to, 2 << 20), (expected, 2 << 20));
+    }
+    let counters = hosts.stop().a_to_b;
+    assert_eq!(
+        (counters.lost.total(), counters.overrun),
+        (0, Default::default())
+    );
+    // Had the MSS passed, there would be a third of them.
+    assert!(counters.packets > 2 * (2 << 20) / 536, "{counters:?}");
+}
+
+#[test]
 fn a_real_ping_of_993_bytes_is_lost_and_992_passes() {
     let pix = Direction {
         oversize: vec![Oversize {

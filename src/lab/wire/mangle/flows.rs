@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Dice;
 use super::isn::{FlowShift, SegmentShift};
+use super::scope::Covered;
 use crate::lab::wire::heading::{Heading, PerHeading};
 use crate::lab::wire::spec::{Isn, WireSpec};
 use crate::packet::{Flags, Ip, Tcp, icmp, tcp};
@@ -55,13 +56,15 @@ impl Flows {
     }
 
     /// Takes note of a segment and says what it is shifted by; `None` if its flow is forgotten and
-    /// this does not open it anew. A flow that was not seen opening passes as it is.
+    /// this does not open it anew. A flow that was not seen opening passes as it is, and so does one
+    /// that is not covered.
     pub fn track<B: AsRef<[u8]>>(
         &mut self,
         heading: Heading,
         now: Duration,
         ip: &Ip,
         tcp: &Tcp<B>,
+        covered: Covered,
     ) -> Option<SegmentShift> {
         let shifts = self.isn != PerHeading::default();
         let forgets = self.forget_idle_after != PerHeading::default();
@@ -80,7 +83,7 @@ impl Flows {
             }),
         };
 
-        if let Some(limit) = self.forget_idle_after[heading] {
+        if let Some(limit) = self.forget_idle_after[heading].filter(|_| covered.own) {
             flow.forgotten |= now.saturating_sub(flow.last_heard) > limit;
             if flow.forgotten && !tcp.flags().opens() {
                 return None;
@@ -90,7 +93,7 @@ impl Flows {
             flow.forgotten = false;
         }
         flow.last_heard = now;
-        if is_syn && self.isn[heading].is_some() {
+        if is_syn && covered.own && self.isn[heading].is_some() {
             flow.shift[heading] = Some(FlowShift::for_syn(
                 flow.shift[heading],
                 tcp.sequence(),

@@ -7,19 +7,28 @@
 //! | --- | --- | --- |
 //! | stop | here | lose it: the wire is dead |
 //! | loss | `fate` | lose it |
+//! | filter | `filter` | drop it: a blocked port, or a SYN with an option it does not know |
 //! | size | `oversize` | lose it, answer it, hold it back, cut it |
 //! | flows | `flows` | drop it: its flow was idle for too long |
 //! | sequence numbers | `isn` | shift them, also those quoted in ICMP errors |
 //! | options | `options` | blank or overwrite them |
+//! | TCP header | `fields` | clear ECN's and the urgent flag, lower the window |
+//! | IP header | `fields` | overwrite the DSCP, clear the ECN bits |
 //! | corruption | `fate` | flip a byte |
 //! | rate, delay, order | `timing` | say when it is due, or lose it to a full queue |
 //! | duplication | `fate` | let it arrive twice |
+//!
+//! From "flows" to "IP header", and for the options of a SYN in "filter", a direction may confine itself to
+//! some ports (`scope`).
 
 mod fate;
+mod fields;
+mod filter;
 mod flows;
 mod isn;
 mod options;
 mod oversize;
+mod scope;
 #[cfg(test)]
 mod tests;
 mod timing;
@@ -33,9 +42,12 @@ use super::counters::Counters;
 use super::heading::{Heading, PerHeading};
 use super::spec::{Direction, WireSpec};
 use crate::packet::{Ip, Tcp, icmp};
+use fields::{IpFields, TcpFields};
+use filter::Refusal;
 use flows::Flows;
 use options::OptionRewrite;
 use oversize::Size;
+use scope::{Covered, Scope};
 use timing::Timing;
 
 /// Fast, small, and its numbers are the same everywhere.
@@ -65,7 +77,13 @@ pub struct Delivery {
 #[derive(Debug)]
 struct Lane {
     spec: Direction,
+    /// What this direction rewrites.
+    scope: Scope,
+    /// What the way back rewrites, and this direction has to undo.
+    back_scope: Scope,
     options: OptionRewrite,
+    tcp_fields: TcpFields,
+    ip_fields: IpFields,
     timing: Timing,
     dice: Dice,
     counters: Counters,
@@ -82,7 +100,11 @@ impl Mangler {
         // Every lane has dice of its own: what one does leaves the draws of the other alone.
         let mut lane = |own: &Direction, other: &Direction| Lane {
             spec: own.clone(),
+            scope: Scope::new(own.ports.as_deref()),
+            back_scope: Scope::new(other.ports.as_deref()),
             options: OptionRewrite::new(own, other),
+            tcp_fields: TcpFields::new(own),
+            ip_fields: IpFields::new(own),
             timing: Timing::new(own, mtu),
             dice: Dice::from_rng(&mut dice),
             counters: Counters::default(),
@@ -127,6 +149,17 @@ impl Mangler {
         let mut held_back = Duration::ZERO;
         // What is no IP packet is carried as it is.
         if let Ok(ip) = Ip::parse(&packet) {
+            match filter::refuses(&lane.spec, &lane.scope, &ip, &packet) {
+                None => {}
+                Some(Refusal::BlockedPort) => {
+                    lane.counters.lost.blocked_port += 1;
+                    return;
+                }
+                Some(Refusal::UnknownOption) => {
+                    lane.counters.lost.unknown_option += 1;
+                    return;
+                }
+            }
             match oversize::judge(&lane.spec.oversize, &ip, packet.len(), &mut lane.dice) {
                 Size::Fits => {}
                 Size::Drop => {
@@ -212,16 +245,26 @@ fn rewrite(
     if ip.is_icmp() {
         flows.restore_quoted(heading, ip, packet);
     }
-    if !ip.has_tcp_header() {
-        return true;
+    let mut concerned = lane.scope.covers_all();
+    if ip.has_tcp_header()
+        && let Ok(mut tcp) = Tcp::parse(&mut packet[ip.payload..ip.end])
+    {
+        let covered = Covered {
+            own: lane.scope.covers(&tcp),
+            back: lane.back_scope.covers(&tcp),
+        };
+        let Some(shift) = flows.track(heading, now, ip, &tcp, covered) else {
+            return false;
+        };
+        shift.apply(&mut tcp);
+        lane.options.apply(&mut tcp, covered);
+        if covered.own {
+            lane.tcp_fields.apply(&mut tcp);
+        }
+        concerned = covered.own;
     }
-    let Ok(mut tcp) = Tcp::parse(&mut packet[ip.payload..ip.end]) else {
-        return true;
-    };
-    let Some(shift) = flows.track(heading, now, ip, &tcp) else {
-        return false;
-    };
-    shift.apply(&mut tcp);
-    lane.options.apply(&mut tcp);
+    if concerned {
+        lane.ip_fields.apply(packet);
+    }
     true
 }

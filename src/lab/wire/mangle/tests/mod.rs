@@ -1,10 +1,13 @@
 //! What the mangler does to packets, station by station.
 
 mod fate;
+mod fields;
+mod filter;
 mod flows;
 mod isn;
 mod options;
 mod oversize;
+mod scope;
 mod timing;
 
 use std::time::Duration;
@@ -13,9 +16,14 @@ use super::{Delivery, Mangler};
 use crate::lab::wire::heading::Heading;
 use crate::lab::wire::spec::{Direction, End, Isn, Stop, WireSpec};
 use crate::packet::samples::{FAMILIES, Family, Segment};
-use crate::packet::{Flags, Ip, Tcp, TcpOption, checksum};
+use crate::packet::{Flags, Ip, Tcp, TcpOption, checksum, ip, samples};
 
 pub const NOW: Duration = Duration::from_millis(5);
+
+/// The options of a Linux SYN: MSS, SACK-permitted, timestamps, window scale.
+pub const LINUX: [u8; 20] = [
+    2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 9, 0, 0, 0, 8, 1, 3, 3, 7,
+];
 
 /// A wire that does this to packets from `a` (the client) to `b`, and nothing to the others.
 pub fn a_to_b(direction: Direction) -> Mangler {
@@ -199,7 +207,7 @@ proptest::proptest! {
         kind in 0usize..6,
         heading: bool,
     ) {
-        use crate::lab::wire::spec::{Oversize, OversizeAction, Protocol, WindowScale};
+        use crate::lab::wire::spec::{Oversize, OversizeAction, Protocol, UnknownOptions, WindowScale};
         let known = [(4, 6), (4, 1), (4, 17), (6, 6), (6, 58), (6, 44)];
         let (version, protocol) = known[kind];
         if bytes.len() > 40 {
@@ -213,7 +221,16 @@ proptest::proptest! {
             window_scale: WindowScale::Strip,
             mss: Some(500),
             strip_sack_permitted: true,
+            strip_sack: true,
+            strip_timestamps: true,
+            unknown_options: UnknownOptions::Strip,
             timestamp_offset: Some(9),
+            refuse_ecn: true,
+            clear_urgent: true,
+            window: Some(9),
+            dscp: Some(9),
+            bleach_ecn: true,
+            drop_ports: vec![9],
             forget_idle_after: Some(Duration::from_secs(1)),
             corrupt: 1.0,
             oversize: vec![Oversize {
@@ -229,25 +246,34 @@ proptest::proptest! {
 
     #[test]
     fn checksums_stay_right_whatever_the_firewall_rewrites(
-        v6: bool, from_server: bool, flags in 0u8..0x20, sequence: u32, acknowledgement: u32,
-        payload in 0usize..50, offset: u32,
+        v6: bool, from_server: bool, flags: u8, sequence: u32, acknowledgement: u32,
+        payload in 0usize..50, offset: u32, window: u16, urgent_pointer: u16, traffic_class: u8,
+        strip_sack: bool, strip_timestamps: bool, dscp in proptest::option::of(0u8..64), limit: u16,
     ) {
         let all = Direction {
             window_scale: crate::lab::wire::spec::WindowScale::Set(3),
             mss: Some(500),
             strip_sack_permitted: true,
+            strip_sack,
+            strip_timestamps,
+            unknown_options: crate::lab::wire::spec::UnknownOptions::Strip,
             timestamp_offset: Some(offset),
+            refuse_ecn: true,
+            clear_urgent: true,
+            window: Some(limit),
+            dscp,
+            bleach_ecn: true,
             ..isn_and_sack()
         };
         let mut wire = Mangler::new(&spec(all.clone(), all));
         let family = if v6 { Family::V6 } else { Family::V4 };
         let options = vec![
-            1, 2, 4, 5, 180, 4, 2, 3, 3, 7, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8, 5, 10, 0, 0, 0, 1, 0, 0, 0, 2,
+            1, 2, 4, 5, 180, 4, 2, 3, 3, 7, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8, 5, 10, 0, 0, 0, 1, 0, 0, 0, 2, 253, 3, 9,
         ];
         carry(&mut wire, &Segment { family, ..syn(1) });
         carry(&mut wire, &Segment { family, ..syn_ack(1, 2) });
         let flags = Flags(flags);
-        let segment = Segment { family, from_server, flags, sequence, acknowledgement, options, payload, ..Segment::default() };
+        let segment = Segment { family, from_server, flags, sequence, acknowledgement, options, payload, window, urgent_pointer, traffic_class, ..Segment::default() };
         let packet = carry(&mut wire, &segment);
         let readable = |option| !matches!(option, TcpOption::Other { .. });
         proptest::prop_assert!(tcp(&packet).options().all(readable));
