@@ -7,6 +7,8 @@ mod ends;
 mod flows;
 #[path = "probe_model/headers.rs"]
 mod headers;
+#[path = "probe_model/rewrites.rs"]
+mod rewrites;
 #[path = "probe_model/sizes.rs"]
 mod sizes;
 

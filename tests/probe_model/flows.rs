@@ -141,19 +141,18 @@ fn how_long_a_silent_flow_is_remembered_is_found_to_a_tenth() {
             ..Wishes::default()
         };
         let path = model.path();
-        let mut began = Duration::ZERO;
         let evidence = drive(&mut model, path, &wishes, &mut |_| {}).unwrap();
-        began += model.now();
+        let took = model.now();
         let seen = evidence.idle.unwrap();
         let truth = Duration::from_secs(seconds);
         let forgotten = seen.forgotten.unwrap();
-        assert!(seen.survived <= truth && truth < forgotten, "{seen:?}");
+        assert!(seen.survived <= truth && truth <= forgotten, "{seen:?}");
         let width = forgotten - seen.survived;
         assert!(
             width <= (truth / 10).max(Duration::from_secs(1)),
             "{seen:?}"
         );
-        assert!(began < limit * 2 + Duration::from_secs(60), "{began:?}");
+        assert!(took < limit * 2 + Duration::from_secs(60), "{took:?}");
     }
 }
 
@@ -213,12 +212,12 @@ fn where_nothing_passes_that_is_what_is_told() {
     }
     assert_eq!(evidence.trains.client_to_server, None);
     assert!(!evidence.untried.is_empty());
-    assert!(
-        evidence
-            .sizes
-            .iter()
-            .all(|seen| seen.outcome == Outcome::None)
-    );
+    // What goes to the client passes, echoes that nobody asked for among them.
+    let to_server = evidence
+        .sizes
+        .iter()
+        .find(|seen| seen.direction == ClientToServer);
+    assert_eq!(to_server.map(|seen| &seen.outcome), Some(&Outcome::None));
     assert!(took < Duration::from_secs(40), "{took:?}");
 }
 

@@ -103,7 +103,7 @@ pub fn drive(
     tell(Stage::Trains);
     evidence.trains = driver.loss_trains()?;
     tell(Stage::TcpSizes);
-    let sizes = driver.tcp_sizes(&evidence.trains)?;
+    let sizes = driver.tcp_sizes(&evidence.trains, &evidence.sizes)?;
     evidence.sizes.extend(sizes);
     if !wishes.ports.is_empty() {
         tell(Stage::Ports);

@@ -138,6 +138,12 @@ impl Sized {
         }
     }
 
+    /// Whether what comes to harm is only a part of it.
+    pub fn is_partial(&self) -> bool {
+        let harmed = self.lost + self.truncated;
+        (self.late > 0 || harmed > 0) && harmed < self.sent - self.sent / 8
+    }
+
     /// How much later it comes than small packets do, in the middle.
     pub fn delay_us(&self, background: &Background) -> Option<i64> {
         Some(self.transit?.median - background.median_us)

@@ -13,7 +13,7 @@ use crate::metrics::{Direction, PerDirection};
 /// What all is lost of within so few packets is not tried with more.
 const FIRST: u32 = 8;
 /// The longest train.
-const MOST_AT_ONCE: u32 = 256;
+const MOST_AT_ONCE: u32 = 400;
 /// After so many of one size nothing more is expected of it.
 const MOST: u32 = 8000;
 /// How often a search whose end does not hold is made anew.
@@ -28,7 +28,19 @@ struct Search {
     background: Background,
     /// What counts as a delay.
     delay_us: i64,
+    /// How many of a size are sent at first.
+    first: u32,
+    /// Sizes at which others had a limit, the next one last: a firewall has one for both ways, as a rule.
+    hints: Vec<u16>,
     packets: u32,
+}
+
+/// Both sides of a limit.
+fn hints_of(seen: &SizesSeen) -> Vec<u16> {
+    match &seen.outcome {
+        Outcome::Cliff(cliff) => vec![cliff.passes, cliff.harmed],
+        Outcome::EverySize | Outcome::None | Outcome::Unclear(_) => Vec::new(),
+    }
 }
 
 /// What is known of one size.
@@ -56,8 +68,9 @@ impl<E: Ends> Driver<'_, E> {
     pub fn tcp_sizes(
         &mut self,
         trains: &PerDirection<Option<TrainSeen>>,
+        echoes: &[SizesSeen],
     ) -> Result<Vec<SizesSeen>, Lost> {
-        let mut sizes = Vec::new();
+        let mut sizes: Vec<SizesSeen> = Vec::new();
         let small = [&trains.client_to_server, &trains.server_to_client];
         for (direction, small) in BOTH.into_iter().zip(small) {
             let Some(small) = small else { continue };
@@ -69,6 +82,8 @@ impl<E: Ends> Driver<'_, E> {
                 line,
                 background: Background::of(small),
                 delay_us: LEAST_DELAY_US,
+                first: FIRST,
+                hints: echoes.iter().chain(&sizes).flat_map(hints_of).collect(),
                 packets: 0,
             };
             let outcome = match self.search(&mut search) {
@@ -93,21 +108,21 @@ impl<E: Ends> Driver<'_, E> {
         if search.background.lost == search.background.sent {
             return Ok(Outcome::None);
         }
-        let largest = self.largest;
-        let mut first = self.size(search, largest)?;
-        // Looked at twice: one disturbance is no harm, and what is late may look lost.
-        if first.kind.is_some() {
-            first = self.size(search, largest)?;
-        }
-        let Some(kind) = first.kind else {
-            return Ok(Outcome::EverySize);
-        };
-        let whole_delay = first.seen.delay_us(&search.background).unwrap_or(0);
-        if kind == Kind::Delayed {
-            search.delay_us = (whole_delay / 2).max(LEAST_DELAY_US / 2);
-        }
         for _ in 0..SEARCHES {
-            let (passes, harmed) = self.halve(search, largest)?;
+            search.delay_us = LEAST_DELAY_US;
+            let first = self.size(search, self.largest)?;
+            let Some(kind) = first.kind else {
+                return Ok(Outcome::EverySize);
+            };
+            let whole_delay = first.seen.delay_us(&search.background).unwrap_or(0);
+            if kind == Kind::Delayed {
+                search.delay_us = (whole_delay / 2).max(LEAST_DELAY_US / 2);
+            }
+            if first.seen.is_partial() {
+                search.first = MOST_AT_ONCE;
+            }
+            let (passes, harmed) = self.halve(search)?;
+            // Looked at once more: one disturbance on the way is no harm.
             let good = self.size(search, passes)?;
             let bad = self.size(search, harmed)?;
             let (None, Some(kind)) = (good.kind, bad.kind) else {
@@ -115,11 +130,11 @@ impl<E: Ends> Driver<'_, E> {
             };
             let delay = |tried: &Tried| tried.seen.delay_us(&search.background).unwrap_or(0);
             let jump = delay(&bad) - delay(&good);
-            if kind == Kind::Delayed && jump < (whole_delay / 2).max(LEAST_DELAY_US / 2) {
+            if kind == Kind::Delayed && jump < search.delay_us {
                 return Ok(Outcome::EverySize); // larger packets take longer, and none of them by far
             }
             let mut seen = bad.seen;
-            if kind != Kind::Delayed && kind != Kind::Late {
+            if kind == Kind::Lost || kind == Kind::Truncated {
                 seen.add(&first.seen);
             }
             return Ok(Outcome::Cliff(Cliff {
@@ -135,9 +150,12 @@ impl<E: Ends> Driver<'_, E> {
     }
 
     /// The largest size that passes and the smallest that does not.
-    fn halve(&mut self, search: &mut Search, largest: u16) -> Result<(u16, u16), Stuck> {
-        let (mut passes, mut harmed) = (SMALL, largest);
-        while let Some(size) = between(passes, harmed) {
+    fn halve(&mut self, search: &mut Search) -> Result<(u16, u16), Stuck> {
+        let (mut passes, mut harmed) = (SMALL, self.largest);
+        let mut hints = search.hints.clone();
+        while let Some(middle) = between(passes, harmed) {
+            let is_between = |size: &u16| (passes + 1..harmed).contains(size);
+            let size = hints.pop().filter(is_between).unwrap_or(middle);
             match self.size(search, size)?.kind {
                 None => passes = size,
                 Some(_) => harmed = size,
@@ -150,7 +168,7 @@ impl<E: Ends> Driver<'_, E> {
     fn size(&mut self, search: &mut Search, size: u16) -> Result<Tried, Stuck> {
         let too_many = || Stuck::Because("too many small segments are lost".to_owned());
         let mut seen = Sized::new(&search.background).ok_or_else(too_many)?;
-        let mut count = FIRST;
+        let mut count = search.first;
         while seen.sent < MOST {
             let mut train = self.count(search, size, count)?;
             if train.harvest.arrived == 0 && train.harvest.truncated == 0 {

@@ -28,8 +28,10 @@ const WINDOW: u32 = 32 * 1024;
 const LONG_WINDOW: u32 = 60_000;
 /// From here on a way is long.
 const LONG: Duration = Duration::from_millis(20);
-/// Late packets are waited for so long beyond the round trip.
+/// Late packets are waited for so long.
 const SETTLING: Duration = Duration::from_millis(250);
+/// On a way as long as this, asking for the harvest takes so long that nothing more is waited for.
+const SETTLED_BY_ITSELF: Duration = Duration::from_millis(60);
 const WIDE_OPEN: u16 = 0xfff0;
 
 /// Why there is nothing to be said of a train.
@@ -185,8 +187,10 @@ impl<E: Ends> Driver<'_, E> {
         way.came = way.next.wrapping_add(way.shift.unwrap_or(0));
         let mut harvest = self.harvest(line, direction)?;
         let lost = harvest.lost(dispatch.sent);
-        if lost > 0 && lost < dispatch.sent {
-            self.ends.wait(SETTLING + self.path.round_trip / 2);
+        // By now, as much has gone by since the last one as a round trip and a half take.
+        let settling = SETTLING.saturating_sub(self.path.round_trip * 3 / 2);
+        if lost > 0 && lost < dispatch.sent && self.path.round_trip < SETTLED_BY_ITSELF {
+            self.ends.wait(settling);
             harvest = self.harvest(line, direction)?;
         }
         Ok(Ok(TrainSeen {
