@@ -20,6 +20,7 @@ mod look;
 mod normalise;
 mod output;
 mod privileges;
+mod probe;
 mod process;
 mod relaying;
 mod reload;
@@ -57,6 +58,7 @@ enum Command {
     Normalise(normalise::Args),
     Doctor(doctor::Args),
     Explain(explain::Args),
+    Probe(probe::Args),
     Lab(lab::Args),
     Bench(bench::Args),
 }
@@ -77,6 +79,7 @@ pub fn main() -> ExitCode {
         Command::Normalise(args) => normalise::main(args),
         Command::Doctor(args) => doctor::main(&args),
         Command::Explain(args) => explain::main(args),
+        Command::Probe(args) => probe::main(args),
         Command::Lab(args) => lab::main(args),
         Command::Bench(args) => bench::main(args),
     };
