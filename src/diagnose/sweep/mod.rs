@@ -31,6 +31,9 @@ pub mod sequential;
 pub mod text;
 pub mod told;
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use line::Line;
@@ -39,8 +42,8 @@ use seen::{Seen, Sizes, Target, Tcp};
 
 /// When pings, TCP segments and hops have to come to an end, one after the other.
 const ECHO: Duration = Duration::from_secs(12);
-const SEGMENTS: Duration = Duration::from_secs(36);
-const HOPS: Duration = Duration::from_secs(46);
+const SEGMENTS: Duration = Duration::from_secs(40);
+const HOPS: Duration = Duration::from_secs(50);
 
 /// What is being looked at, for those who wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

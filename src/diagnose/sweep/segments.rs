@@ -18,7 +18,7 @@ const FIRST: u16 = 64;
 /// How often one segment is sent until it is answered.
 const TRIES: u32 = 8;
 /// How many small segments show what the path loses anyway.
-const BACKGROUND: u32 = 400;
+const BACKGROUND: u32 = 1200;
 /// Between two segments: some 12 Mbit/s of the longest, and a quarter of that when it has to be seen whether it is
 /// only too fast for the path.
 const GAP: Duration = Duration::from_millis(1);
@@ -312,7 +312,7 @@ impl Counting<'_> {
     fn batch(&self, pace: Pace) -> u32 {
         let round_trip = self.flow.as_ref().map_or(Duration::ZERO, |f| f.round_trip);
         let count = (3 * round_trip).as_micros() / pace.0.as_micros().max(1);
-        u32::try_from(count).unwrap_or(u32::MAX).clamp(128, 512)
+        u32::try_from(count).unwrap_or(u32::MAX).clamp(256, 512)
     }
 
     /// How many were sent, and how many of them were not answered. A volley that a reset ends is sent anew.

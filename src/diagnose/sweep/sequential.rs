@@ -39,8 +39,8 @@ impl Rates {
     #[must_use]
     pub fn of(sent: u32, lost: u32) -> Option<Self> {
         let share = (f64::from(lost) + 0.5) / (f64::from(sent) + 1.0);
-        let background = (share * 1.3).max(LEAST);
-        let harmed = background * 2.0 + HARM;
+        let background = (share * 1.2).max(LEAST);
+        let harmed = background + HARM.max(background);
         (harmed < 0.6).then_some(Self { background, harmed })
     }
 }
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn two_percent_more_than_the_path_loses_is_told_from_what_it_loses() {
-        let rates = Rates::of(500, 3).unwrap();
+        let rates = Rates::of(1200, 7).unwrap();
         for seed in 0..300 {
             assert_eq!(run(rates, 0.006, seed).1, Answer::AsBackground, "{seed}");
             assert_eq!(run(rates, 0.026, seed).1, Answer::Harmed, "{seed}");
@@ -105,9 +105,9 @@ mod tests {
 
     #[test]
     fn what_never_arrives_is_known_at_once_and_what_always_does_soon() {
-        let rates = Rates::of(500, 0).unwrap();
+        let rates = Rates::of(1200, 0).unwrap();
         assert!(run(rates, 1.0, 1).0 < 12);
-        assert!(run(rates, 0.0, 1).0 < 700);
+        assert!(run(rates, 0.0, 1).0 < 1000);
     }
 
     #[test]
