@@ -103,6 +103,8 @@ impl Flow {
         };
         let mss = target.longest - ip_header(target.host) as u16 - 20;
         let mut unreachable = None;
+        // A late answer may be one to an earlier SYN: the time is rather taken too long than too short.
+        let first = line.now();
         for patience in PATIENCE {
             let begun = line.now();
             let options = syn_options(offer, mss, timestamp);
@@ -120,15 +122,15 @@ impl Flow {
                         let answers = segment.flags.has(Flags::SYN | Flags::ACK)
                             && segment.acknowledgement == flow.next;
                         if answers {
-                            flow.round_trip = line.now().saturating_sub(begun);
+                            flow.round_trip = line.now().saturating_sub(first);
                             flow.establish(line, segment, timestamp)?;
                             return Ok(Opened::Flow(Box::new(flow)));
                         }
                     }
-                    Came::Error(error) if error.what == What::Unreachable => {
-                        if flow.quotes(&error.quote) {
-                            unreachable = Some(error.by);
-                        }
+                    Came::Error(error)
+                        if error.what == What::Unreachable && flow.quotes(&error.quote) =>
+                    {
+                        unreachable = Some(error.by);
                     }
                     _ => {}
                 }

@@ -281,7 +281,7 @@ mod tests {
         ) {
             let family = if v6 { Family::V6 } else { Family::V4 };
             let packet = syn(family);
-            let keep = keep.min(bytes.len());
+            let keep = keep.min(bytes.len()).min(packet.len());
             bytes[..keep].copy_from_slice(&packet[..keep]);
             if let Some(quoted) = Quoted::read(&bytes) {
                 let _ = quoted.differences(&Quoted::read(&packet).unwrap());

@@ -18,7 +18,7 @@ const FIRST: u16 = 64;
 /// How often one segment is sent until it is answered.
 const TRIES: u32 = 8;
 /// How many small segments show what the path loses anyway.
-const BACKGROUND: u32 = 1200;
+const BACKGROUND: u32 = 2000;
 /// Between two segments: some 12 Mbit/s of the longest, and a quarter of that when it has to be seen whether it is
 /// only too fast for the path.
 const GAP: Duration = Duration::from_millis(1);
@@ -165,21 +165,22 @@ fn cut(
     until: Duration,
 ) -> Result<Option<Cliff>, Broken> {
     let by = if let Sack::Shifted(by) = sack { by } else { 0 };
-    let Some(mut to) = arrived(line, flow, by, longest)? else {
+    let small = flow.headers() + FIRST;
+    let Some(mut to) = arrived(line, flow, by, longest, small)? else {
         return Ok(None);
     };
     if to >= longest {
         return Ok(None);
     }
     let range = Between {
-        passes: flow.headers() + FIRST,
+        passes: small,
         harmed: longest,
     };
     let between = bisect(range, |size| {
         if line.now() >= until {
             return Ok(Tried::Unknown);
         }
-        Ok(match arrived(line, flow, by, size)? {
+        Ok(match arrived(line, flow, by, size, small)? {
             Some(whole) if whole >= size => Tried::Passes,
             Some(cut) => {
                 to = cut;
@@ -192,12 +193,14 @@ fn cut(
     Ok(Some(Cliff { between, harm }))
 }
 
-/// How many bytes of a packet arrived, by the block that begins where its data does.
+/// How many bytes of a packet arrived, by the block that begins where its data does; more than are `held` since a packet of
+/// that size came.
 fn arrived(
     line: &mut Line<'_>,
     flow: &mut Flow,
     by: u32,
     size: u16,
+    held: u16,
 ) -> Result<Option<u16>, Broken> {
     let begin = flow.hole_end().wrapping_add(by);
     for _ in 0..TRIES {
@@ -205,17 +208,24 @@ fn arrived(
             return Ok(None);
         }
         let until = line.now() + patience(flow);
-        if let Some(answer) = flow.answer(line, until)? {
+        let mut most = None;
+        // An answer to an earlier, shorter one may come late: only one that names all of it is taken at once.
+        while let Some(answer) = flow.answer(line, until)? {
             // A repetition is told first (RFC 2883), and the block that holds it second.
-            let longest = answer
-                .options
-                .blocks
-                .iter()
+            let blocks = answer.options.blocks.iter();
+            let bytes = blocks
                 .filter(|(left, _)| *left == begin)
-                .map(|(left, right)| right.wrapping_sub(*left))
+                .filter_map(|(left, right)| u16::try_from(right.wrapping_sub(*left)).ok())
+                .map(|bytes| bytes.saturating_add(flow.headers()).min(size))
                 .max();
-            let bytes = longest.and_then(|bytes| u16::try_from(bytes).ok());
-            return Ok(bytes.map(|bytes| bytes.saturating_add(flow.headers()).min(size)));
+            most = most.max(bytes);
+            if most == Some(size) {
+                return Ok(most);
+            }
+        }
+        // Something of it, after all that was held before.
+        if most > Some(held) {
+            return Ok(most);
         }
         if flow.is_reset() {
             break;

@@ -211,10 +211,14 @@ fn a_cliff_that_loses_two_percent_is_told_from_a_path_that_loses_half_of_one() {
         model.loss = 0.003;
         let seen = model.sweep();
         let (between, harm) = cliff(&open(&seen).sizes);
+        assert!(
+            between.passes <= 1020 && 1020 < between.harmed,
+            "{seed}: {between:?}"
+        );
         assert!(matches!(harm, Harm::Lost(share, _) if (0.01..0.06).contains(&share)));
         exact += u32::from(between == exactly(1020));
     }
-    assert!(exact >= 18, "{exact} of 20");
+    assert!(exact >= 16, "{exact} of 20");
 }
 
 #[test]
