@@ -2,6 +2,7 @@
 
 mod run;
 mod serve;
+mod sweep;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -9,7 +10,8 @@ use std::process::ExitCode;
 /// Find out what the path between two hosts does to TCP, and what would undo it.
 ///
 /// `probe serve` runs on one host and `probe run HOST` on the other: segments made to order go both ways, and both
-/// hosts see what was sent and what arrived.
+/// hosts see what was sent and what arrived. Where nothing can be run at the far end, `probe sweep HOST` finds out what
+/// one end can see.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -20,6 +22,7 @@ pub struct Args {
 enum Command {
     Serve(serve::Args),
     Run(run::Args),
+    Sweep(sweep::Args),
 }
 
 /// Runs the subcommand.
@@ -27,6 +30,7 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Serve(args) => serve::main(args),
         Command::Run(args) => run::main(&args),
+        Command::Sweep(args) => sweep::main(&args),
     }
 }
 

@@ -12,6 +12,7 @@
 //! | `definitions` | the metrics: name and help |
 //! | `explain` | a capture through that model, told |
 //! | `probe` | what the path between two hosts does to TCP, seen from both ends |
+//! | `sweep` | the same, as far as one end shows it |
 //! | `tracking` | conntrack's TCP rules as a model: which packet would be INVALID, and why: pure |
 //!
 //! Nothing on the host is changed. What cannot be known is absent, with the reason why; it is never 0.
@@ -24,6 +25,7 @@ pub mod invalid;
 pub mod log_settings;
 pub mod probe;
 pub mod reason;
+pub mod sweep;
 pub mod tracking;
 mod watching;
 mod widened;
