@@ -47,7 +47,14 @@ const fn isn(translate_sack: bool) -> Option<Isn> {
 }
 
 /// Sizes: two of them at a time are one.
-const SIZES: &[&str] = &["pix-sizes", "black-hole", "path-mtu", "cut", "late", "icmp-cliff"];
+const SIZES: &[&str] = &[
+    "pix-sizes",
+    "black-hole",
+    "path-mtu",
+    "cut",
+    "late",
+    "icmp-cliff",
+];
 /// What takes away what another would be seen by.
 const SACK: &[&str] = &["isn", "isn-and-sack", "no-sack-permitted", "no-sack-blocks"];
 const SCALES: &[&str] = &["scale-half", "scale-gone", "scale-set"];

@@ -29,7 +29,12 @@ impl Serving {
     pub fn start(lab: &Lab, more: &[&str]) -> Self {
         let mut command = lab.server().command(UNMANGLE);
         command.args(["probe", "serve"]).args(more);
-        let mut process = Process::start("probe serve", &mut command, &lab.directory().join("probe-serve.log")).unwrap();
+        let mut process = Process::start(
+            "probe serve",
+            &mut command,
+            &lab.directory().join("probe-serve.log"),
+        )
+        .unwrap();
         process.ready("listening on", PATIENCE).unwrap();
         Self { _process: process }
     }
