@@ -63,9 +63,9 @@ pub(super) struct Args {
     /// The interface there that faces the firewall [default: the one of this host that leads to HOST]
     #[arg(long, value_name = "IFACE")]
     mangled_side: Option<Interface>,
-    /// Only for connections to these ports [default: every port]
-    #[arg(long, value_name = "LIST")]
-    intercept: Option<Ports>,
+    /// For connections to these ports.
+    #[arg(long, value_name = "LIST", default_value = "22,873")]
+    intercept: Ports,
 }
 
 const EXAMPLES: &str = "\
@@ -140,7 +140,7 @@ fn write(
     let deployment = Deployment {
         place,
         mangled_side,
-        ports: args.intercept.clone().unwrap_or_else(Ports::every),
+        ports: args.intercept.clone(),
     };
     match remedy::config(report, &deployment) {
         Ok(text) => std::fs::write(file, text)
