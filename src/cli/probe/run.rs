@@ -32,7 +32,7 @@ pub(super) struct Args {
     #[arg(value_name = "HOST")]
     host: String,
     /// The TCP port on which it listens.
-    #[arg(long, value_name = "PORT", default_value = "7531")]
+    #[arg(long, value_name = "PORT", default_value_t = super::PORT)]
     port: NonZeroU16,
     /// Try the handshake at these TCP ports of the host, too: firewalls do not treat all alike.
     #[arg(
@@ -90,6 +90,12 @@ pub(super) fn main(args: &Args) -> anyhow::Result<ExitCode> {
     };
     if let Some(interface) = &faces {
         report.recommended.name_interface(interface);
+    }
+    if args.port != super::PORT {
+        report.recommended.name_port(args.port.get());
+    }
+    if let Some((file, _)) = &deployment {
+        report.recommended.name_file(&file.display().to_string());
     }
     let text = match args.json {
         true => serde_json::to_string_pretty(&report)? + "\n",
