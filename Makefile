@@ -22,7 +22,7 @@ test: root
 acceptance: root
 	@$(INSTALL) lab rust
 	$(CARGO) test --release --locked --test acceptance
-	CI=true $(CARGO) test --release --locked --test faults_wire --test faults_load --test upgrade_scp -- --ignored --nocapture
+	CI=true $(CARGO) test --release --locked --test faults_wire --test faults_load --test upgrade_scp --test probe_lab -- --ignored --nocapture
 
 ## soak: everything at once with bad wires, ten minutes or SOAK_MINUTES=, and a verdict
 soak: root

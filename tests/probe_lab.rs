@@ -8,7 +8,7 @@ mod probe_lab {
 }
 mod site;
 
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -26,6 +26,12 @@ use site::{Relay, Site, UNMANGLE, possible};
 const PROMISED: Duration = Duration::from_secs(60);
 /// Labs at a time: a run waits more than it works.
 const AT_A_TIME: usize = 3;
+/// Tests take turns, so that there are no more than that.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Probes through this firewall; `None` where there can be no lab.
 fn probed(firewall: Between, family: Family, more: &[&str]) -> Option<Probed> {
@@ -77,6 +83,7 @@ fn names(habits: &[&Habit]) -> Vec<&'static str> {
 
 /// Does this with all of them, a few at a time; every complaint is told.
 fn with_all<T: Sync>(all: &[T], complaint: impl Fn(&T) -> Option<String> + Sync) {
+    let _turn = turn();
     let next = Mutex::new(all.iter());
     let complaints = Mutex::new(Vec::new());
     thread::scope(|scope| {
@@ -162,6 +169,7 @@ fn every_fourth_pair_is_named() {
 
 #[test]
 fn a_silent_flow_that_is_forgotten_is_found_and_about_when() {
+    let _turn = turn();
     let mut forgetful = Between::default();
     for way in [
         &mut forgetful.client_to_server,
@@ -243,6 +251,7 @@ fn is_cured_by_what_is_recommended(scenario: &str) {
 
 #[test]
 fn what_is_recommended_cures_the_scenarios_that_it_was_found_in() {
+    let _turn = turn();
     let scenarios = ["pix", "isn-rewrite", "wscale-strip", "blackhole", "asa"];
     thread::scope(|scope| {
         for scenario in scenarios {
