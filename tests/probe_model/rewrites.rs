@@ -139,7 +139,10 @@ fn a_cleared_dscp_cleared_urgency_and_a_lowered_window_show() {
         assert_eq!((sent.0[1] >> 2, came.0[1] >> 2), (46, 0));
         let (sent, came) = pair(&evidence, Purpose::Urgent, What::Urgent, way);
         assert!(tcp(sent).flags().has(Flags::URG) && !tcp(came).flags().has(Flags::URG));
-        assert_eq!((tcp(sent).urgent(), tcp(came).urgent()), (10, 0));
+        assert_eq!(
+            (tcp(sent).urgent_pointer(), tcp(came).urgent_pointer()),
+            (10, 0)
+        );
         let (sent, came) = pair(&evidence, Purpose::Plain, What::Data, way);
         assert!(tcp(sent).window() > 300);
         assert_eq!(tcp(came).window(), 300);

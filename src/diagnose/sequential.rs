@@ -1,8 +1,9 @@
-//! When enough was seen: Wald's sequential probability ratio test, of a share of packets that come to harm.
+//! When enough was seen: a sequential probability ratio test (Wald 1945) of a share of packets that come to harm, which
+//! asks for no more packets than it takes. What the shares are is for those to say who ask.
 
 /// A test of whether a share is that of the background, or so much more that a cause is to be looked for.
 #[derive(Debug, Clone, Copy)]
-pub struct Sprt {
+pub struct Sequential {
     /// What one harmed packet adds.
     per_event: f64,
     /// What one unharmed packet takes away.
@@ -23,24 +24,9 @@ pub enum Verdict {
 
 /// How often either verdict may be wrong.
 const ERROR: f64 = 1e-4;
-/// A background is never taken for rarer than this: nobody has looked at enough packets.
-const RAREST: f64 = 7e-4;
-/// A share that is more than the background by this, or twice it, is harm.
-const HARM: f64 = 0.015;
+// === impl Sequential ===
 
-// === impl Sprt ===
-
-impl Sprt {
-    /// A test against a background that was seen as so many harmed packets of so many.
-    ///
-    /// `None` where the background is so much that nothing can be told from it.
-    #[must_use]
-    pub fn against(events: u32, of: u32) -> Option<Self> {
-        let background = (f64::from(events) / f64::from(of.max(1))).max(RAREST);
-        let harmed = background + background.max(HARM);
-        Self::between(background, harmed)
-    }
-
+impl Sequential {
     /// A test of two shares. `None` unless both are shares, and the second is the larger one.
     #[must_use]
     pub fn between(background: f64, harmed: f64) -> Option<Self> {
@@ -61,10 +47,9 @@ impl Sprt {
     /// What can be said now.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        let bound = (1.0 / ERROR).ln();
-        if self.ratio >= bound {
+        if self.ratio >= bound() {
             Verdict::Harmed
-        } else if self.ratio <= -bound {
+        } else if self.ratio <= -bound() {
             Verdict::AsBackground
         } else {
             Verdict::Open
@@ -74,9 +59,13 @@ impl Sprt {
     /// How many more packets are needed if none of them comes to harm.
     #[must_use]
     pub fn needed(&self) -> u32 {
-        let bound = (1.0 / ERROR).ln();
-        ((self.ratio + bound) / -self.per_other).ceil().max(1.0) as u32
+        ((self.ratio + bound()) / -self.per_other).ceil().max(1.0) as u32
     }
+}
+
+/// The ratio at which a verdict is as sure as that.
+fn bound() -> f64 {
+    (1.0 / ERROR).ln()
 }
 
 #[cfg(test)]
@@ -87,45 +76,25 @@ mod tests {
 
     use super::*;
 
-    /// The verdict, and after how many packets.
-    fn decide(background: (u32, u32), share: f64, seed: u64) -> (Verdict, u32) {
+    /// The verdict on a path that does so much harm.
+    fn decide(mut test: Sequential, share: f64, seed: u64) -> Verdict {
         let mut dice = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let mut test = Sprt::against(background.0, background.1).unwrap();
-        let mut packets = 0;
         while test.verdict() == Verdict::Open {
             test.observe(1, u32::from(dice.random::<f64>() < share));
-            packets += 1;
         }
-        (test.verdict(), packets)
-    }
-
-    #[test]
-    fn one_in_fifty_is_found_and_the_background_is_not_taken_for_it() {
-        let mut packets = 0;
-        for seed in 0..500 {
-            // What 4000 packets of a background of 0.3 % may have shown.
-            for seen in [5, 12, 20] {
-                let (verdict, needed) = decide((seen, 4000), 0.003, seed);
-                assert_eq!(verdict, Verdict::AsBackground, "seed {seed}, seen {seen}");
-                packets += needed;
-                let (verdict, needed) = decide((seen, 4000), 0.023, seed);
-                assert_eq!(verdict, Verdict::Harmed, "seed {seed}, seen {seen}");
-                packets += needed;
-            }
-        }
-        assert!(packets / 3000 < 1000, "{} on average", packets / 3000);
+        test.verdict()
     }
 
     #[test]
     fn total_loss_is_decided_within_few_packets() {
-        let mut test = Sprt::against(0, 4000).unwrap();
+        let mut test = Sequential::between(7e-4, 0.0157).unwrap();
         test.observe(8, 8);
         assert_eq!(test.verdict(), Verdict::Harmed);
     }
 
     #[test]
     fn what_is_needed_is_enough_and_no_more() {
-        let test = Sprt::against(3, 4000).unwrap();
+        let test = Sequential::between(0.001, 0.016).unwrap();
         let needed = test.needed();
         let after = |packets| {
             let mut test = test;
@@ -137,17 +106,47 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_told_from_a_background_of_everything() {
-        assert!(Sprt::against(60, 100).is_none());
-        assert!(Sprt::between(0.0, 0.5).is_none());
-        assert!(Sprt::between(f64::NAN, 0.5).is_none());
+    fn what_are_no_two_shares_makes_no_test() {
+        for (background, harmed) in [
+            (0.0, 0.5),
+            (0.5, 0.5),
+            (0.5, 0.9),
+            (f64::NAN, 0.5),
+            (0.1, f64::NAN),
+        ] {
+            assert!(
+                Sequential::between(background, harmed).is_none(),
+                "{background} {harmed}"
+            );
+        }
+    }
+
+    #[test]
+    fn either_share_is_told_from_the_other() {
+        for background in [0.003, 0.02, 0.3] {
+            for more in [1.5, 2.0, 2.5] {
+                let harmed = background * more;
+                let test = Sequential::between(background, harmed).unwrap();
+                for seed in 0..20 {
+                    let case = format!("{background} {harmed} {seed}");
+                    assert_eq!(
+                        decide(test, background, seed),
+                        Verdict::AsBackground,
+                        "{case}"
+                    );
+                    assert_eq!(decide(test, harmed, seed), Verdict::Harmed, "{case}");
+                }
+            }
+        }
     }
 
     proptest! {
         #[test]
-        fn harm_speaks_for_harm_and_its_absence_against(events in 0u32..1700, packets in 1u32..500, harmed in 0u32..500) {
+        fn harm_speaks_for_harm_and_its_absence_against(
+            background in 0.0007..0.44f64, packets in 1u32..500, harmed in 0u32..500,
+        ) {
             let harmed = harmed.min(packets);
-            let test = Sprt::against(events, 4000).unwrap();
+            let test = Sequential::between(background, background + background.max(0.015)).unwrap();
             let ratio = |packets, harmed| {
                 let mut test = test;
                 test.observe(packets, harmed);
@@ -156,6 +155,18 @@ mod tests {
             prop_assert!(ratio(packets, harmed) <= ratio(packets, packets));
             prop_assert!(ratio(packets, 0) < 0.0 && ratio(packets, packets) > 0.0);
             prop_assert!(test.needed() > 0);
+        }
+
+        #[test]
+        fn it_does_not_matter_in_how_many_parts_packets_are_told(parts in proptest::collection::vec((1u32..50, 0u32..5), 1..20)) {
+            let mut test = Sequential::between(0.003, 0.018).unwrap();
+            let mut at_once = test;
+            let all = parts.iter().fold((0, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1.min(part.0)));
+            for (packets, events) in parts {
+                test.observe(packets, events.min(packets));
+            }
+            at_once.observe(all.0, all.1);
+            prop_assert!((test.ratio - at_once.ratio).abs() < 1e-6);
         }
     }
 }
