@@ -109,6 +109,7 @@ fn mangled(scale: bool) -> Evidence {
             step(What::SynAck, back, Flags::SYN | Flags::ACK, &syn, answer),
             step(What::Sack, back, Flags::ACK, &sack, &sack),
         ],
+        reset_by_host: Vec::new(),
     });
     evidence
 }

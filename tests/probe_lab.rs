@@ -38,20 +38,20 @@ fn probed(firewall: Between, family: Family, more: &[&str]) -> Option<Probed> {
 
 /// What was found, by name and way. What is told of each way by itself, because figures differ, is both ways.
 fn found(report: &Value) -> Found {
-    let mut found = Found::new();
-    for finding in report["findings"].as_array().unwrap() {
+    let findings = report["findings"].as_array().unwrap();
+    let of = |finding: &Value| {
         let name = finding["behaviour"].as_str().unwrap().to_owned();
-        let way = way(finding["direction"].as_str());
-        let other = match way.as_str() {
-            "->" => "<-",
-            "<-" => "->",
-            other => other,
-        };
-        let is_new = match found.remove(&(name.clone(), other.to_owned())) {
-            true => found.insert((name, "<>".to_owned())),
-            false => found.insert((name, way)),
-        };
-        assert!(is_new, "told twice: {finding}");
+        (name, way(finding["direction"].as_str()))
+    };
+    let mut found: Found = findings.iter().map(of).collect();
+    let names: Vec<String> = found.iter().map(|(name, _)| name.clone()).collect();
+    for name in names {
+        let [there, back] = ["->", "<-"].map(|way| (name.clone(), way.to_owned()));
+        if found.contains(&there) && found.contains(&back) {
+            found.remove(&there);
+            found.remove(&back);
+            found.insert((name, "<>".to_owned()));
+        }
     }
     found
 }

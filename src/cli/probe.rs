@@ -5,7 +5,11 @@ mod serve;
 mod sweep;
 
 use std::io::Write;
+use std::num::NonZeroU16;
 use std::process::ExitCode;
+
+/// Where `probe serve` listens unless told otherwise.
+const PORT: NonZeroU16 = NonZeroU16::new(7531).unwrap();
 
 /// Find out what the path between two hosts does to TCP, and what would undo it.
 ///

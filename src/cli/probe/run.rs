@@ -32,7 +32,7 @@ pub(super) struct Args {
     #[arg(value_name = "HOST")]
     host: String,
     /// The TCP port on which it listens.
-    #[arg(long, value_name = "PORT", default_value = "7531")]
+    #[arg(long, value_name = "PORT", default_value_t = super::PORT)]
     port: NonZeroU16,
     /// Try the handshake at these TCP ports of the host, too: firewalls do not treat all alike.
     #[arg(
@@ -63,9 +63,9 @@ pub(super) struct Args {
     /// The interface there that faces the firewall [default: the one of this host that leads to HOST]
     #[arg(long, value_name = "IFACE")]
     mangled_side: Option<Interface>,
-    /// Only for connections to these ports [default: every port]
-    #[arg(long, value_name = "LIST")]
-    intercept: Option<Ports>,
+    /// For connections to these ports.
+    #[arg(long, value_name = "LIST", default_value = "22,873")]
+    intercept: Ports,
 }
 
 const EXAMPLES: &str = "\
@@ -90,6 +90,12 @@ pub(super) fn main(args: &Args) -> anyhow::Result<ExitCode> {
     };
     if let Some(interface) = &faces {
         report.recommended.name_interface(interface);
+    }
+    if args.port != super::PORT {
+        report.recommended.name_port(args.port.get());
+    }
+    if let Some((file, _)) = &deployment {
+        report.recommended.name_file(&file.display().to_string());
     }
     let text = match args.json {
         true => serde_json::to_string_pretty(&report)? + "\n",
@@ -140,7 +146,7 @@ fn write(
     let deployment = Deployment {
         place,
         mangled_side,
-        ports: args.intercept.clone().unwrap_or_else(Ports::every),
+        ports: args.intercept.clone(),
     };
     match remedy::config(report, &deployment) {
         Ok(text) => std::fs::write(file, text)

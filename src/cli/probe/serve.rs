@@ -20,7 +20,7 @@ use crate::diagnose::probe::serve::{Event, Serve, ServeError, Server};
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// The TCP port by which clients say what is to be done.
-    #[arg(long, value_name = "PORT", default_value = "7531")]
+    #[arg(long, value_name = "PORT", default_value_t = super::PORT)]
     port: NonZeroU16,
     /// The TCP port of the segments that are compared; no service may have it [default: the one after --port]
     #[arg(long, value_name = "PORT")]
@@ -67,7 +67,7 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
         "let TCP ports {port} and {flow_port} through to this host, in the firewall and here; then run `unmangle probe \
          run HOST{option}` on the other host",
         option = match port {
-            7531 => String::new(),
+            _ if args.port == super::PORT => String::new(),
             _ => format!(" --port {port}"),
         }
     ));

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::order::{Arrival, Harvest, Header, TooBig};
+use super::order::{Arrival, End, Harvest, Header, TooBig};
 use crate::metrics::{Direction, PerDirection};
 
 /// All that was seen of a path.
@@ -117,6 +117,8 @@ pub struct Exchange {
     pub purpose: Purpose,
     /// Its segments. After a lost SYN there are no others.
     pub steps: Vec<Step>,
+    /// Ends whose own host answered a segment of it with a reset, as strict rules do to what is INVALID to them.
+    pub reset_by_host: Vec<End>,
 }
 
 /// A train, and what came of it.

@@ -51,6 +51,8 @@ behaviours! {
     EndedOnTheWay = "ended-on-the-way",
     /// A reset came that neither end sent.
     ResetFromBetween = "reset-from-between",
+    /// The rules of an end's own host answered a segment with a reset.
+    ResetByHost = "reset-by-host",
     /// The connection by which both ends talk was broken.
     ControlBroken = "control-broken",
     /// Addresses are translated.

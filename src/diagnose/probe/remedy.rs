@@ -15,6 +15,10 @@ use crate::config::{Profile, Strip, profile};
 pub const OWN: &str = "probed";
 /// Stands in commands for the interface that faces the firewall.
 const IFACE: &str = "IFACE";
+/// What writes the file.
+const PROBE: &str = "unmangle probe run";
+/// The file, as long as nobody has named another.
+const FILE: &str = "unmangle.toml";
 /// IPv6 and TCP header without options: what is small enough by this is so by IPv4, too.
 const HEADERS: u16 = 60;
 /// The smallest MSS that a profile takes.
@@ -61,9 +65,7 @@ pub(super) fn recommend(
     let mut commands = Vec::new();
     let by_file = preset.is_none();
     if by_file {
-        commands.push(format!(
-            "unmangle probe run {server} --write-config unmangle.toml"
-        ));
+        commands.push(format!("{PROBE} {server} --write-config {FILE}"));
     }
     let run = match relay {
         Some(Why::Socket) => format!(
@@ -74,7 +76,7 @@ pub(super) fn recommend(
     };
     let subcommand = if relay.is_some() { "run" } else { "normalise" };
     commands.push(match by_file {
-        true => format!("unmangle {subcommand} --config unmangle.toml"),
+        true => format!("unmangle {subcommand} --config {FILE}"),
         false => format!("unmangle {run} --profile {profile}"),
     });
     let (kind, why) = match relay {
@@ -165,7 +167,7 @@ fn is_cured(finding: &Finding, needs: &Needs) -> bool {
         Behaviour::TcpSizeCliff | Behaviour::PathMtuBlackHole => needs.mss.is_some(),
         Behaviour::IdleForgotten => needs.keepalive.is_some(),
         // What breaks it is what the profile is for, as far as can be told.
-        Behaviour::ControlBroken => !needs.keys.is_empty(),
+        Behaviour::ControlBroken | Behaviour::ResetByHost => !needs.keys.is_empty(),
         _ => false,
     }
 }

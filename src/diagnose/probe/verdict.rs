@@ -98,6 +98,9 @@ fn plain(behaviour: Behaviour) -> &'static str {
         }
         Behaviour::PortBlocked => "connections to some ports are blocked",
         Behaviour::ResetFromBetween => "connections are reset by somebody who is neither end",
+        Behaviour::ResetByHost => {
+            "the strict rules of a host reset connections because of what arrives there"
+        }
         Behaviour::ControlBroken => "even a connection that carries little is broken",
         // The others are notes.
         _ => "what is listed above",

@@ -151,7 +151,7 @@ impl Flow {
         self.arrivals.pop_front()
     }
 
-    /// The service sent this.
+    /// The service sent this, or the host's own rules.
     pub fn overhear(&mut self, ip: &Ip, packet: &[u8], tcp: &Tcp<&[u8]>) {
         let end = ip.payload + tcp.header_len();
         if self.overheard.len() < KEPT && end <= LONGEST_HEADER {
@@ -159,7 +159,7 @@ impl Flow {
         }
     }
 
-    /// What the service sent next.
+    /// What they sent next.
     pub fn next_overheard(&mut self) -> Option<Header> {
         self.overheard.pop_front()
     }

@@ -32,7 +32,8 @@ impl Agent {
         }
     }
 
-    /// Takes a packet that left this host, sent by whomever: where a service of the host answers in our place.
+    /// Takes a packet that left this host, sent by whomever: where a service of the host answers in our place, and
+    /// where the host's own rules answer with a reset. The end's own resets are of flows that it has closed.
     pub fn outgoing(&mut self, now: Duration, packet: &[u8]) {
         self.now = now;
         let Ok(ip) = Ip::parse(packet) else { return };
@@ -46,7 +47,10 @@ impl Agent {
             return;
         };
         let ports = (tcp.source_port(), Some(tcp.destination_port()));
-        let is_its = |flow: &&mut Flow| flow.watched && (flow.own_port, flow.peer_port) == ports;
+        let is_reset = tcp.flags().has(Flags::RST);
+        let is_its = |flow: &&mut Flow| {
+            (flow.watched || is_reset) && (flow.own_port, flow.peer_port) == ports
+        };
         if let Some(flow) = self.flows.values_mut().find(is_its) {
             flow.overhear(&ip, packet, &tcp);
         }

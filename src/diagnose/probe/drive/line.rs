@@ -19,6 +19,9 @@ pub struct Line {
     payloads: Vec<u16>,
     /// So many steps were lost one after another.
     lost_in_row: u32,
+    /// A service of the server answers: its resets are its own affair.
+    is_served: bool,
+    reset_by_host: Vec<End>,
 }
 
 /// One direction of a flow.
@@ -181,6 +184,7 @@ impl Line {
         Exchange {
             purpose,
             steps: self.steps,
+            reset_by_host: self.reset_by_host,
         }
     }
 }
@@ -214,6 +218,8 @@ impl<E: Ends> Driver<'_, E> {
             steps: Vec::new(),
             payloads: Vec::new(),
             lost_in_row: 0,
+            is_served: watched,
+            reset_by_host: Vec::new(),
         }))
     }
 
@@ -328,7 +334,31 @@ impl<E: Ends> Driver<'_, E> {
                 line.place(direction, arrival);
             }
         }
+        if !line.is_served {
+            for end in End::BOTH {
+                if self.has_reset(line.id, end)? {
+                    line.reset_by_host.push(end);
+                }
+            }
+        }
         self.close(line.id)
+    }
+
+    /// Whether the rules of an end's host have answered with a reset.
+    fn has_reset(&mut self, flow: FlowId, end: End) -> Result<bool, Lost> {
+        let patience_ms = 0;
+        for _ in 0..MOST_ARRIVALS {
+            match self.ask(end, Order::Overhear { flow, patience_ms })? {
+                Answer::Overheard(Some(Header(sent))) => {
+                    let flags = Read::new(&sent).map(|read| read.tcp.flags());
+                    if flags.is_some_and(|flags| flags.has(Flags::RST)) {
+                        return Ok(true);
+                    }
+                }
+                _ => return Ok(false),
+            }
+        }
+        Ok(false)
     }
 
     /// Ends a flow at both ends.

@@ -3,6 +3,7 @@
 use super::flow::{Flow, Seen};
 use crate::diagnose::probe::evidence::{Evidence, What};
 use crate::diagnose::probe::finding::{Behaviour, Draft};
+use crate::diagnose::probe::order::End;
 use crate::metrics::Direction;
 use crate::packet::Flags;
 
@@ -12,6 +13,7 @@ const FEWEST_BREAKS: u32 = 2;
 pub(super) fn judge(evidence: &Evidence, flows: &[Flow]) -> Vec<Draft> {
     let mut drafts = Vec::new();
     drafts.extend(ended(evidence));
+    drafts.extend(by_host(evidence));
     drafts.extend(resets(evidence));
     drafts.extend(broken(evidence));
     drafts.extend(addresses(evidence));
@@ -58,20 +60,40 @@ fn is_another(sent: &Seen, came: &Seen) -> bool {
     sent.sequence != came.sequence && !in_order
 }
 
-/// Resets that neither end sent.
+/// Resets by the rules of an end's own host.
+fn by_host(evidence: &Evidence) -> Vec<Draft> {
+    End::BOTH
+        .into_iter()
+        .filter(|end| evidence.exchanges.iter().any(|each| each.reset_by_host.contains(end)))
+        .map(|end| {
+            let (name, direction) = match end {
+                End::Client => ("client", Direction::ClientToServer),
+                End::Server => ("server", Direction::ServerToClient),
+            };
+            let sentence = format!(
+                "The rules of the {name}'s own host answered a packet with a reset, as strict rules answer what \
+                 connection tracking calls INVALID, or a port that they do not let in. So end ordinary connections."
+            );
+            Draft::problem(Behaviour::ResetByHost, "reset", sentence).going(direction)
+        })
+        .collect()
+}
+
+/// Resets that neither end's host sent.
 fn resets(evidence: &Evidence) -> Vec<Draft> {
     let mut drafts: Vec<Draft> = Vec::new();
-    let steps = evidence.exchanges.iter().flat_map(|each| &each.steps);
-    for seen in steps
-        .flat_map(|step| &step.instead)
-        .filter_map(|arrival| Seen::read(&arrival.header))
-        .filter(|seen| seen.flags.has(Flags::RST))
-    {
-        let to_client = seen.destination.ip() == evidence.path.client;
-        let direction = match to_client {
-            true => Direction::ServerToClient,
-            false => Direction::ClientToServer,
-        };
+    let resets = evidence.exchanges.iter().flat_map(|exchange| {
+        let instead = exchange.steps.iter().flat_map(|step| &step.instead);
+        instead
+            .filter_map(|arrival| Seen::read(&arrival.header))
+            .filter(|seen| seen.flags.has(Flags::RST))
+            .map(|seen| match seen.destination.ip() == evidence.path.client {
+                true => (End::Server, Direction::ServerToClient),
+                false => (End::Client, Direction::ClientToServer),
+            })
+            .filter(|(sender, _)| !exchange.reset_by_host.contains(sender))
+    });
+    for (_, direction) in resets {
         if drafts.iter().any(|one| one.direction == Some(direction)) {
             continue;
         }

@@ -78,8 +78,8 @@ pub(super) fn sack(flow: &Flow, direction: Direction) -> Option<Vec<Draft>> {
             flow,
             direction,
             (Behaviour::SackNotTranslated, "not translated"),
-            "SACK blocks are not translated {way}, while the sequence numbers are that they speak of: each block \
-             names bytes that were never sent. After the first lost segment a strict connection tracker calls such \
+            "Sequence numbers are rewritten, and SACK blocks that speak of them {way} are not: each names \
+             bytes that were never sent. After the first lost segment a strict connection tracker calls such \
              packets INVALID, and the connection is reset or stalls.",
         )
     } else {

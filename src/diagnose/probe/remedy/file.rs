@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::str::FromStr;
 
-use super::{IFACE, OWN};
+use super::{FILE, IFACE, OWN, PROBE};
 use crate::config::{Interface, Ports};
 use crate::diagnose::probe::told::{Key, Kind, Recommended, Report};
 
@@ -81,6 +81,23 @@ impl Recommended {
     pub fn name_interface(&mut self, interface: &Interface) {
         for command in &mut self.commands {
             *command = command.replace(IFACE, interface.as_str());
+        }
+    }
+
+    /// Has the commands name the file that was written, which need not be written again.
+    pub fn name_file(&mut self, file: &str) {
+        self.commands.retain(|command| !command.starts_with(PROBE));
+        for command in &mut self.commands {
+            *command = command.replace(FILE, file);
+        }
+    }
+
+    /// Has the commands name the port at which the other end was found.
+    pub fn name_port(&mut self, port: u16) {
+        for command in &mut self.commands {
+            if command.starts_with(PROBE) {
+                *command += &format!(" --port {port}");
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::diagnose::probe::evidence::{
     Carrier, Cliff, Evidence, Harm, IdleSeen, Outcome, PortOutcome, PortSeen, Purpose,
 };
 use crate::diagnose::probe::finding::Behaviour;
-use crate::diagnose::probe::order::TooBig;
+use crate::diagnose::probe::order::{End, TooBig};
 use crate::packet::Flags;
 use crate::packet::craft::{Carried, Segment};
 
@@ -257,6 +257,8 @@ fn resets_of_neither_end_and_a_broken_connection_are_told() {
     let ack = &mut evidence.exchanges[0].steps[2];
     ack.instead = vec![arrival(&segment(Flags::RST, ServerToClient))];
     expect(&evidence, &[(Behaviour::ResetFromBetween, BACK, PROBLEM)]);
+    evidence.exchanges[0].reset_by_host = vec![End::Server];
+    expect(&evidence, &[(Behaviour::ResetByHost, BACK, PROBLEM)]);
     let broken = |times| {
         let mut evidence = clean();
         evidence.path.broken = times;

@@ -215,6 +215,7 @@ impl Talk<'_> {
         Exchange {
             purpose: self.purpose,
             steps: self.steps,
+            reset_by_host: Vec::new(),
         }
     }
 
