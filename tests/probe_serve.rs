@@ -10,13 +10,14 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use unmangle::diagnose::probe::deaf::Deaf;
+use unmangle::diagnose::crafted::deaf::Deaf;
+use unmangle::diagnose::crafted::filter;
+use unmangle::diagnose::crafted::tapped::Tapped;
 use unmangle::diagnose::probe::ends::Ends;
-use unmangle::diagnose::probe::filter;
 use unmangle::diagnose::probe::order::{Answer, End, FlowId, Order, Refusal, Spec};
 use unmangle::diagnose::probe::pair::Pair;
 use unmangle::lab::{Family, Role};
-use unmangle::packet::Flags;
+use unmangle::packet::{Flags, Ip, checksum};
 use unmangle::sys::tap::{Going, Tap};
 
 use site::bench::{Ended, Running};
@@ -149,8 +150,8 @@ fn a_deaf_port_gives_neither_answer_nor_reset_and_the_tap_sees_what_comes_to_it(
         });
         assert_eq!(dial().unwrap_err().kind(), io::ErrorKind::TimedOut);
         let (mut buffer, mut came, mut left) = (vec![0; 2000], 0, 0);
-        while let Some((_, going)) = tap.read(&mut buffer).unwrap() {
-            match going {
+        while let Some(captured) = tap.read(&mut buffer).unwrap() {
+            match captured.going {
                 // Neighbours look for each other by ICMPv6.
                 _ if buffer[0] >> 4 == 6 && buffer[6] != 6 => {}
                 Going::In => came += 1,
@@ -160,6 +161,66 @@ fn a_deaf_port_gives_neither_answer_nor_reset_and_the_tap_sees_what_comes_to_it(
         assert!(came > 0 && left == 0, "{family:?}: {came} {left}");
         assert_eq!(tap.lost().unwrap(), 0);
     }
+}
+
+/// Puts the server's interface into a bridge, which gets its address and its routes.
+fn bridge(site: &Site) {
+    let host = site.lab.server();
+    let ip = |words: &str| {
+        let words: Vec<&str> = words.split_whitespace().collect();
+        host.run("ip", &words).unwrap()
+    };
+    let own = Role::Server.address(Family::V4).to_string();
+    let listed = ip(&format!("-o -4 addr show to {own}"));
+    let words: Vec<&str> = listed.split_whitespace().collect();
+    let [_, port, _, address, ..] = words[..] else {
+        panic!("{listed}")
+    };
+    let routes = ip(&format!("-4 route show dev {port}"));
+    ip("link add above type bridge");
+    ip(&format!("link set {port} master above"));
+    ip(&format!("-4 addr del {address} dev {port}"));
+    ip(&format!("addr add {address} dev above"));
+    ip("link set above up");
+    for route in routes.lines().filter(|route| !route.contains("kernel")) {
+        ip(&format!("route replace {route} dev above"));
+    }
+}
+
+#[test]
+fn behind_a_bridge_each_packet_is_seen_once_and_with_the_checksum_that_its_sender_left_out() {
+    let Some(site) = Site::put_up() else { return };
+    bridge(&site);
+    let [client, server] = [Role::Client, Role::Server].map(|role| role.address(Family::V4));
+    let (_deaf, to, tap, mut tapped) = inside(site.lab.server(), || {
+        let deaf = Deaf::hold((server, 0).into()).unwrap();
+        let to = SocketAddr::new(server, deaf.port());
+        let tap = Tap::open(&filter::of(client)).unwrap();
+        (deaf, to, tap, Tapped::towards(client).unwrap())
+    });
+    let (mut buffer, mut sights, mut unfinished) = (vec![0; 2000], 0, 0);
+    let (mut seen, mut right) = (0, 0);
+    until("SYNs come", PATIENCE, || {
+        at_client(&site, || {
+            TcpStream::connect_timeout(&to, Duration::from_millis(300)).unwrap_err()
+        });
+        while let Some(captured) = tap.read(&mut buffer).unwrap() {
+            let is_tcp = buffer[9] == 6 && captured.going == Going::In;
+            sights += usize::from(is_tcp);
+            unfinished += usize::from(is_tcp && !captured.has_checksum);
+        }
+        while let Some((going, packet)) = tapped.read().unwrap() {
+            let ip = Ip::parse(packet).unwrap();
+            if packet[9] == 6 && going == Going::In {
+                seen += 1;
+                right += usize::from(checksum::transport_is_right(&ip, packet) == Some(true));
+            }
+        }
+        seen >= 2
+    });
+    // As a tap alone shows them.
+    assert_eq!((sights, unfinished), (2 * seen, 2 * seen));
+    assert_eq!(right, seen);
 }
 
 // === two ends ===

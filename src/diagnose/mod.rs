@@ -11,6 +11,8 @@
 //! | `doctor` | what of this host is sound and what is not: facts, judged purely |
 //! | `definitions` | the metrics: name and help |
 //! | `explain` | a capture through that model, told |
+//! | `crafted` | packets past this host's TCP: sent, and seen, for `probe` and `sweep` |
+//! | `sequential` | whether packets come to harm more often than others: pure |
 //! | `probe` | what the path between two hosts does to TCP, seen from both ends |
 //! | `sweep` | the same, as far as one end shows it |
 //! | `tracking` | conntrack's TCP rules as a model: which packet would be INVALID, and why: pure |
@@ -18,6 +20,7 @@
 //! Nothing on the host is changed. What cannot be known is absent, with the reason why; it is never 0.
 
 pub mod conntrack;
+pub mod crafted;
 mod definitions;
 pub mod doctor;
 pub mod explain;
@@ -25,6 +28,7 @@ pub mod invalid;
 pub mod log_settings;
 pub mod probe;
 pub mod reason;
+pub mod sequential;
 pub mod sweep;
 pub mod tracking;
 mod watching;

@@ -9,7 +9,6 @@ pub mod netfilter;
 pub mod notify;
 pub mod offloads;
 pub mod packet_queue;
-pub mod path_mtu;
 pub mod privileges;
 pub mod route;
 pub mod signal;

@@ -9,13 +9,36 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::io::Errno;
 use socket2::{Domain, SockFilter, Socket, Type};
 
+use super::socket_option::set_integer;
+
 /// What a tap holds while nobody reads; the kernel gives no more than `net.core.rmem_max`.
 const ROOM: usize = 8 << 20;
+
+/// Room for one `tpacket_auxdata` (20 bytes) with its header (16), and to spare.
+const AUXILIARY: usize = 64;
+
+/// Where the kernel writes what it says beside a packet, aligned for its header.
+#[repr(align(8))]
+struct Auxiliary([u8; AUXILIARY]);
 
 /// A tap on every interface of the network namespace in which it was opened. It never waits.
 #[derive(Debug)]
 pub struct Tap {
     socket: Socket,
+}
+
+/// A packet that a tap has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Captured {
+    /// Bytes of it, from its IP header on, that are in the buffer.
+    pub length: usize,
+    /// Which way it was going.
+    pub going: Going,
+    /// The index of the interface at which it was seen.
+    pub interface: u32,
+    /// Whether its transport checksum stands in it. The kernel leaves that to a device that can do it, and does without
+    /// between two network namespaces, or a virtual machine and its host (`TP_STATUS_CSUMNOTREADY`).
+    pub has_checksum: bool,
 }
 
 /// Which way a packet was going.
@@ -40,6 +63,7 @@ impl Tap {
         socket.set_nonblocking(true)?;
         socket.set_recv_buffer_size(ROOM)?;
         socket.attach_filter(filter)?;
+        set_integer(&socket, libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)?;
         let every = (libc::ETH_P_ALL as u16).to_be();
         let mut address = all_zero_address();
         address.sll_family = libc::AF_PACKET as u16;
@@ -62,24 +86,32 @@ impl Tap {
     ///
     /// # Errors
     /// Of the socket, such as `ENETDOWN` when an interface went away; the tap goes on.
-    pub fn read(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, Going)>> {
+    pub fn read(&self, buffer: &mut [u8]) -> io::Result<Option<Captured>> {
         loop {
             let mut address = all_zero_address();
-            let mut length = size_of_val(&address) as libc::socklen_t;
-            // SAFETY: `buffer` and `address` are writable for the lengths given with them.
-            let read = unsafe {
-                libc::recvfrom(
-                    self.socket.as_raw_fd(),
-                    buffer.as_mut_ptr().cast(),
-                    buffer.len(),
-                    0,
-                    std::ptr::from_mut(&mut address).cast(),
-                    &mut length,
-                )
+            let mut auxiliary = Auxiliary([0; AUXILIARY]);
+            let mut part = libc::iovec {
+                iov_base: buffer.as_mut_ptr().cast(),
+                iov_len: buffer.len(),
             };
+            // SAFETY: `msghdr` is plain data; all zeros are a valid value of every field.
+            let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+            message.msg_name = std::ptr::from_mut(&mut address).cast();
+            message.msg_namelen = size_of_val(&address) as libc::socklen_t;
+            message.msg_iov = &raw mut part;
+            message.msg_iovlen = 1;
+            message.msg_control = auxiliary.0.as_mut_ptr().cast();
+            message.msg_controllen = AUXILIARY as _;
+            // SAFETY: all that `message` points to is writable for the lengths given with it, and outlives the call.
+            let read = unsafe { libc::recvmsg(self.socket.as_raw_fd(), &raw mut message, 0) };
             return match usize::try_from(read) {
-                Ok(size) => match Going::of(address.sll_pkttype) {
-                    Some(going) => Ok(Some((size, going))),
+                Ok(length) => match Going::of(address.sll_pkttype) {
+                    Some(going) => Ok(Some(Captured {
+                        length,
+                        going,
+                        interface: address.sll_ifindex.cast_unsigned(),
+                        has_checksum: status(&message) & libc::TP_STATUS_CSUMNOTREADY == 0,
+                    })),
                     None => continue,
                 },
                 Err(_) => match Errno::from_io_error(&io::Error::last_os_error()) {
@@ -138,4 +170,24 @@ impl Going {
 fn all_zero_address() -> libc::sockaddr_ll {
     // SAFETY: `sockaddr_ll` is plain data; all zeros are a valid value of every field.
     unsafe { std::mem::zeroed() }
+}
+
+/// `tp_status` of a packet; 0 if the kernel says nothing of it.
+fn status(message: &libc::msghdr) -> u32 {
+    // SAFETY: `message` has come from `recvmsg`, and its control buffer lives; a header that is there is whole.
+    unsafe {
+        let header = libc::CMSG_FIRSTHDR(message);
+        let is_auxiliary = !header.is_null()
+            && (*header).cmsg_level == libc::SOL_PACKET
+            && (*header).cmsg_type == libc::PACKET_AUXDATA
+            && (*header).cmsg_len as usize
+                >= libc::CMSG_LEN(size_of::<libc::tpacket_auxdata>() as u32) as usize;
+        match is_auxiliary {
+            true => {
+                std::ptr::read_unaligned(libc::CMSG_DATA(header).cast::<libc::tpacket_auxdata>())
+                    .tp_status
+            }
+            false => 0,
+        }
+    }
 }

@@ -48,12 +48,11 @@ pub(super) fn main(args: &Args) -> anyhow::Result<ExitCode> {
     let host = resolve(&args.host, args.port)?;
     let usage = |why: String| anyhow::Error::from(Usage(why));
     let mut here = Here::towards(host).map_err(|why| usage(why.to_string()))?;
-    let longest = here.longest().map_err(|why| usage(why.to_string()))?;
     let target = Target {
         own: here.own(),
         host,
         port: args.port,
-        longest,
+        longest: here.longest(),
     };
     let progress = progress();
     let seen = sweep::sweep(&mut here, target, |stage| progress.set_message(word(stage)));

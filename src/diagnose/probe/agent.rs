@@ -25,6 +25,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::order::{Answer, End, FlowId, Header, Order, Refusal, Spec, TooBig, Train};
+pub use crate::diagnose::crafted::raw::Fate;
 use crate::packet::{Ip, Tcp, craft};
 use flow::{Between, Flow};
 use payload::{Kind, Label};
@@ -57,17 +58,6 @@ pub struct Agent {
 pub struct Transmit {
     /// The packet, IP header first.
     pub packet: Vec<u8>,
-}
-
-/// How it went with a packet that was to be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// The kernel took it.
-    Sent,
-    /// It is longer than the interface's MTU.
-    TooLong,
-    /// The host's own rules dropped it.
-    Forbidden,
 }
 
 /// What was ordered and is not done yet.

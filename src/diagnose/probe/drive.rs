@@ -6,11 +6,12 @@
 //! | `shape` | the segments and options that are sent |
 //! | `exchange` | flows whose segments are compared |
 //! | `trains` | many segments one after another, and what came of them |
-//! | `sprt` | when enough was seen to say that a size is harmed: pure |
+//! | `background` | from when on a share is harm: pure |
 //! | `sizes`, `tcp_sizes`, `icmp_sizes` | which sizes pass |
 //! | `idle` | how long a silent flow is remembered |
 //! | `ports` | handshakes at other ports |
 
+mod background;
 mod exchange;
 mod icmp_sizes;
 mod idle;
@@ -18,7 +19,6 @@ mod line;
 mod ports;
 mod shape;
 mod sizes;
-pub mod sprt;
 mod tcp_sizes;
 mod trains;
 

@@ -9,22 +9,16 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::sockopt::{
-    Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
-};
-use socket2::{Domain, Protocol, Socket, Type};
 
-use super::agent::{Agent, Fate};
-use super::deaf::{Deaf, Shared};
-use super::filter;
+use super::agent::Agent;
 use super::order::{Answer, End, Order, Refusal};
+use crate::diagnose::crafted::Unable;
+use crate::diagnose::crafted::deaf::{Deaf, Shared};
+use crate::diagnose::crafted::raw::Raw;
+use crate::diagnose::crafted::tapped::Tapped;
 use crate::sys::route::Interface;
-use crate::sys::tap::{Going, Tap};
+use crate::sys::tap::Going;
 
-/// `IPPROTO_RAW`: headers are the sender's own.
-const RAW: i32 = 255;
-/// No packet is longer; what receive offload has merged may be as long.
-const LONGEST: usize = 1 << 16;
 /// So many packets are looked at before anything else is.
 const AT_A_TIME: usize = 512;
 
@@ -32,15 +26,14 @@ const AT_A_TIME: usize = 512;
 #[derive(Debug)]
 pub struct Here {
     agent: Agent,
-    tap: Tap,
-    raw: Socket,
-    to: SocketAddr,
+    tapped: Tapped,
+    raw: Raw,
+    peer: IpAddr,
     ports: Ports,
     /// What was answered without the agent.
     refused: Option<Answer>,
     mtu: u16,
     began: Instant,
-    buffer: Vec<u8>,
 }
 
 /// Which ports of this host flows may have.
@@ -59,64 +52,25 @@ pub enum Ports {
     },
 }
 
-/// Why this host cannot be an end.
-#[derive(Debug, thiserror::Error)]
-pub enum HereError {
-    /// CAP_NET_RAW is missing.
-    #[error(
-        "crafting and seeing segments needs CAP_NET_RAW here: run it as root, or give the program that capability \
-         (setcap cap_net_raw+ep)"
-    )]
-    Privilege,
-    /// There is no way to the other end.
-    #[error("there is no route to {0}: {1}")]
-    Route(IpAddr, io::Error),
-    /// Anything else.
-    #[error("{0}: {1}")]
-    Kernel(&'static str, io::Error),
-}
-
-/// Sees that this process may craft segments and see them.
-///
-/// # Errors
-/// [`HereError`] says what is missing.
-pub fn permitted() -> Result<(), HereError> {
-    Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(RAW)))
-        .map(drop)
-        .map_err(opening("opening a raw socket"))
-}
-
-fn opening(what: &'static str) -> impl Fn(io::Error) -> HereError {
-    move |error| match error.kind() {
-        io::ErrorKind::PermissionDenied => HereError::Privilege,
-        _ => HereError::Kernel(what, error),
-    }
-}
-
 // === impl Here ===
 
 impl Here {
     /// Becomes an end, with its own address and the other's as this host sees it.
     ///
     /// # Errors
-    /// [`HereError`]; nothing is left behind.
-    pub fn open(end: End, own: IpAddr, peer: SocketAddr, ports: Ports) -> Result<Self, HereError> {
+    /// [`Unable`]; nothing is left behind.
+    pub fn open(end: End, own: IpAddr, peer: SocketAddr, ports: Ports) -> Result<Self, Unable> {
         let ip = peer.ip();
-        let interface = Interface::towards(ip).map_err(|error| HereError::Route(ip, error))?;
-        let raw = raw(ip).map_err(opening("opening a raw socket"))?;
-        let tap = Tap::open(&filter::of(ip)).map_err(opening("opening a tap"))?;
-        let mut to = peer;
-        to.set_port(0);
+        let interface = Interface::towards(ip).map_err(|error| Unable::Route(ip, error))?;
         Ok(Self {
             agent: Agent::new(end, own, ip),
-            tap,
-            raw,
-            to,
+            tapped: Tapped::towards(ip)?,
+            raw: Raw::towards(peer)?,
+            peer: ip,
             ports,
             refused: None,
             mtu: u16::try_from(interface.mtu).unwrap_or(u16::MAX),
             began: Instant::now(),
-            buffer: vec![0; LONGEST],
         })
     }
 
@@ -135,7 +89,7 @@ impl Here {
     /// Begins with an order; [`Self::answer`] tells what came of it.
     pub fn order(&mut self, order: Order) {
         let now = self.now();
-        match self.ports.prepare(&order, self.to.ip()) {
+        match self.ports.prepare(&order, self.peer) {
             Ok(port) => self.agent.order(now, order, port),
             Err(refusal) => self.refused = Some(Answer::Refused(refusal)),
         }
@@ -168,7 +122,7 @@ impl Here {
             tv_sec: timeout.as_secs().cast_signed(),
             tv_nsec: timeout.subsec_nanos().into(),
         };
-        let mut polled = vec![PollFd::new(&self.tap, PollFlags::IN)];
+        let mut polled = vec![PollFd::new(&self.tapped, PollFlags::IN)];
         let more = others.iter();
         polled.extend(more.map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)));
         match poll(&mut polled, Some(&timeout)) {
@@ -188,7 +142,7 @@ impl Here {
             let now = self.now();
             match self.agent.poll_transmit(now) {
                 Some(transmit) => {
-                    let fate = self.send(&transmit.packet)?;
+                    let fate = self.raw.send(&transmit.packet)?;
                     let now = self.now();
                     self.agent.sent(now, fate);
                 }
@@ -202,15 +156,10 @@ impl Here {
     fn look(&mut self) -> io::Result<usize> {
         let mut seen = 0;
         while seen < AT_A_TIME {
-            let (size, going) = match self.tap.read(&mut self.buffer) {
-                Ok(Some(read)) => read,
-                Ok(None) => break,
-                // An interface went away, or came; the others stay.
-                Err(error) if Errno::from_io_error(&error) == Some(Errno::NETDOWN) => continue,
-                Err(error) => return Err(error),
+            let Some((going, packet)) = self.tapped.read()? else {
+                break;
             };
             seen += 1;
-            let packet = without_padding(&self.buffer[..size]);
             let now = self.began.elapsed();
             match going {
                 Going::In => self.agent.incoming(now, packet),
@@ -218,56 +167,13 @@ impl Here {
             }
         }
         if seen > 0 {
-            match self.tap.lost()? {
+            match self.tapped.lost()? {
                 0 => {}
                 lost => self.agent.missed(lost),
             }
         }
         Ok(seen)
     }
-
-    fn send(&self, packet: &[u8]) -> io::Result<Fate> {
-        loop {
-            let Err(error) = self.raw.send_to(packet, &self.to.into()) else {
-                return Ok(Fate::Sent);
-            };
-            match Errno::from_io_error(&error) {
-                Some(Errno::MSGSIZE) => return Ok(Fate::TooLong),
-                Some(Errno::PERM) => return Ok(Fate::Forbidden),
-                Some(Errno::INTR) => {}
-                _ => return Err(error),
-            }
-        }
-    }
-}
-
-/// A socket for packets to an address of this family. What is known of the path's MTU is nothing to it.
-fn raw(peer: IpAddr) -> io::Result<Socket> {
-    let domain = Domain::for_address((peer, 0).into());
-    let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(RAW)))?;
-    match peer {
-        IpAddr::V4(_) => set_ip_mtu_discover(&socket, Ipv4PathMtuDiscovery::PROBE)?,
-        IpAddr::V6(_) => set_ipv6_mtu_discover(&socket, Ipv6PathMtuDiscovery::PROBE)?,
-    }
-    // It is for sending; what such a socket of IPv4 would get besides is dropped.
-    socket.attach_filter(&filter::nothing())?;
-    Ok(socket)
-}
-
-/// A packet as its IP header has its length: short frames are padded.
-fn without_padding(packet: &[u8]) -> &[u8] {
-    let field = |at: usize| {
-        let two = packet.get(at..at + 2)?;
-        Some(usize::from(u16::from_be_bytes([two[0], two[1]])))
-    };
-    let length = match packet.first().map(|first| first >> 4) {
-        Some(4) => field(2),
-        Some(6) => field(4).map(|payload| payload + 40),
-        _ => None,
-    };
-    // What the kernel has merged beyond 64 KiB has no length there.
-    let length = length.filter(|length| *length > 40);
-    &packet[..length.map_or(packet.len(), |length| length.min(packet.len()))]
 }
 
 // === impl Ports ===
@@ -341,22 +247,6 @@ fn of_port(error: &io::Error) -> Refusal {
 mod tests {
     use super::super::order::FlowId;
     use super::*;
-
-    #[test]
-    fn a_packet_ends_where_its_header_says() {
-        let mut v4 = vec![0; 60];
-        v4[0] = 0x45;
-        v4[3] = 44;
-        assert_eq!(without_padding(&v4).len(), 44);
-        let mut v6 = vec![0; 90];
-        v6[0] = 0x60;
-        v6[5] = 20;
-        assert_eq!(without_padding(&v6).len(), 60);
-        v6[4..6].copy_from_slice(&[0xff, 0xff]);
-        assert_eq!(without_padding(&v6).len(), 90);
-        assert_eq!(without_padding(&[]).len(), 0);
-        assert_eq!(without_padding(&[0x45]).len(), 1);
-    }
 
     #[test]
     fn the_server_opens_the_ports_of_its_list_and_no_others() {

@@ -7,7 +7,7 @@
 //! | `agent` | an end that carries it out: pure, packets and time in, packets and answers out |
 //! | `ends` | the two ends, as an experiment uses them |
 //! | `evidence` | what was seen, as plain values |
-//! | `here`, `deaf`, `filter` | one end on this host: its tap, its ports on which the kernel is silent, what the tap shows (pure) |
+//! | `here` | one end on this host, by what `crafted` has |
 //! | `control` | what both ends say to each other (pure); `control/client` says it, again if need be |
 //! | `pair` | both ends for real |
 //! | `serve` | lets clients in and gives each an end |
@@ -20,11 +20,9 @@
 
 pub mod agent;
 pub mod control;
-pub mod deaf;
 pub mod drive;
 pub mod ends;
 pub mod evidence;
-pub mod filter;
 mod finding;
 pub mod here;
 mod judge;

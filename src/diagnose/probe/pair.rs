@@ -7,8 +7,9 @@ use super::control::Welcome;
 use super::control::client::{Control, ControlError};
 use super::ends::{Ends, Lost};
 use super::evidence::{EndMtu, Path};
-use super::here::{self, Here, HereError, Ports};
+use super::here::{Here, Ports};
 use super::order::{Answer, End, Order};
+use crate::diagnose::crafted::{Unable, raw};
 
 /// How long this end may take for an order beyond what that takes by itself.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,7 +30,7 @@ pub enum PairError {
     Control(#[from] ControlError),
     /// Because of this host.
     #[error("this host: {0}")]
-    Here(#[from] HereError),
+    Here(#[from] Unable),
 }
 
 // === impl PairError ===
@@ -54,7 +55,7 @@ impl Pair {
     /// # Errors
     /// [`PairError`] says on which side what is missing.
     pub fn meet(server: SocketAddr) -> Result<Self, PairError> {
-        here::permitted()?;
+        raw::permitted()?;
         let (control, met) = Control::begin(server, rand::random())?;
         let here = Here::open(End::Client, met.own, server, Ports::of_client())?;
         let path = path(

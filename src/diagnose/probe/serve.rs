@@ -18,8 +18,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::control::client::tame;
 use super::control::{Hello, Lines, Refused, Said, Told, VERSION, line};
-use super::deaf::{Deaf, Shared};
-use super::here::{self, HereError};
+use crate::diagnose::crafted::deaf::{Deaf, Shared};
+use crate::diagnose::crafted::{Unable, raw};
 use session::Session;
 
 /// A client has so long for its hello.
@@ -52,7 +52,7 @@ pub enum ServeError {
     Port(u16, io::Error),
     /// This host cannot be an end.
     #[error(transparent)]
-    Here(#[from] HereError),
+    Here(#[from] Unable),
     /// It cannot go on.
     #[error("the server cannot go on: {0}")]
     Machine(#[from] io::Error),
@@ -113,7 +113,7 @@ impl Server {
     /// # Errors
     /// [`ServeError`] if a port is taken, or a privilege is missing.
     pub fn bind(serve: Serve) -> Result<Self, ServeError> {
-        here::permitted()?;
+        raw::permitted()?;
         let shared = Arc::new(Shared::default());
         let (mut listeners, mut flow) = (Vec::new(), Vec::new());
         let everywhere: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::came::{Came, What};
 use super::line::Line;
-use super::network::{Broken, Sent};
+use super::network::{Broken, Fate};
 use super::search::{Between, Tried, bisect};
 use super::seen::{Cliff, Harm, Sizes, Target};
 use crate::packet::Ip;
@@ -113,9 +113,9 @@ impl Echoes {
             for _ in 0..count {
                 self.sequence = self.sequence.wrapping_add(1);
                 match line.send(&self.echo(size))? {
-                    Sent::Left => {}
-                    Sent::TooLong => return Ok(Became::Nothing),
-                    Sent::Forbidden => return Ok(Became::Forbidden),
+                    Fate::Sent => {}
+                    Fate::TooLong => return Ok(Became::Nothing),
+                    Fate::Forbidden => return Ok(Became::Forbidden),
                 }
                 let until = line.now() + GAP;
                 if let Some(answer) = self.wait(line, size, first, until)? {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::came::{Came, Options, Segment, What};
 use super::line::Line;
-use super::network::{Broken, Sent};
+use super::network::{Broken, Fate};
 use super::seen::Target;
 use crate::packet::craft::{self, Carried, ip_header};
 use crate::packet::{Flags, Ip};
@@ -110,8 +110,8 @@ impl Flow {
             let options = syn_options(offer, mss, timestamp);
             let syn = flow.segment(Flags::SYN, sequence, options, 0);
             match line.send(&syn)? {
-                Sent::Left => {}
-                Sent::TooLong | Sent::Forbidden => return Ok(Opened::Forbidden),
+                Fate::Sent => {}
+                Fate::TooLong | Fate::Forbidden => return Ok(Opened::Forbidden),
             }
             while let Some(came) = line.next(begun + patience)? {
                 match came {
@@ -187,7 +187,7 @@ impl Flow {
     ///
     /// # Errors
     /// If the network is gone.
-    pub fn send(&mut self, line: &mut Line<'_>, size: u16) -> Result<Sent, Broken> {
+    pub fn send(&mut self, line: &mut Line<'_>, size: u16) -> Result<Fate, Broken> {
         let payload = usize::from(size - self.headers());
         let options = self.options(answer_value(&self.offered));
         let sequence = self.hole_end();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::came::{Came, UNKNOWN_OPTION, What};
 use super::flow::{Offer, syn_options};
 use super::line::Line;
-use super::network::{Broken, Sent};
+use super::network::{Broken, Fate};
 use super::quote::{Field, Quoted};
 use super::seen::Target;
 use crate::packet::Flags;
@@ -242,7 +242,7 @@ impl Probe {
         // IPv4 tells by it which hop's answer comes late.
         let identification = 0x7500 | u16::from(hops);
         for _ in 0..tries {
-            if line.send(&self.packet(target, hops, identification))? != Sent::Left {
+            if line.send(&self.packet(target, hops, identification))? != Fate::Sent {
                 return Ok(None);
             }
             let until = line.now() + patience;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::came::{self, Came};
-use super::network::{Broken, Network, Sent};
+use super::network::{Broken, Fate, Network};
 
 /// What may be sent at most, in bytes.
 const MOST: u64 = 20_000_000;
@@ -39,7 +39,7 @@ impl<'a> Line<'a> {
     ///
     /// # Errors
     /// If nothing can be sent any more.
-    pub fn send(&mut self, packet: &[u8]) -> Result<Sent, Broken> {
+    pub fn send(&mut self, packet: &[u8]) -> Result<Fate, Broken> {
         self.left = self.left.saturating_sub(packet.len() as u64);
         self.network.send(packet)
     }

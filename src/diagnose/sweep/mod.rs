@@ -10,11 +10,12 @@
 //! | `flow` | a crafted connection that delivers nothing to the service behind it |
 //! | `segments` | TCP segments of all sizes, and what SACK blocks say of them |
 //! | `hops`, `quote` | SYNs with few hops to live, and what routers quote of them |
-//! | `search`, `sequential` | bisection; whether packets are lost more often than others |
+//! | `search`, `background` | bisection; from when on packets are lost more often than others |
 //! | `seen`, `judge`, `told`, `text` | what was seen, what it means, how it is told |
 //!
 //! Everything but `here` is pure: it takes packets and the time from a [`Network`].
 
+pub mod background;
 pub mod came;
 pub mod echo;
 pub mod flow;
@@ -27,7 +28,6 @@ pub mod quote;
 pub mod search;
 pub mod seen;
 pub mod segments;
-pub mod sequential;
 pub mod text;
 pub mod told;
 

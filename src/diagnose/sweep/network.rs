@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub use crate::diagnose::crafted::raw::Fate;
+
 /// Sends packets made to order, shows those that come, and knows the time.
 pub trait Network {
     /// Time since the beginning.
@@ -11,7 +13,7 @@ pub trait Network {
     ///
     /// # Errors
     /// If nothing can be sent any more.
-    fn send(&mut self, packet: &[u8]) -> Result<Sent, Broken>;
+    fn send(&mut self, packet: &[u8]) -> Result<Fate, Broken>;
 
     /// The next packet that comes before this time, IP header included; `None` when it is over.
     ///
@@ -24,17 +26,6 @@ pub trait Network {
     /// # Errors
     /// If there is none.
     fn port(&mut self) -> Result<u16, Broken>;
-}
-
-/// What became of a packet that was to be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sent {
-    /// It left.
-    Left,
-    /// It is longer than the interface's MTU.
-    TooLong,
-    /// The host's own rules do not let it leave.
-    Forbidden,
 }
 
 /// The sweep cannot go on.

@@ -6,12 +6,13 @@
 
 use std::time::Duration;
 
+use super::background;
 use super::flow::{Flow, Offer, Opened};
 use super::line::Line;
-use super::network::{Broken, Sent};
+use super::network::{Broken, Fate};
 use super::search::{Between, Tried, bisect};
 use super::seen::{Cliff, Harm, Open, Sack, Sizes, Target, Tcp};
-use super::sequential::{Answer, Rates, Sequential};
+use crate::diagnose::sequential::{Sequential, Verdict};
 
 /// Data of the first segment, whose SACK block is compared with it.
 const FIRST: u16 = 64;
@@ -204,7 +205,7 @@ fn arrived(
 ) -> Result<Option<u16>, Broken> {
     let begin = flow.hole_end().wrapping_add(by);
     for _ in 0..TRIES {
-        if flow.send(line, size)? != Sent::Left {
+        if flow.send(line, size)? != Fate::Sent {
             return Ok(None);
         }
         let until = line.now() + patience(flow);
@@ -248,17 +249,17 @@ impl Counting<'_> {
         if lost == sent {
             return Ok(Sizes::Silent);
         }
-        let Some(rates) = Rates::of(sent, lost) else {
+        let Some(test) = background::against(sent, lost) else {
             return Ok(Sizes::Untold(format!(
                 "{lost} of {sent} small segments were lost: too many to tell sizes apart"
             )));
         };
         let below = share(sent, lost);
-        let mut top = self.trial(line, longest, rates, pace)?;
+        let mut top = self.trial(line, longest, test, pace)?;
         if top == Tried::Harmed && self.share.1 < self.share.0 {
             // Some arrive. What is only too fast for the path arrives when it comes more slowly.
             let harmed = self.share;
-            top = self.trial(line, longest, rates, Pace(SLOW_GAP))?;
+            top = self.trial(line, longest, test, Pace(SLOW_GAP))?;
             match top {
                 Tried::Passes => pace = Pace(SLOW_GAP),
                 Tried::Harmed | Tried::Unknown => self.share = harmed,
@@ -275,7 +276,7 @@ impl Counting<'_> {
             harmed: longest,
         };
         let between = bisect(range, |size| {
-            let tried = match self.trial(line, size, rates, pace) {
+            let tried = match self.trial(line, size, test, pace) {
                 Err(Stopped::OutOfTime) => return Ok(Tried::Unknown),
                 tried => tried?,
             };
@@ -297,10 +298,9 @@ impl Counting<'_> {
         &mut self,
         line: &mut Line<'_>,
         size: u16,
-        rates: Rates,
+        mut test: Sequential,
         pace: Pace,
     ) -> Result<Tried, Stopped> {
-        let mut test = Sequential::new(rates);
         self.share = (0, 0);
         let mut count = 16;
         loop {
@@ -308,12 +308,12 @@ impl Counting<'_> {
                 return Ok(Tried::Unknown);
             }
             let (sent, lost) = self.volley(line, size, count, pace)?;
-            test.see(sent, lost);
+            test.observe(sent, lost);
             self.share = (self.share.0 + sent, self.share.1 + lost);
-            match test.answer() {
-                Some(Answer::Harmed) => return Ok(Tried::Harmed),
-                Some(Answer::AsBackground) => return Ok(Tried::Passes),
-                None => count = self.batch(pace),
+            match test.verdict() {
+                Verdict::Harmed => return Ok(Tried::Harmed),
+                Verdict::AsBackground => return Ok(Tried::Passes),
+                Verdict::Open => count = self.batch(pace),
             }
         }
     }

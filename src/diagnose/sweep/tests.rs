@@ -9,7 +9,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::came::{self, Came};
 use super::judge::{Unanswered, judge};
-use super::network::{Broken, Network, Sent};
+use super::network::{Broken, Fate, Network};
 use super::search::Between;
 use super::seen::{Harm, Open, Sack, Seen, Sizes, Target, Tcp};
 use crate::packet::craft::{Carried, Echo, Segment};
@@ -139,7 +139,7 @@ impl Network for Model {
         self.now
     }
 
-    fn send(&mut self, packet: &[u8]) -> Result<Sent, Broken> {
+    fn send(&mut self, packet: &[u8]) -> Result<Fate, Broken> {
         self.sent += packet.len() as u64;
         if !self.lost(packet.len())
             && let Some(answer) = self.answer(packet)
@@ -147,7 +147,7 @@ impl Network for Model {
         {
             self.under_way.push((self.now + self.round_trip, answer));
         }
-        Ok(Sent::Left)
+        Ok(Fate::Sent)
     }
 
     fn next(&mut self, until: Duration) -> Result<Option<Vec<u8>>, Broken> {

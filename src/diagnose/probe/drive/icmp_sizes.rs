@@ -2,12 +2,12 @@
 //! or, where such do not pass, those of its kernel to requests of that size.
 
 use super::sizes::between;
-use super::sprt::{Sprt, Verdict};
 use super::trains::SMALL;
 use super::{BOTH, Driver, receiver, sender, unexpected};
 use crate::diagnose::probe::ends::{Ends, Lost};
 use crate::diagnose::probe::evidence::{Carrier, Cliff, Harm, Outcome, SizesSeen};
 use crate::diagnose::probe::order::{Answer, EchoHarvest, Echoes, End, Order, TooBig};
+use crate::diagnose::sequential::{Sequential, Verdict};
 use crate::metrics::Direction::{self, ClientToServer, ServerToClient};
 
 /// Echoes at once.
@@ -133,7 +133,7 @@ impl<E: Ends> Driver<'_, E> {
         packets: &mut u32,
     ) -> Result<(bool, Seen), Lost> {
         let mut all = Seen::default();
-        let mut test = Sprt::between(background.max(LEAST_BACKGROUND), HARMED);
+        let mut test = Sequential::between(background.max(LEAST_BACKGROUND), HARMED);
         while all.sent < MOST {
             let Some(seen) = self.echo(manner, size, packets)? else {
                 break;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::sprt::{Sprt, Verdict};
+use super::background;
 use crate::diagnose::probe::evidence::{Harm, TrainSeen};
 use crate::diagnose::probe::order::{TooBig, Transit};
+use crate::diagnose::sequential::{Sequential, Verdict};
 
 /// What becomes of small packets: larger ones are compared to it.
 #[derive(Debug, Clone)]
@@ -25,7 +26,7 @@ pub struct Sized {
     pub truncated: u32,
     pub truncated_to: Option<u16>,
     pub told: Option<TooBig>,
-    tests: [Sprt; 3],
+    tests: [Sequential; 3],
     late: u32,
     transit: Option<Transit>,
 }
@@ -81,19 +82,15 @@ impl Background {
 
 impl Sized {
     /// Nothing was seen of it yet. `None` where so many small packets come to harm that nothing can be told from that.
-    pub fn new(background: &Background) -> Option<Self> {
-        let test = |events| Sprt::against(events, background.sent);
+    pub fn new(small: &Background) -> Option<Self> {
+        let test = |events| background::against(events, small.sent);
         Some(Self {
             sent: 0,
             lost: 0,
             truncated: 0,
             truncated_to: None,
             told: None,
-            tests: [
-                test(background.lost)?,
-                test(background.truncated)?,
-                test(background.late)?,
-            ],
+            tests: [test(small.lost)?, test(small.truncated)?, test(small.late)?],
             late: 0,
             transit: None,
         })
@@ -120,7 +117,7 @@ impl Sized {
     /// In which way it is harmed, once that can be said; `Ok(None)` if in none. `delay_us` is what counts as one.
     pub fn verdict(&self, background: &Background, delay_us: i64) -> Result<Option<Kind>, Open> {
         let kinds = [Kind::Lost, Kind::Truncated, Kind::Late];
-        let is_harmed = |test: &Sprt| test.verdict() == Verdict::Harmed;
+        let is_harmed = |test: &Sequential| test.verdict() == Verdict::Harmed;
         if let Some(at) = self.tests.iter().position(is_harmed) {
             return Ok(Some(kinds[at]));
         }
@@ -132,7 +129,7 @@ impl Sized {
             .tests
             .iter()
             .filter(|test| test.verdict() == Verdict::Open);
-        match needed.map(Sprt::needed).max() {
+        match needed.map(Sequential::needed).max() {
             Some(needed) => Err(Open(needed)),
             None => Ok(None),
         }
