@@ -39,6 +39,7 @@ fn path() -> Evidence {
             },
         },
         exchanges: Vec::new(),
+        fragmented: PerDirection::default(),
         trains: PerDirection::default(),
         sizes: Vec::new(),
         idle: None,

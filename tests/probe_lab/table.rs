@@ -245,6 +245,24 @@ pub const HABITS: &[Habit] = &[
         clashes: &[],
     },
     Habit {
+        name: "slow",
+        add: |firewall| firewall.client_to_server.rate_bits_per_s = Some(1_000_000),
+        found: &[("bandwidth-limited", "->")],
+        // What is looked for with many packets is not looked for there.
+        clashes: &[
+            "pix-sizes",
+            "icmp-cliff",
+            "black-hole",
+            "path-mtu",
+            "cut",
+            "late",
+            "loss",
+            "reordering",
+            "duplication",
+            "corruption",
+        ],
+    },
+    Habit {
         name: "blocked-port",
         add: |firewall| firewall.client_to_server.drop_ports = vec![443],
         found: &[("port-blocked", "")],

@@ -85,12 +85,15 @@ pub fn drive(
         numbers: 0,
         untried: Vec::new(),
         late: Duration::ZERO,
+        slow: 1,
+        fragmented: PerDirection::default(),
     };
     driver.measure_round_trip()?;
     let mut evidence = Evidence {
         path: driver.path.clone(),
         exchanges: Vec::new(),
         trains: PerDirection::default(),
+        fragmented: PerDirection::default(),
         sizes: Vec::new(),
         idle: None,
         ports: Vec::new(),
@@ -98,10 +101,11 @@ pub fn drive(
     };
     tell(Stage::Exchanges);
     evidence.exchanges = driver.exchanges()?;
-    tell(Stage::IcmpSizes);
-    evidence.sizes = driver.icmp_sizes()?;
+    // First of all that is sent in numbers: it tells how fast the rest may be.
     tell(Stage::Trains);
     evidence.trains = driver.loss_trains()?;
+    tell(Stage::IcmpSizes);
+    evidence.sizes = driver.icmp_sizes()?;
     tell(Stage::TcpSizes);
     let sizes = driver.tcp_sizes(&evidence.trains, &evidence.sizes)?;
     evidence.sizes.extend(sizes);
@@ -113,6 +117,7 @@ pub fn drive(
         tell(Stage::Idle);
         evidence.idle = driver.idle(longest)?;
     }
+    evidence.fragmented = driver.fragmented;
     evidence.untried = driver.untried;
     Ok(evidence)
 }
@@ -131,6 +136,10 @@ struct Driver<'a, E> {
     untried: Vec<String>,
     /// How late packets are known to come, so that they are waited for; zero until that was looked at.
     late: Duration,
+    /// By how much slower than [`trains::KBIT_PER_S`] packets are sent, because the way carries no more.
+    slow: u32,
+    /// Which way packets come in fragments.
+    fragmented: PerDirection<bool>,
 }
 
 /// The shortest time that is waited for a packet.
@@ -214,8 +223,8 @@ impl Wishes {
     pub fn stages(&self) -> Vec<Stage> {
         let mut stages = vec![
             Stage::Exchanges,
-            Stage::IcmpSizes,
             Stage::Trains,
+            Stage::IcmpSizes,
             Stage::TcpSizes,
         ];
         stages.extend((!self.ports.is_empty()).then_some(Stage::Ports));

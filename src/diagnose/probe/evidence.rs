@@ -15,6 +15,8 @@ pub struct Evidence {
     pub exchanges: Vec<Exchange>,
     /// What became of many small segments.
     pub trains: PerDirection<Option<TrainSeen>>,
+    /// Which way packets came in fragments, although each says that it must not be fragmented.
+    pub fragmented: PerDirection<bool>,
     /// What became of packets of all sizes; those not tried are not there.
     pub sizes: Vec<SizesSeen>,
     /// How long a silent flow was remembered, if that was asked for.
@@ -132,6 +134,21 @@ pub struct TrainSeen {
     pub harvest: Harvest,
     /// That they were too big, as a router says.
     pub too_big: Option<TooBig>,
+    /// How fast they were sent, in kbit/s.
+    pub kbit_per_s: u32,
+    /// A faster train that lost far more: the way carries no more than that.
+    pub faster: Option<Faster>,
+}
+
+/// A train that was too fast for the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Faster {
+    /// How fast it was sent, in kbit/s.
+    pub kbit_per_s: u32,
+    /// How many segments were sent.
+    pub sent: u32,
+    /// How many of them were lost.
+    pub lost: u32,
 }
 
 /// Which packets grew.

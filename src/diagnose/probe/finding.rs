@@ -125,6 +125,10 @@ behaviours! {
     IcmpSizeCliff = "icmp-size-cliff",
     /// No echo passes, however small.
     IcmpBlocked = "icmp-blocked",
+    /// Large packets come in fragments, although they say that they must not.
+    Fragmented = "fragmented",
+    /// The way carries little: what is sent faster is lost.
+    BandwidthLimited = "bandwidth-limited",
     /// Data is damaged.
     Corruption = "corruption",
     /// Segments are lost, whatever their size.

@@ -253,6 +253,9 @@ pub struct Harvest {
     pub transit_us: Option<Transit>,
     /// Packets that the tap had no room for: the other figures are worth nothing then.
     pub missed: u32,
+    /// Segments that came in fragments: they count as whole, for they are put together by who is meant.
+    #[serde(default)]
+    pub fragmented: u32,
 }
 
 /// How transit times are distributed, in microseconds.
@@ -295,6 +298,9 @@ pub struct EchoHarvest {
     pub truncated_to: Option<u16>,
     /// That one was too big, as a router says.
     pub too_big: Option<TooBig>,
+    /// Those that came in fragments.
+    #[serde(default)]
+    pub fragmented: u32,
 }
 
 // === impl End ===

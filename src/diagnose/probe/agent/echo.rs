@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::payload::{Content, Kind, Label, read};
 use crate::diagnose::probe::order::{Dispatch, EchoHarvest, Echoes, TooBig};
 use crate::packet::craft::{Carried, Echo, ip_header};
-use crate::packet::{Ip, checksum};
+use crate::packet::{Fragment, Ip, checksum};
 
 /// An echo header is this long.
 const ECHO: usize = 8;
@@ -108,13 +108,15 @@ impl Counter {
         if label.kind != Kind::Echo {
             return;
         }
+        // The rest of it comes by itself, and is put together behind the tap.
+        let is_first = ip.fragment == Fragment::First;
         let length = u16::try_from(ip.end).unwrap_or(u16::MAX);
-        if length < label.length {
+        if length < label.length && !is_first {
             let least = self.harvest.truncated_to.unwrap_or(u16::MAX);
             self.harvest.truncated_to = Some(least.min(length));
             return;
         }
-        let is_right = checksum::transport_is_right(ip, packet) == Some(true);
+        let is_right = is_first || checksum::transport_is_right(ip, packet) == Some(true);
         let [_, _, _, _, i0, i1, s0, s1] = *header;
         let echo = (
             reply,
@@ -124,6 +126,7 @@ impl Counter {
         if !is_right || self.seen.len() > usize::from(u16::MAX) || !self.seen.insert(echo) {
             return;
         }
+        self.harvest.fragmented += u32::from(is_first);
         if reply {
             self.harvest.replies += 1;
         } else {

@@ -7,7 +7,7 @@ use super::payload::{Content, Label, read};
 use super::receiver::{Came, Receiver};
 use crate::diagnose::probe::order::{Arrival, Header, Spec};
 use crate::packet::craft::{Carried, Segment};
-use crate::packet::{Flags, Ip, Tcp, checksum};
+use crate::packet::{Flags, Fragment, Ip, Tcp, checksum};
 
 /// Arrivals that nobody asks for are not kept without end.
 const KEPT: usize = 64;
@@ -130,6 +130,7 @@ impl Flow {
                 checksum_right,
                 sequence: tcp.sequence(),
                 length,
+                is_first: ip.fragment == Fragment::First,
                 headers: (ip.payload + tcp.header_len()) as u16,
                 transit_us,
             });

@@ -18,7 +18,7 @@ impl Agent {
     pub fn incoming(&mut self, now: Duration, packet: &[u8]) {
         self.now = now;
         let Ok(ip) = Ip::parse(packet) else { return };
-        if ip.destination != self.between.own || ip.fragment != Fragment::Whole {
+        if ip.destination != self.between.own || ip.fragment == Fragment::Later {
             return;
         }
         if let Some(told) = self.too_big_of(&ip, packet) {

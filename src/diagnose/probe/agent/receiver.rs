@@ -31,6 +31,8 @@ pub struct Came {
     pub length: u16,
     /// Bytes of its headers.
     pub headers: u16,
+    /// Whether this is the first of several fragments.
+    pub is_first: bool,
     /// Time since it was sent, on clocks that do not agree.
     pub transit_us: i64,
 }
@@ -74,8 +76,8 @@ impl Receiver {
         if offset >= MOST {
             return None; // a late one of an earlier train
         }
-        let is_cut = label.length > came.length;
-        if !is_cut && !came.checksum_right {
+        let is_cut = label.length > came.length && !came.is_first;
+        if !is_cut && !came.is_first && !came.checksum_right {
             self.harvest.corrupted += 1;
             return None;
         }
@@ -91,6 +93,7 @@ impl Receiver {
                 self.cut(came.length);
             } else {
                 self.harvest.arrived += 1;
+                self.harvest.fragmented += u32::from(came.is_first);
             }
         }
         self.acknowledge(came, label)
@@ -157,6 +160,7 @@ mod tests {
 
     fn came(number: u32) -> Came {
         Came {
+            is_first: false,
             content: Content::Right(Label {
                 kind: Kind::Train,
                 number,

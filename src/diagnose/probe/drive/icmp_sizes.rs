@@ -48,6 +48,11 @@ impl<E: Ends> Driver<'_, E> {
     /// Both directions.
     pub fn icmp_sizes(&mut self) -> Result<Vec<SizesSeen>, Lost> {
         let mut sizes = Vec::new();
+        if self.path.server != self.path.server_own {
+            let text = "echoes: the server's address is translated, and whoever translates it may answer them";
+            self.cannot(text.to_owned());
+            return Ok(sizes);
+        }
         for direction in BOTH {
             let mut packets = 0;
             let Some(outcome) = self.echoes_pass(direction, &mut packets)? else {
@@ -174,7 +179,7 @@ impl<E: Ends> Driver<'_, E> {
         let identifier = self.random() as u16;
         if manner == Manner::Crafted {
             // A firewall lets answers in only where there was a request.
-            let request = echoes(false, identifier, SMALL, COUNT);
+            let request = self.echoes(false, identifier, SMALL);
             if self.send_echoes(End::Client, request)?.is_none() {
                 return Ok(None);
             }
@@ -185,12 +190,13 @@ impl<E: Ends> Driver<'_, E> {
             _ => (sender(direction), receiver(direction)),
         };
         self.echo_harvest(to, 0)?; // what is late of earlier ones does not count
-        let sending = echoes(manner == Manner::Crafted, identifier, size, COUNT);
+        let sending = self.echoes(manner == Manner::Crafted, identifier, size);
         let Some(told_early) = self.send_echoes(from, sending)? else {
             return Ok(None);
         };
         *packets += u32::from(COUNT);
         let harvest = self.echo_harvest(to, COUNT.into())?;
+        *self.fragmented.of(direction) |= harvest.fragmented > 0;
         let came = match manner {
             Manner::Requests => harvest.requests,
             Manner::Crafted | Manner::Kernels => harvest.replies,
@@ -206,6 +212,17 @@ impl<E: Ends> Driver<'_, E> {
             truncated_to: harvest.truncated_to,
             told: told_early.0.or(told_late),
         }))
+    }
+
+    fn echoes(&self, reply: bool, identifier: u16, length: u16) -> Echoes {
+        Echoes {
+            reply,
+            identifier,
+            sequence: 1,
+            count: COUNT,
+            length,
+            gap_us: self.gap_us(length).max(GAP_US),
+        }
     }
 
     fn send_echoes(&mut self, from: End, echoes: Echoes) -> Result<Option<Told>, Lost> {
@@ -235,17 +252,6 @@ impl<E: Ends> Driver<'_, E> {
 
 /// What a router said of echoes, if one did.
 struct Told(Option<TooBig>);
-
-fn echoes(reply: bool, identifier: u16, length: u16, count: u16) -> Echoes {
-    Echoes {
-        reply,
-        identifier,
-        sequence: 1,
-        count,
-        length,
-        gap_us: GAP_US,
-    }
-}
 
 // === impl Seen ===
 

@@ -118,6 +118,11 @@ impl<E: Ends> Driver<'_, E> {
             if kind == Kind::Delayed {
                 search.delay_us = (whole_delay / 2).max(LEAST_DELAY_US / 2);
             }
+            if first.seen.is_partial() && self.slow > 1 {
+                return Err(Stuck::Because(
+                    "the way carries too little to send as many packets as would tell".to_owned(),
+                ));
+            }
             if first.seen.is_partial() {
                 search.first = MOST_AT_ONCE;
             }

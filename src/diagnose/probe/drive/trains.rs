@@ -6,7 +6,7 @@ use super::line::Line;
 use super::shape::{self, Shape};
 use super::{BOTH, Driver, back, receiver, sender, unexpected};
 use crate::diagnose::probe::ends::{Ends, Lost};
-use crate::diagnose::probe::evidence::{TrainSeen, What};
+use crate::diagnose::probe::evidence::{Faster, TrainSeen, What};
 use crate::diagnose::probe::order::{Answer, Harvest, Order, Refusal, Spec, Train, Transit};
 use crate::metrics::Direction::{self, ClientToServer, ServerToClient};
 use crate::metrics::PerDirection;
@@ -33,6 +33,14 @@ const SETTLING: Duration = Duration::from_millis(250);
 /// On a way as long as this, asking for the harvest takes so long that nothing more is waited for.
 const SETTLED_BY_ITSELF: Duration = Duration::from_millis(60);
 const WIDE_OPEN: u16 = 0xfff0;
+/// How fast packets of all sizes are sent, in kbit/s: alike, so that a way of little bandwidth harms them alike.
+pub const KBIT_PER_S: u32 = 8000;
+/// From this share of lost segments on it is tried whether slower ones fare better.
+const LOSES: f64 = 0.02;
+/// By how much slower, and how many segments.
+const SLOWER: [(u32, u32); 2] = [(4, 1000), (16, 500)];
+/// So few of the share of before are lost where the bandwidth is what was missing.
+const FARES_BETTER: f64 = 1.0 / 3.0;
 
 /// Why there is nothing to be said of a train.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +116,9 @@ impl<E: Ends> Driver<'_, E> {
             Ok(first) => first,
             Err(untried) => return Ok(Err(untried)),
         };
+        if share(&first) >= LOSES && self.slow == 1 {
+            return self.slower_train(line, direction, first);
+        }
         if !(1..=FEW).contains(&first.harvest.lost(first.sent)) {
             return Ok(Ok(first));
         }
@@ -115,6 +126,38 @@ impl<E: Ends> Driver<'_, E> {
         Ok(Ok(
             second.map_or(first.clone(), |second| sum(first, &second))
         ))
+    }
+
+    /// Many are lost: maybe because the way carries no more. Then all that follows is slower.
+    fn slower_train(
+        &mut self,
+        line: &mut Line,
+        direction: Direction,
+        first: TrainSeen,
+    ) -> Result<Result<TrainSeen, Untried>, Lost> {
+        for (slow, count) in SLOWER {
+            self.slow = slow;
+            let slower = match self.train(line, direction, SMALL, count)? {
+                Ok(slower) => slower,
+                Err(untried) => return Ok(Err(untried)),
+            };
+            if share(&slower) <= share(&first) * FARES_BETTER {
+                let faster = Faster {
+                    kbit_per_s: first.kbit_per_s,
+                    sent: first.sent,
+                    lost: first.harvest.lost(first.sent),
+                };
+                let faster = Some(faster);
+                return Ok(Ok(TrainSeen { faster, ..slower }));
+            }
+        }
+        self.slow = 1;
+        Ok(Ok(first))
+    }
+
+    /// Time between two packets of so many bytes, in microseconds.
+    pub fn gap_us(&self, length: u16) -> u32 {
+        u32::from(length) * 8 * 1000 / KBIT_PER_S * self.slow
     }
 
     /// Sends a train, and waits until what came of it has come.
@@ -171,7 +214,7 @@ impl<E: Ends> Driver<'_, E> {
             length,
             window: if is_long { LONG_WINDOW } else { WINDOW },
             patience_us: self.train_patience().as_micros() as u32,
-            gap_us: u32::from(length / 8).max(100),
+            gap_us: self.gap_us(length),
         };
         let order = Order::Train {
             flow: line.id,
@@ -193,7 +236,10 @@ impl<E: Ends> Driver<'_, E> {
             self.ends.wait(settling);
             harvest = self.harvest(line, direction)?;
         }
+        *self.fragmented.of(direction) |= harvest.fragmented > 0;
         Ok(Ok(TrainSeen {
+            kbit_per_s: KBIT_PER_S / self.slow,
+            faster: None,
             length,
             sent: dispatch.sent,
             harvest,
@@ -213,6 +259,11 @@ impl<E: Ends> Driver<'_, E> {
     fn train_patience(&self) -> Duration {
         (self.path.round_trip * 3 / 2 + Duration::from_millis(300)).max(self.late)
     }
+}
+
+/// Which share is lost.
+fn share(train: &TrainSeen) -> f64 {
+    f64::from(train.harvest.lost(train.sent)) / f64::from(train.sent.max(1))
 }
 
 /// Both trains as one.
@@ -235,6 +286,7 @@ fn sum(first: TrainSeen, second: &TrainSeen) -> TrainSeen {
         corrupted: a.corrupted + b.corrupted,
         transit_us,
         missed: 0,
+        fragmented: a.fragmented + b.fragmented,
     };
     TrainSeen {
         sent: first.sent + second.sent,

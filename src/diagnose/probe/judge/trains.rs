@@ -11,17 +11,45 @@ const FEWEST: u32 = 3;
 const SUFFERS: f64 = 0.01;
 
 pub(super) fn judge(evidence: &Evidence) -> Vec<Draft> {
-    let mut drafts = Vec::new();
+    let mut drafts = fragmented(evidence);
     for (direction, train) in evidence.trains.both() {
         let train = train.as_ref().filter(|train| train.harvest.missed == 0);
         if let Some(train) = train {
             let told = of(train, is_over_a_cliff(evidence, direction, train.length));
             drafts.extend(told.into_iter().map(|draft| draft.going(direction)));
+            drafts.extend(slow(train).map(|draft| draft.going(direction)));
         }
         let damaged = train.map_or(0, |train| train.harvest.corrupted);
         drafts.extend(damage(evidence, direction, damaged).map(|draft| draft.going(direction)));
     }
     drafts
+}
+
+/// The way carries less than was sent at first.
+fn slow(train: &TrainSeen) -> Option<Draft> {
+    let faster = train.faster?;
+    let share = share_of(f64::from(faster.lost) / f64::from(faster.sent.max(1)));
+    let mbit = |kbit: u32| f64::from(kbit) / 1000.0;
+    let (fast, pace) = (mbit(faster.kbit_per_s), mbit(train.kbit_per_s));
+    let sentence = format!(
+        "The way carries less than {fast} Mbit/s {{way}}: of packets that were sent as fast {share} are lost, and far \
+         fewer of those sent at {pace} Mbit/s. Everything else was looked at no faster than that."
+    );
+    Some(Draft::note(Behaviour::BandwidthLimited, "slow", sentence))
+}
+
+/// Large packets come in fragments.
+fn fragmented(evidence: &Evidence) -> Vec<Draft> {
+    let ways = evidence.fragmented.both();
+    ways.into_iter()
+        .filter(|(_, fragmented)| **fragmented)
+        .map(|(direction, _)| {
+            let sentence = "Large packets come in fragments {way}, although each says that it must not be \
+                            fragmented: somebody clears that mark (DF). They arrive; it costs speed."
+                .to_owned();
+            Draft::note(Behaviour::Fragmented, "fragmented", sentence).going(direction)
+        })
+        .collect()
 }
 
 /// Figures that are worth nothing.

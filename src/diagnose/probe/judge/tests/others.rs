@@ -9,7 +9,7 @@ use super::path::{
 };
 use super::{BACK, BOTH, NOTE, PROBLEM, THERE, expect, expect_of, going, judge};
 use crate::diagnose::probe::evidence::{
-    Carrier, Cliff, Evidence, Harm, IdleSeen, Outcome, PortOutcome, PortSeen, Purpose,
+    Carrier, Cliff, Evidence, Faster, Harm, IdleSeen, Outcome, PortOutcome, PortSeen, Purpose,
 };
 use crate::diagnose::probe::finding::Behaviour;
 use crate::diagnose::probe::order::{End, TooBig};
@@ -298,6 +298,26 @@ fn two_behaviours_at_once_are_both_told() {
             (Behaviour::PathMtuBlackHole, BACK, PROBLEM),
             (Behaviour::WindowScaleRemoved, BOTH, NOTE),
             (Behaviour::MssLowered, BOTH, NOTE),
+        ],
+    );
+}
+
+#[test]
+fn a_way_of_little_bandwidth_and_one_that_fragments_are_told_and_are_no_harm() {
+    let mut evidence = clean();
+    let slow = evidence.trains.client_to_server.as_mut().unwrap();
+    slow.kbit_per_s = 500;
+    slow.faster = Some(Faster {
+        kbit_per_s: 8000,
+        sent: 4000,
+        lost: 3100,
+    });
+    evidence.fragmented.server_to_client = true;
+    expect(
+        &evidence,
+        &[
+            (Behaviour::Fragmented, BACK, NOTE),
+            (Behaviour::BandwidthLimited, THERE, NOTE),
         ],
     );
 }

@@ -74,6 +74,7 @@ pub fn path(mangle: Mangle) -> Evidence {
             },
         },
         exchanges: purposes.map(|purpose| exchange(purpose, mangle)).into(),
+        fragmented: PerDirection::default(),
         trains: PerDirection {
             client_to_server: trains(),
             server_to_client: trains(),
@@ -96,6 +97,8 @@ pub fn clean() -> Evidence {
 
 pub fn train(lost: u32) -> TrainSeen {
     TrainSeen {
+        kbit_per_s: 8000,
+        faster: None,
         length: 100,
         sent: 2000,
         harvest: Harvest {
