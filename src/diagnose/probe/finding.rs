@@ -179,6 +179,33 @@ pub(super) struct Draft {
     pub arrived: Option<String>,
 }
 
+// === impl Behaviour ===
+
+impl Behaviour {
+    /// Whether strict rules call segments INVALID because of it, and may answer them with a reset.
+    pub(super) fn provokes_resets(self) -> bool {
+        matches!(
+            self,
+            Self::AcknowledgementWrong
+                | Self::SackNotTranslated
+                | Self::SackChanged
+                | Self::WindowScaleRemoved
+                | Self::WindowScaleChanged
+                | Self::WindowChanged
+                | Self::TimestampsInconsistent
+                | Self::Corruption
+        )
+    }
+}
+
+/// Whether this is only what strict rules of a host make of another problem that was found.
+pub(super) fn is_consequence(finding: &Finding, findings: &[Finding]) -> bool {
+    finding.behaviour == Behaviour::ResetByHost
+        && findings
+            .iter()
+            .any(|one| one.status == Status::Problem && one.behaviour.provokes_resets())
+}
+
 // === impl Ways ===
 
 impl Ways {

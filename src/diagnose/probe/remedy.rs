@@ -7,8 +7,9 @@ pub use file::{Deployment, NothingToWrite, Place, UnknownPlace, config};
 use std::time::Duration;
 
 use super::evidence::{Carrier, Evidence, Outcome, SizesSeen};
-use super::finding::{Behaviour, Finding, Status};
+use super::finding::{self, Behaviour, Finding, Status};
 use super::told::{Key, Kind, Passage, Recommended};
+use super::verdict;
 use crate::config::{Profile, Strip, profile};
 
 /// The name of a profile that no preset fits.
@@ -52,11 +53,12 @@ pub(super) fn recommend(
     let needs = Needs::of(evidence, findings, passages);
     let elsewhere: Vec<String> = findings
         .iter()
-        .filter(|finding| finding.status == Status::Problem && !is_cured(finding, &needs))
+        .filter(|one| one.status == Status::Problem && !is_cured(one, &needs))
+        .filter(|one| !finding::is_consequence(one, findings))
         .map(|finding| finding.sentence.clone())
         .collect();
     if needs.keys.is_empty() {
-        return nothing_here(elsewhere);
+        return nothing_here(elsewhere, verdict::host_alone(findings));
     }
     let preset = needs.preset();
     let profile = preset.clone().unwrap_or_else(|| OWN.to_owned());
@@ -109,17 +111,27 @@ pub(super) fn recommend(
     }
 }
 
-fn nothing_here(elsewhere: Vec<String>) -> Recommended {
-    let (kind, why) = match elsewhere.is_empty() {
-        true => (Kind::Nothing, "There is nothing to cure on this path."),
-        false => (
+fn nothing_here(elsewhere: Vec<String>, host: Option<&str>) -> Recommended {
+    let (kind, why) = match (elsewhere.is_empty(), host) {
+        (true, _) => (
+            Kind::Nothing,
+            "There is nothing to cure on this path.".to_owned(),
+        ),
+        (false, Some(whose)) => (
             Kind::MendElsewhere,
-            "No relay and no rule cures this: it is to be mended on the path, by whoever has it.",
+            format!(
+                "Rules of {whose} do it by themselves: look at them (`unmangle doctor` there)."
+            ),
+        ),
+        (false, None) => (
+            Kind::MendElsewhere,
+            "No relay and no rule cures this: it is to be mended on the path, by whoever has it."
+                .to_owned(),
         ),
     };
     Recommended {
         kind,
-        why: why.to_owned(),
+        why,
         profile: None,
         keys: Vec::new(),
         commands: Vec::new(),

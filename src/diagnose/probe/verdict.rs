@@ -1,19 +1,33 @@
 //! All of it in plain words, for somebody who does not know what SACK is.
 
 use super::evidence::Path;
-use super::finding::{Behaviour, Finding, Status};
+use super::finding::{self, Behaviour, Finding, Status, Ways};
 use super::told::{Kind, Recommended};
+
+/// How much could be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Looked {
+    /// All that was to be.
+    AtAll,
+    /// Not all of it.
+    AtSome,
+    /// No segment's headers were compared.
+    AtNoHeaders,
+}
 
 /// One paragraph.
 pub(super) fn verdict(
     path: &Path,
     findings: &[Finding],
     recommended: &Recommended,
-    gaps: bool,
+    looked: Looked,
 ) -> String {
     let between = format!("between {} and {}", path.client, path.server);
+    let problems = || findings.iter().filter(|one| one.status == Status::Problem);
+    let (resets, causes): (Vec<&Finding>, Vec<&Finding>) =
+        problems().partition(|one| finding::is_consequence(one, findings));
     let mut told: Vec<&str> = Vec::new();
-    for finding in findings.iter().filter(|one| one.status == Status::Problem) {
+    for finding in &causes {
         let words = plain(finding.behaviour);
         if !told.contains(&words) {
             told.push(words);
@@ -21,18 +35,38 @@ pub(super) fn verdict(
     }
     let mut sentences = Vec::new();
     match told.as_slice() {
+        [] if looked == Looked::AtNoHeaders => sentences.push(format!(
+            "Whether anything {between} changes TCP is not known: no segment could be compared with what was sent."
+        )),
+        [] if looked == Looked::AtSome => {
+            sentences.push(format!("Nothing was found {between} that breaks connections."));
+        }
         [] if findings.is_empty() => {
             sentences.push(format!("Nothing {between} changes TCP or holds it up."));
         }
         [] => sentences.push(format!(
             "Nothing {between} breaks connections; what is changed there does no harm by itself."
         )),
-        [only] => sentences.push(format!("Something {between} does harm: {only}.")),
+        [only] => match host_alone(findings) {
+            Some(whose) => sentences.push(format!(
+                "Nothing was found {between} that does harm, but {only} ({whose})."
+            )),
+            None => sentences.push(format!("Something {between} does harm: {only}.")),
+        },
         several => sentences.push(format!(
             "Something {between} does harm in {} ways: {}.",
             several.len(),
             several.join("; ")
         )),
+    }
+    if let Some(reset) = resets.first() {
+        let whose = match resets.len() {
+            1 => whose(reset.direction),
+            _ => whose(Some(Ways::BothWays)),
+        };
+        sentences.push(format!(
+            "The strict rules of {whose} already reset a connection of the probe because of it."
+        ));
     }
     if recommended.kind != Kind::Nothing {
         sentences.push(recommended.why.clone());
@@ -40,10 +74,10 @@ pub(super) fn verdict(
     if recommended.kind != Kind::MendElsewhere && !recommended.elsewhere.is_empty() {
         sentences.push("What no profile cures is to be mended on the path.".to_owned());
     }
-    if gaps {
+    if looked != Looked::AtAll {
         sentences.push("Not everything could be tried.".to_owned());
     }
-    if recommended.kind == Kind::Nothing && !gaps {
+    if recommended.kind == Kind::Nothing && looked == Looked::AtAll {
         sentences.push(
             "If connections break here all the same, `unmangle doctor` looks at the hosts, and `unmangle explain` at \
              a capture."
@@ -51,6 +85,32 @@ pub(super) fn verdict(
         );
     }
     sentences.join(" ")
+}
+
+/// Whose rules reset connections, if that is the only problem there is: it is not the path then, as far as was seen.
+pub(super) fn host_alone(findings: &[Finding]) -> Option<&'static str> {
+    let problems: Vec<&Finding> = findings
+        .iter()
+        .filter(|one| one.status == Status::Problem)
+        .collect();
+    let by_host = |one: &&Finding| one.behaviour == Behaviour::ResetByHost;
+    match problems.as_slice() {
+        [] => None,
+        [only] if by_host(only) => Some(whose(only.direction)),
+        several => several
+            .iter()
+            .all(by_host)
+            .then_some(whose(Some(Ways::BothWays))),
+    }
+}
+
+/// A reset by the client's host goes from the client to the server.
+fn whose(direction: Option<Ways>) -> &'static str {
+    match direction {
+        Some(Ways::ClientToServer) => "the client's host",
+        Some(Ways::ServerToClient) => "the server's host",
+        Some(Ways::BothWays) | None => "both hosts",
+    }
 }
 
 /// A problem as a clause.

@@ -2,13 +2,16 @@
 
 use super::flow::{Flow, Seen};
 use crate::diagnose::probe::evidence::{Evidence, What};
-use crate::diagnose::probe::finding::{Behaviour, Draft};
+use crate::diagnose::probe::finding::{Behaviour, Draft, Status};
 use crate::diagnose::probe::order::End;
 use crate::metrics::Direction;
 use crate::packet::Flags;
 
 /// Breaks of the connection by which both ends talk: one may be an accident.
 const FEWEST_BREAKS: u32 = 2;
+
+/// What a break means as long as nothing explains it.
+const NO_BETTER: &str = ", although it carries little: ordinary connections do not fare better";
 
 pub(super) fn judge(evidence: &Evidence, flows: &[Flow]) -> Vec<Draft> {
     let mut drafts = Vec::new();
@@ -19,6 +22,21 @@ pub(super) fn judge(evidence: &Evidence, flows: &[Flow]) -> Vec<Draft> {
     drafts.extend(addresses(evidence));
     drafts.extend(ports(flows));
     drafts
+}
+
+/// What breaks is no finding of its own where its cause is found: then the talk of both ends that was broken is a note.
+pub(super) fn settle(drafts: &mut [Draft]) {
+    let causes = drafts
+        .iter()
+        .filter(|draft| draft.status == Status::Problem)
+        .any(|draft| draft.behaviour != Behaviour::ControlBroken);
+    let broken = drafts
+        .iter_mut()
+        .filter(|draft| draft.behaviour == Behaviour::ControlBroken);
+    for draft in broken.filter(|_| causes) {
+        draft.status = Status::Note;
+        draft.sentence = draft.sentence.replace(NO_BETTER, "");
+    }
 }
 
 /// Something between ends TCP: an answer that the server did not send, or another SYN than the client's.
@@ -111,10 +129,7 @@ fn broken(evidence: &Evidence) -> Option<Draft> {
         1 => "once".to_owned(),
         count => format!("{count} times"),
     };
-    let sentence = format!(
-        "The connection by which both ends talk was broken {times}, although it carries little: ordinary \
-         connections do not fare better."
-    );
+    let sentence = format!("The connection by which both ends talk was broken {times}{NO_BETTER}.");
     Some(match evidence.path.broken < FEWEST_BREAKS {
         true => Draft::note(Behaviour::ControlBroken, "broken", sentence),
         false => Draft::problem(Behaviour::ControlBroken, "broken", sentence),

@@ -65,6 +65,7 @@ pub fn judge(evidence: &Evidence) -> Report {
             unique.push(draft);
         }
     }
+    between::settle(&mut unique);
     let findings = finding::told(unique);
     let mut passages = aspect::passages(&compared);
     passages.extend(figures(evidence));
@@ -74,12 +75,17 @@ pub fn judge(evidence: &Evidence) -> Report {
     untried.extend(trains::unclear(evidence));
     untried.extend(ports::untried(evidence));
     let recommended = remedy::recommend(evidence, &findings, &passages);
+    let looked = match untried.is_empty() {
+        true => verdict::Looked::AtAll,
+        false if flows.iter().all(|flow| flow.pairs.is_empty()) => verdict::Looked::AtNoHeaders,
+        false => verdict::Looked::AtSome,
+    };
     Report {
         format: FORMAT,
         path: PathTold::from(&evidence.path),
         problems: Report::count(&findings, Status::Problem),
         notes: Report::count(&findings, Status::Note),
-        verdict: verdict::verdict(&evidence.path, &findings, &recommended, !untried.is_empty()),
+        verdict: verdict::verdict(&evidence.path, &findings, &recommended, looked),
         findings,
         passages,
         recommended,

@@ -9,8 +9,50 @@ use crate::diagnose::probe::finding::{Behaviour, Draft};
 const ALL: f64 = 0.95;
 
 pub(super) fn judge(evidence: &Evidence) -> Vec<Draft> {
-    let told = |seen: &SizesSeen| one(seen).map(|draft| draft.going(seen.direction));
-    evidence.sizes.iter().filter_map(told).collect()
+    let told = |seen: &SizesSeen| {
+        let draft = one(seen, &says(evidence, seen))?;
+        Some(draft.going(seen.direction))
+    };
+    let sizes = evidence.sizes.iter();
+    sizes
+        .filter(|seen| !is_told_of_tcp(evidence, seen))
+        .filter_map(told)
+        .collect()
+}
+
+/// The path MTU of echoes is that of TCP segments, and told of those.
+fn is_told_of_tcp(evidence: &Evidence, seen: &SizesSeen) -> bool {
+    let tcp =
+        |other: &&SizesSeen| (other.carrier, other.direction) == (Carrier::Tcp, seen.direction);
+    let tcp = evidence.sizes.iter().find(tcp).and_then(path_mtu);
+    seen.carrier == Carrier::Icmp && tcp.is_some() && tcp == path_mtu(seen)
+}
+
+/// What passes, and what a router says that would.
+fn path_mtu(seen: &SizesSeen) -> Option<(u16, u16)> {
+    match &seen.outcome {
+        Outcome::Cliff(cliff) => cliff.told.map(|told| (cliff.passes, told.mtu)),
+        _ => None,
+    }
+}
+
+/// Who says so: each direction has its own router, and the same is said of both.
+fn says(evidence: &Evidence, seen: &SizesSeen) -> String {
+    let mut routers: Vec<String> = Vec::new();
+    let same =
+        |other: &&SizesSeen| other.carrier == seen.carrier && path_mtu(other) == path_mtu(seen);
+    for other in evidence.sizes.iter().filter(same) {
+        if let Outcome::Cliff(Cliff {
+            told: Some(told), ..
+        }) = &other.outcome
+        {
+            let by = told.by.to_string();
+            if !routers.contains(&by) {
+                routers.push(by);
+            }
+        }
+    }
+    routers.join(", ")
 }
 
 /// What could not be told.
@@ -32,7 +74,7 @@ pub(super) fn short(seen: &SizesSeen) -> Option<String> {
     })
 }
 
-fn one(seen: &SizesSeen) -> Option<Draft> {
+fn one(seen: &SizesSeen, by: &str) -> Option<Draft> {
     match &seen.outcome {
         Outcome::EverySize | Outcome::Unclear(_) => None,
         Outcome::None => Some(match seen.carrier {
@@ -47,11 +89,11 @@ fn one(seen: &SizesSeen) -> Option<Draft> {
                 "No data passes {way}, however small the segment.".to_owned(),
             ),
         }),
-        Outcome::Cliff(cliff) => Some(over(seen.carrier, cliff)),
+        Outcome::Cliff(cliff) => Some(over(seen.carrier, cliff, by)),
     }
 }
 
-fn over(carrier: Carrier, cliff: &Cliff) -> Draft {
+fn over(carrier: Carrier, cliff: &Cliff, by: &str) -> Draft {
     let what = carried(carrier);
     let (passes, how) = (cliff.passes, harm(cliff));
     let (sent, arrived) = (
@@ -72,8 +114,7 @@ fn over(carrier: Carrier, cliff: &Cliff) -> Draft {
                 mtu => format!("a router says that they are too big, and that {mtu} would pass"),
             };
             let sentence = format!(
-                "{what} {edge} do not pass {{way}}, and {says} ({}): senders learn it, and send less.",
-                told.by
+                "{what} {edge} do not pass {{way}}, and {says} ({by}): senders learn it, and send less."
             );
             Draft::note(Behaviour::PathMtu, how, sentence)
         }

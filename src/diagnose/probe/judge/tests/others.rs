@@ -321,3 +321,103 @@ fn a_way_of_little_bandwidth_and_one_that_fragments_are_told_and_are_no_harm() {
         ],
     );
 }
+
+#[test]
+fn a_reset_and_a_break_are_no_further_harm_where_their_cause_is_found() {
+    let rewrite = super::isn(7, 9, false);
+    let mut evidence = super::path::path(&|_, direction, mut segment| {
+        rewrite(direction, &mut segment);
+        Some(segment)
+    });
+    evidence.exchanges[0].reset_by_host = vec![End::Client];
+    evidence.path.broken = 3;
+    let report = judge(&evidence);
+    let of = |behaviour| {
+        report
+            .findings
+            .iter()
+            .find(|one| one.behaviour == behaviour)
+    };
+    let broken = of(Behaviour::ControlBroken).unwrap();
+    assert_eq!(broken.status, NOTE);
+    assert!(!broken.sentence.contains("ordinary"), "{}", broken.sentence);
+    assert!(of(Behaviour::SackNotTranslated).is_some());
+    let verdict = &report.verdict;
+    assert!(verdict.contains("does harm: the bytes"), "{verdict}");
+    assert!(
+        verdict.contains("rules of the client's host already reset"),
+        "{verdict}"
+    );
+}
+
+#[test]
+fn a_reset_by_a_host_with_nothing_else_is_to_be_looked_at_on_that_host() {
+    let mut evidence = clean();
+    evidence.exchanges[0].reset_by_host = vec![End::Server];
+    evidence.path.broken = 2;
+    let expected = [
+        (Behaviour::ResetByHost, BACK, PROBLEM),
+        (Behaviour::ControlBroken, None, NOTE),
+    ];
+    expect(&evidence, &expected);
+    let report = judge(&evidence);
+    let why = &report.recommended.why;
+    assert!(why.contains("Rules of the server's host do it"), "{why}");
+    assert!(why.contains("unmangle doctor"), "{why}");
+    assert!(
+        report.verdict.starts_with("Nothing was found"),
+        "{}",
+        report.verdict
+    );
+    // A black hole does not explain a reset: both are told.
+    let hole = evidence.sized(
+        Carrier::Tcp,
+        ClientToServer,
+        Outcome::Cliff(cliff(1020, lost(1.0))),
+    );
+    let verdict = judge(&hole).verdict;
+    assert!(verdict.contains("in 2 ways"), "{verdict}");
+}
+
+#[test]
+fn a_path_mtu_is_told_once_of_both_carriers_and_of_both_ways() {
+    let told = |by: &str, passes| {
+        let by = by.parse().unwrap();
+        let mut cliff = cliff(passes, lost(1.0));
+        cliff.told = Some(TooBig { by, mtu: passes });
+        Outcome::Cliff(cliff)
+    };
+    let of = |icmp| {
+        clean()
+            .sized(Carrier::Tcp, ClientToServer, told("10.0.0.1", 1280))
+            .sized(Carrier::Tcp, ServerToClient, told("10.0.1.1", 1280))
+            .sized(Carrier::Icmp, ClientToServer, told("10.0.0.1", icmp))
+            .sized(Carrier::Icmp, ServerToClient, told("10.0.1.1", icmp))
+    };
+    expect(&of(1280), &[(Behaviour::PathMtu, BOTH, NOTE)]);
+    let sentence = judge(&of(1280)).findings[0].sentence.clone();
+    assert!(sentence.contains("(10.0.0.1, 10.0.1.1)"), "{sentence}");
+    // Other figures are another finding.
+    let twice = [
+        (Behaviour::PathMtu, BOTH, NOTE),
+        (Behaviour::PathMtu, BOTH, NOTE),
+    ];
+    expect(&of(1000), &twice);
+}
+
+#[test]
+fn what_was_not_tried_is_not_said_to_be_well() {
+    assert!(judge(&clean()).verdict.starts_with("Nothing between"));
+    let mut some = clean();
+    some.untried = vec!["urgent data".to_owned()];
+    let verdict = judge(&some).verdict;
+    assert!(verdict.starts_with("Nothing was found"), "{verdict}");
+    let nothing = |_, _, _| None;
+    let verdict = judge(&super::path::path(&nothing)).verdict;
+    assert!(verdict.contains("is not known"), "{verdict}");
+    let mut none = clean();
+    none.exchanges.clear();
+    none.untried = vec!["headers".to_owned()];
+    let verdict = judge(&none).verdict;
+    assert!(verdict.contains("is not known"), "{verdict}");
+}
