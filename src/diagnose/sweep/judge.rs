@@ -8,6 +8,11 @@ use super::quote::{ABSENT, Field};
 use super::seen::{Cliff, Harm, Open, Sack, Seen, Sizes, Target, Tcp};
 use super::told::{self, Finding, Id, Report, Status};
 
+/// A share above this is all of them.
+const ALL: f64 = 0.99;
+/// Every host takes packets of so many bytes (RFC 791).
+const LEAST_MTU: u16 = 576;
+
 /// Why a sweep has nothing to say; each says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unanswered {
@@ -89,7 +94,7 @@ pub fn judge(seen: &Seen) -> Result<Report, Unanswered> {
         longest: seen.target.longest,
         seconds: (seen.took.as_secs_f64() * 10.0).round() / 10.0,
         problems,
-        verdict: verdict(seen, problems, &untried),
+        verdict: verdict(seen, problems, findings.len() > problems, &untried),
         next: next(&seen.target, profile, problems, smallest_cliff(seen)),
         profile: profile.map(str::to_owned),
         ping: told(&seen.echo, Some(&seen.target)),
@@ -119,13 +124,14 @@ fn sizes(seen: &Seen, findings: &mut Vec<Finding>, untried: &mut Vec<String>) {
         Sizes::Cliff(cliff) => {
             let [passes, harmed] = [cliff.between.passes, cliff.between.harmed];
             let sizes = [passes, harmed].map(|size| ping_size(&seen.target, size));
+            let (status, means) = pings_alone(seen, cliff);
             let sentence = format!(
-                "Pings of {passes} bytes pass (ping -s {}), those of {harmed} do not (ping -s {}): {}.",
+                "Pings of {passes} bytes pass (ping -s {}), those of {harmed} do not (ping -s {}): {}.{means}",
                 sizes[0],
                 sizes[1],
                 harm(&cliff.harm)
             );
-            findings.push(of(Id::PingSize, weight(cliff), sentence));
+            findings.push(of(Id::PingSize, status, sentence));
         }
         Sizes::Silent => untried.push("Pings are not answered.".into()),
         Sizes::Untold(why) => untried.push(format!("Sizes of pings: {why}.")),
@@ -142,7 +148,15 @@ fn sizes(seen: &Seen, findings: &mut Vec<Finding>, untried: &mut Vec<String>) {
                 ),
             };
             let sentence = format!("TCP packets to the host {between}: {}.", harm(&cliff.harm));
-            findings.push(of(Id::TcpSize, weight(cliff), sentence));
+            match is_bandwidth(cliff) {
+                true => findings.push(note(
+                    Id::Bandwidth,
+                    sentence
+                        + " Every host has to take packets of that size, so it is the rate that harms them, and \
+                           not the size: the way carries little, or somebody limits it.",
+                )),
+                false => findings.push(of(Id::TcpSize, weight(cliff), sentence)),
+            }
         }
         Sizes::Silent => untried.push("Sizes of TCP segments: nothing was acknowledged.".into()),
         Sizes::Untold(why) => untried.push(format!("Sizes of TCP segments: {why}.")),
@@ -163,6 +177,19 @@ fn sizes(seen: &Seen, findings: &mut Vec<Finding>, untried: &mut Vec<String>) {
         Sack::NotAgreed => untried.push("SACK blocks: the SYN-ACK does not permit SACK.".into()),
         Sack::Right => {}
     }
+    let is_seen_taken = |change: &Change| change.field == Field::WindowScale;
+    let is_told = seen
+        .trace
+        .as_ref()
+        .is_some_and(|trace| trace.changes.iter().any(is_seen_taken));
+    if open.offered.window_scale.is_none() && !is_told {
+        findings.push(note(
+            Id::NoWindowScale,
+            "The SYN-ACK offers no window scale, although the SYN did: either the host uses none, or a firewall took it \
+             (unmangle probe run tells)."
+                .into(),
+        ));
+    }
     if let Some((echo, sent)) = open.echoed
         && echo != sent
     {
@@ -175,7 +202,7 @@ fn sizes(seen: &Seen, findings: &mut Vec<Finding>, untried: &mut Vec<String>) {
 
 fn harm(harm: &Harm) -> String {
     match harm {
-        Harm::Lost(share, _) if *share > 0.99 => "they vanish and nobody is told".into(),
+        Harm::Lost(share, _) if *share > ALL => "they vanish and nobody is told".into(),
         Harm::Lost(share, below) => format!(
             "{:.1} % of the larger ones vanish and nobody is told ({:.1} % of small ones are lost)",
             share * 100.0,
@@ -187,9 +214,52 @@ fn harm(harm: &Harm) -> String {
     }
 }
 
+/// What a cliff of pings is worth by what TCP does: ICMP alone may be limited on purpose.
+fn pings_alone(seen: &Seen, cliff: &Cliff) -> (Status, String) {
+    if weight(cliff) == Status::Note {
+        return (Status::Note, String::new());
+    }
+    let unknown = match &seen.tcp {
+        // The firewall of the story: pings show its cliff before TCP does.
+        Tcp::Open(open) if matches!(open.sack, Sack::Shifted(_)) => {
+            return (Status::Problem, String::new());
+        }
+        Tcp::Open(open) => match &open.sizes {
+            Sizes::Cliff(tcp) => return (weight(tcp), String::new()),
+            Sizes::Whole(size) => {
+                let means = format!(
+                    " TCP packets pass at all sizes that were tried, up to {size} bytes: only pings are limited."
+                );
+                return (Status::Note, means);
+            }
+            Sizes::Untold(why) => why.clone(),
+            Sizes::Silent => "nothing was acknowledged".to_owned(),
+        },
+        Tcp::Closed => "its port is closed".to_owned(),
+        Tcp::Silent => "its port is silent".to_owned(),
+        Tcp::Unreachable(by) => format!("{by} says that its port cannot be reached"),
+        Tcp::Forbidden => "this host's own rules let no probe leave".to_owned(),
+    };
+    let means = format!(" TCP could not be looked at: {unknown}.");
+    match cliff.harm {
+        Harm::Lost(share, _) if share <= ALL => (Status::Note, means),
+        _ => (
+            Status::Problem,
+            means + " If it fares alike, connections stall as soon as much is sent.",
+        ),
+    }
+}
+
+/// Whether some are lost of sizes that every host takes (RFC 791): large packets are sent as often as small ones, so
+/// that what carries little loses more of them.
+fn is_bandwidth(cliff: &Cliff) -> bool {
+    matches!(cliff.harm, Harm::Lost(share, _) if share <= ALL) && cliff.between.passes < LEAST_MTU
+}
+
 /// A router that tells the MTU does as it should.
 fn weight(cliff: &Cliff) -> Status {
     match cliff.harm {
+        _ if is_bandwidth(cliff) => Status::Note,
         Harm::TooBig(_, mtu) if mtu > 0 => Status::Note,
         _ => Status::Problem,
     }
@@ -272,14 +342,35 @@ fn told(sizes: &Sizes, ping: Option<&Target>) -> told::Sizes {
     told
 }
 
-/// The largest packet that is known to pass everywhere, if larger ones are harmed without a word.
+/// The largest packet that is known to pass everywhere, if larger ones are harmed without a word, and not pings alone.
 fn smallest_cliff(seen: &Seen) -> Option<u16> {
-    let sizes = [Some(&seen.echo), open(seen).map(|open| &open.sizes)];
-    let harmed = sizes.into_iter().flatten().filter_map(|sizes| match sizes {
+    let open = open(seen)?;
+    let pings = match &seen.echo {
+        Sizes::Cliff(cliff) if pings_alone(seen, cliff).0 == Status::Problem => {
+            tcp_may_suffer(open).then_some(cliff.between.passes)
+        }
+        _ => None,
+    };
+    let tcp = match &open.sizes {
         Sizes::Cliff(cliff) if weight(cliff) == Status::Problem => Some(cliff.between.passes),
         _ => None,
-    });
-    harmed.min()
+    };
+    pings.into_iter().chain(tcp).min()
+}
+
+/// Whether a cliff of pings is more than a suspicion.
+fn tcp_may_suffer(open: &Open) -> bool {
+    matches!(open.sack, Sack::Shifted(_)) || matches!(open.sizes, Sizes::Cliff(_))
+}
+
+/// The largest ping that passes, if larger ones do not and nobody knows of TCP.
+fn suspected(seen: &Seen) -> Option<u16> {
+    match &seen.echo {
+        Sizes::Cliff(cliff) if pings_alone(seen, cliff).0 == Status::Problem => {
+            Some(cliff.between.passes)
+        }
+        _ => None,
+    }
 }
 
 fn profile(seen: &Seen, findings: &[Finding]) -> Option<&'static str> {
@@ -298,11 +389,12 @@ fn profile(seen: &Seen, findings: &[Finding]) -> Option<&'static str> {
     }
 }
 
-fn verdict(seen: &Seen, problems: usize, untried: &[String]) -> String {
+fn verdict(seen: &Seen, problems: usize, notes: bool, untried: &[String]) -> String {
     if problems == 0 {
-        let but = match untried.is_empty() {
-            true => "",
-            false => "; not everything could be looked at",
+        let but = match (untried.is_empty(), notes) {
+            (false, _) => "; not everything could be looked at",
+            (true, true) => "; what the notes say may be meant so",
+            (true, false) => "",
         };
         return format!("Nothing is wrong, as far as this end can see{but}.");
     }
@@ -320,7 +412,13 @@ fn verdict(seen: &Seen, problems: usize, untried: &[String]) -> String {
         (false, Some(size)) => format!(
             "Packets of more than {size} bytes are harmed on the way: connections stall or crawl as soon as much is sent."
         ),
-        (false, None) => "Something on the way changes TCP so that the two ends may disagree.".into(),
+        (false, None) => match suspected(seen).filter(|_| problems == 1) {
+            Some(size) => format!(
+                "Pings of more than {size} bytes are harmed on the way, and TCP could not be looked at: if it fares \
+                 alike, connections stall as soon as much is sent."
+            ),
+            None => "Something on the way changes TCP so that the two ends may disagree.".into(),
+        },
     }
 }
 

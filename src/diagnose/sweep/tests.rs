@@ -11,7 +11,8 @@ use super::came::{self, Came};
 use super::judge::{Unanswered, judge};
 use super::network::{Broken, Fate, Network};
 use super::search::Between;
-use super::seen::{Harm, Open, Sack, Seen, Sizes, Target, Tcp};
+use super::seen::{Cliff, Harm, Open, Sack, Seen, Sizes, Target, Tcp};
+use super::told::Id;
 use crate::packet::craft::{Carried, Echo, Segment};
 use crate::packet::{Flags, Ip, Tcp as TcpHeader};
 
@@ -33,6 +34,8 @@ struct Model {
     cliff: (usize, f64),
     /// Sequence numbers are this much higher at the host.
     shift: u32,
+    /// Only pings fall from the cliff.
+    pings_alone: bool,
     port_is_open: bool,
     answers_pings: bool,
 }
@@ -50,6 +53,7 @@ impl Model {
             loss: 0.0,
             cliff,
             shift: 0,
+            pings_alone: false,
             port_is_open: true,
             answers_pings: true,
         }
@@ -108,7 +112,7 @@ impl Model {
             reply.sequence = 7000;
             reply.options = vec![2, 4, 5, 180];
             if tcp.options().count() > 1 {
-                reply.options.extend([4, 2, 1, 1]);
+                reply.options.extend([4, 2, 1, 3, 3, 7, 1, 1]);
             }
             return Some(reply.build());
         }
@@ -141,7 +145,8 @@ impl Network for Model {
 
     fn send(&mut self, packet: &[u8]) -> Result<Fate, Broken> {
         self.sent += packet.len() as u64;
-        if !self.lost(packet.len())
+        let is_spared = self.pings_alone && packet[9] == 6;
+        if (is_spared || !self.lost(packet.len()))
             && let Some(answer) = self.answer(packet)
             && !self.lost(answer.len())
         {
@@ -284,4 +289,98 @@ fn a_host_that_does_not_answer_is_no_host_with_which_nothing_is_wrong() {
     model.port_is_open = false;
     let report = judge(&model.sweep()).unwrap();
     assert_eq!((report.problems, report.untried.len()), (1, 1));
+}
+
+#[test]
+fn loss_of_sizes_that_every_host_takes_is_no_limit_of_sizes() {
+    let of = |passes: u16, share| {
+        let mut seen = Model::of(1, (9000, 0.0)).sweep();
+        if let Tcp::Open(open) = &mut seen.tcp {
+            let between = Between {
+                passes,
+                harmed: passes + 1,
+            };
+            let harm = Harm::Lost(share, 0.02);
+            open.sizes = Sizes::Cliff(Cliff { between, harm });
+        }
+        judge(&seen).unwrap()
+    };
+    let limited = of(321, 0.4);
+    assert_eq!((limited.problems, &limited.profile), (0, &None));
+    assert_eq!(limited.findings[0].id, Id::Bandwidth);
+    for (passes, share) in [(1020, 0.4), (321, 1.0)] {
+        assert_eq!(of(passes, share).problems, 1);
+    }
+}
+
+#[test]
+fn pings_alone_that_are_limited_are_no_harm_to_connections() {
+    let mut model = Model::of(1, (1000, 1.0));
+    model.pings_alone = true;
+    let seen = model.sweep();
+    let report = judge(&seen).unwrap();
+    assert_eq!((report.problems, report.profile), (0, None));
+    assert!(report.findings[0].sentence.contains("up to 1500 bytes"));
+    assert!(!report.verdict.contains("harmed"), "{}", report.verdict);
+    // The firewall of the story.
+    model.shift = 77;
+    let report = judge(&model.sweep()).unwrap();
+    assert_eq!(report.profile.as_deref(), Some("cisco-pix"));
+    assert_eq!(report.problems, 2);
+}
+
+#[test]
+fn a_cliff_of_pings_is_a_suspicion_where_tcp_is_not_known() {
+    let untold = |share| {
+        let mut model = Model::of(1, (1000, 1.0));
+        let mut seen = model.sweep();
+        if let Tcp::Open(open) = &mut seen.tcp {
+            open.sizes = Sizes::Untold("time was short".into());
+        }
+        if let Sizes::Cliff(cliff) = &mut seen.echo {
+            cliff.harm = Harm::Lost(share, 0.0);
+        }
+        judge(&seen).unwrap()
+    };
+    let (all, some) = (untold(1.0), untold(0.3));
+    assert_eq!((all.problems, &all.profile), (1, &None));
+    assert!(
+        all.verdict.contains("could not be looked at"),
+        "{}",
+        all.verdict
+    );
+    assert_eq!((some.problems, &some.profile), (0, &None));
+    let sentence = &some.findings[0].sentence;
+    assert!(
+        sentence.contains("TCP could not be looked at: time was short"),
+        "{sentence}"
+    );
+}
+
+#[test]
+fn what_a_host_does_not_ask_for_is_told_by_its_mss() {
+    let mut seen = Model::of(1, (9000, 0.0)).sweep();
+    if let Tcp::Open(open) = &mut seen.tcp {
+        open.offered.mss = Some(536);
+        open.sizes = Sizes::Whole(576);
+    }
+    let text = super::text::render(&judge(&seen).unwrap());
+    assert!(
+        text.contains("576 bytes; larger ones are not asked for by 10.0.0.2"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_window_scale_that_is_not_answered_is_noted() {
+    let has = |seen: &Seen| {
+        let findings = judge(seen).unwrap().findings;
+        findings.iter().any(|one| one.id == Id::NoWindowScale)
+    };
+    let mut seen = Model::of(1, (9000, 0.0)).sweep();
+    assert!(!has(&seen));
+    if let Tcp::Open(open) = &mut seen.tcp {
+        open.offered.window_scale = None;
+    }
+    assert!(has(&seen));
 }

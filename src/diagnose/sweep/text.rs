@@ -15,7 +15,11 @@ pub fn render(report: &Report) -> String {
     ];
     lines.push(format!("  pings         {}", sizes(&report.ping)));
     if let Some(tcp) = &report.tcp {
-        lines.push(format!("  TCP packets   {}", sizes(tcp)));
+        lines.push(format!(
+            "  TCP packets   {}{}",
+            sizes(tcp),
+            ceiling(report, tcp)
+        ));
     }
     if let Some(answer) = &report.syn_ack {
         let number =
@@ -51,6 +55,25 @@ pub fn render(report: &Report) -> String {
     lines.push("\nnext".to_owned());
     lines.extend(report.next.iter().map(|next| format!("  {next}")));
     lines.join("\n") + "\n"
+}
+
+/// Why no larger ones were tried, if the interface would take them: no sender makes them of this connection.
+fn ceiling(report: &Report, tcp: &Sizes) -> String {
+    let (Some(passes), None, Some(answer)) = (tcp.passes, tcp.harmed, &report.syn_ack) else {
+        return String::new();
+    };
+    if passes >= report.longest {
+        return String::new();
+    }
+    let headers = if report.host.is_ipv4() { 40 } else { 60 };
+    let why = match answer.mss {
+        Some(mss) if mss.saturating_add(headers) == passes => {
+            format!("its SYN-ACK says MSS {mss}")
+        }
+        None => "its SYN-ACK says no MSS".to_owned(),
+        Some(_) => "its window has no room for them".to_owned(),
+    };
+    format!("; larger ones are not asked for by {} ({why})", report.host)
 }
 
 fn sizes(sizes: &Sizes) -> String {

@@ -128,6 +128,10 @@ pub enum Id {
     TcpSize,
     /// Sequence numbers are rewritten, and those in SACK blocks are not.
     SackNotTranslated,
+    /// The path has room for little at a time: packets are lost by their rate, not by their size.
+    Bandwidth,
+    /// The SYN-ACK offers no window scale.
+    NoWindowScale,
     /// SACK was agreed upon, and blocks are not there.
     SackMissing,
     /// Timestamps are rewritten one way only.
