@@ -2,7 +2,7 @@
 //! no privilege. `linux/rtnetlink.h` and `linux/if_link.h` have the numbers.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use rustix::net::netlink::SocketAddrNetlink;
@@ -38,11 +38,12 @@ const LONGEST: usize = 32 << 10;
 // === impl Interface ===
 
 impl Interface {
-    /// The one by which packets to this address leave; the MTU is its own, whatever is known of the path.
+    /// The one by which packets to this address leave (its port does not matter, the scope of a link-local one does);
+    /// the MTU is its own, whatever is known of the path.
     ///
     /// # Errors
     /// `ENETUNREACH` and the like if there is no route.
-    pub fn towards(address: IpAddr) -> io::Result<Self> {
+    pub fn towards(address: SocketAddr) -> io::Result<Self> {
         // No protocol is rtnetlink.
         let socket = socket_with(
             AddressFamily::NETLINK,
@@ -83,10 +84,13 @@ fn ask(socket: &OwnedFd, request: &[u8], kind: u16) -> io::Result<Vec<u8>> {
 
 // === the messages, as bytes ===
 
-fn route_to(address: IpAddr) -> Vec<u8> {
-    let (family, bytes) = match address {
-        IpAddr::V4(v4) => (AddressFamily::INET, v4.octets().to_vec()),
-        IpAddr::V6(v6) => (AddressFamily::INET6, v6.octets().to_vec()),
+fn route_to(address: SocketAddr) -> Vec<u8> {
+    let (family, bytes, scope) = match address {
+        SocketAddr::V4(v4) => (AddressFamily::INET, v4.ip().octets().to_vec(), 0),
+        SocketAddr::V6(v6) => {
+            let bytes = v6.ip().octets().to_vec();
+            (AddressFamily::INET6, bytes, v6.scope_id())
+        }
     };
     let mut body = [0; ROUTE];
     body[0] = family.as_raw() as u8;
@@ -96,6 +100,11 @@ fn route_to(address: IpAddr) -> Vec<u8> {
     message.extend((4 + bytes.len() as u16).to_ne_bytes());
     message.extend(RTA_DST.to_ne_bytes());
     message.extend(bytes);
+    if scope != 0 {
+        message.extend(8_u16.to_ne_bytes());
+        message.extend(RTA_OIF.to_ne_bytes());
+        message.extend(scope.to_ne_bytes());
+    }
     whole(message)
 }
 
@@ -153,7 +162,7 @@ mod tests {
     #[test]
     fn the_way_to_this_host_itself_is_the_loopback_interface() {
         let of_kernel = std::fs::read_to_string("/sys/class/net/lo/mtu").unwrap();
-        let found = Interface::towards(Ipv4Addr::LOCALHOST.into()).unwrap();
+        let found = Interface::towards((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         assert_eq!(found.mtu.to_string(), of_kernel.trim());
         assert_eq!(found.index, 1);
     }

@@ -130,7 +130,7 @@ fn deployment(args: &Args) -> Result<Option<(&std::path::Path, Place)>, Usage> {
 
 /// This host's interface that leads to an address.
 fn towards(address: std::net::IpAddr) -> Option<Interface> {
-    let route = crate::sys::route::Interface::towards(address).ok()?;
+    let route = crate::sys::route::Interface::towards((address, 0).into()).ok()?;
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).ok()?;
     let name = rustix::net::netdevice::index_to_name(&socket, route.index).ok()?;
     name.parse().ok()

@@ -14,7 +14,7 @@ use crate::diagnose::probe::serve::{Event, Serve, ServeError, Server};
 
 /// Be the other end of `unmangle probe run`.
 ///
-/// It needs CAP_NET_RAW, and changes nothing on this host. What it sends goes to the clients that ask for it and to
+/// It needs CAP_NET_RAW, and CAP_NET_ADMIN where the kernel wants it for filters; it changes nothing on this host. What it sends goes to the clients that ask for it and to
 /// nobody else; say with --allow who they may be. SIGTERM or Ctrl-C is how it ends: exit code 0.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -94,7 +94,7 @@ fn cannot(error: ServeError) -> Usage {
         ServeError::Port(port, source) if source.kind() == ErrorKind::AddrInUse => format!(
             "TCP port {port} is taken by a service of this host: give others by --port and --flow-port"
         ),
-        ServeError::Port(port, source) if source.kind() == ErrorKind::PermissionDenied => {
+        ServeError::Port(port, source) if source.raw_os_error() == Some(libc::EACCES) => {
             format!(
                 "TCP port {port} needs CAP_NET_BIND_SERVICE: run it as root, or give others by --port and --flow-port"
             )

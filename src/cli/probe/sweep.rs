@@ -1,7 +1,7 @@
 //! `unmangle probe sweep`: what the path to a host does to packets, seen from this end alone.
 
 use std::io::IsTerminal;
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use crate::diagnose::sweep::{self, Stage, text};
 ///
 /// Finds the largest ping and the largest TCP packet that pass, whether sequence numbers are rewritten without those in
 /// SACK, and between which hops a SYN is changed. Sends at most 20 MB in less than a minute, and nothing of it is
-/// delivered to the service behind the port. Needs CAP_NET_RAW.
+/// delivered to the service behind the port. Needs CAP_NET_RAW, and CAP_NET_ADMIN
+/// where the kernel wants it for filters.
 ///
 /// Exit code 0 if nothing is wrong, 1 if something is, 2 if it could not be looked at.
 #[derive(clap::Args)]
@@ -45,12 +46,12 @@ Examples:
 
 /// Runs the subcommand.
 pub(super) fn main(args: &Args) -> anyhow::Result<ExitCode> {
-    let host = resolve(&args.host, args.port)?;
+    let address = resolve(&args.host, args.port)?;
     let usage = |why: String| anyhow::Error::from(Usage(why));
-    let mut here = Here::towards(host).map_err(|why| usage(why.to_string()))?;
+    let mut here = Here::towards(address).map_err(|why| usage(why.to_string()))?;
     let target = Target {
         own: here.own(),
-        host,
+        host: address.ip(),
         port: args.port,
         longest: here.longest(),
     };
@@ -68,15 +69,13 @@ pub(super) fn main(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// The first address of a name.
-fn resolve(host: &str, port: u16) -> Result<IpAddr, Usage> {
+fn resolve(host: &str, port: u16) -> Result<SocketAddr, Usage> {
     let unknown = |why: String| Usage(format!("{host}: no such host is known: {why}"));
     let mut addresses = (host, port)
         .to_socket_addrs()
         .map_err(|error| unknown(error.to_string()))?;
     let first = addresses.next();
-    first
-        .map(|address| address.ip())
-        .ok_or_else(|| unknown("the name has no address".into()))
+    first.ok_or_else(|| unknown("the name has no address".into()))
 }
 
 fn word(stage: Stage) -> &'static str {

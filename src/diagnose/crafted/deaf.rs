@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::filter;
+use super::{Unable, filter};
 
 /// A port that is held so, for as long as this lives.
 #[derive(Debug)]
@@ -23,13 +23,24 @@ pub struct Deaf {
 #[derive(Debug, Default)]
 pub struct Shared(Mutex<HashMap<(IpAddr, u16), Weak<Deaf>>>);
 
+/// Sees that this process may hold one: some kernels let only CAP_NET_ADMIN filter a TCP socket.
+pub(super) fn permitted() -> Result<(), Unable> {
+    let cannot = |error| Unable::Kernel("a socket that is silent", error);
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).map_err(cannot)?;
+    match socket.attach_filter(&filter::nothing()) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(Unable::Filter),
+        attached => attached.map_err(cannot),
+    }
+}
+
 // === impl Deaf ===
 
 impl Deaf {
     /// Holds a port of this address; of every one of its family if that is unspecified. Port 0 takes a free one.
     ///
     /// # Errors
-    /// `EADDRINUSE` if a service has the port, `EACCES` if it needs CAP_NET_BIND_SERVICE.
+    /// `EADDRINUSE` if a service has the port, `EACCES` if it needs CAP_NET_BIND_SERVICE, `EPERM` where the kernel
+    /// wants CAP_NET_ADMIN for the filter.
     pub fn hold(address: SocketAddr) -> io::Result<Self> {
         let domain = Domain::for_address(address);
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;

@@ -17,6 +17,8 @@ pub mod tapped;
 use std::io;
 use std::net::IpAddr;
 
+use socket2::Domain;
+
 /// Why this host cannot craft packets, or not to there.
 #[derive(Debug, thiserror::Error)]
 pub enum Unable {
@@ -26,12 +28,35 @@ pub enum Unable {
          (setcap cap_net_raw+ep)"
     )]
     Privilege,
+    /// CAP_NET_ADMIN is missing, and this kernel wants it.
+    #[error(
+        "this kernel lets only CAP_NET_ADMIN keep ports silent here: run it as root, or give the program what it \
+         needs (setcap cap_net_raw,cap_net_admin+ep)"
+    )]
+    Filter,
+    /// Both are.
+    #[error(
+        "crafting and seeing packets needs CAP_NET_RAW here, and this kernel lets only CAP_NET_ADMIN keep ports \
+         silent: run it as root, or give the program both (setcap cap_net_raw,cap_net_admin+ep)"
+    )]
+    Both,
     /// There is no way to the other end.
     #[error("there is no route to {0}: {1}")]
     Route(IpAddr, io::Error),
     /// Anything else.
     #[error("{0}: {1}")]
     Kernel(&'static str, io::Error),
+}
+
+/// Sees that this process may send such packets, see them, and keep ports silent.
+///
+/// # Errors
+/// [`Unable`] says what is missing.
+pub fn permitted() -> Result<(), Unable> {
+    match (raw::open(Domain::IPV4).map(drop), deaf::permitted()) {
+        (Err(Unable::Privilege), Err(Unable::Filter)) => Err(Unable::Both),
+        (raw, filter) => raw.and(filter),
+    }
 }
 
 /// The error of something that needs the privilege.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::io::Errno;
 use rustix::net::sockopt::{
@@ -29,15 +30,8 @@ pub enum Fate {
     Forbidden,
 }
 
-/// Sees that this process may send such packets and see them.
-///
-/// # Errors
-/// [`Unable`] says what is missing.
-pub fn permitted() -> Result<(), Unable> {
-    open(Domain::IPV4).map(drop)
-}
-
-fn open(domain: Domain) -> Result<Socket, Unable> {
+/// A socket that sends nothing yet.
+pub(super) fn open(domain: Domain) -> Result<Socket, Unable> {
     // IPPROTO_RAW: headers are the sender's own.
     let protocol = Protocol::from(libc::IPPROTO_RAW);
     Socket::new(domain, Type::RAW, Some(protocol)).map_err(opening("opening a raw socket"))
@@ -62,14 +56,18 @@ impl Raw {
         // It is for sending; what such a socket of IPv4 would get besides is dropped.
         let filtered = socket.attach_filter(&filter::nothing());
         filtered.map_err(|error| Unable::Kernel("a raw socket", error))?;
+        // Who sends much has other things to look at when there is no room.
+        socket
+            .set_nonblocking(true)
+            .map_err(|error| Unable::Kernel("a raw socket", error))?;
         let to = peer.into();
         Ok(Self { socket, to })
     }
 
-    /// Sends a packet.
+    /// Sends a packet, if there is room for it at once.
     ///
     /// # Errors
-    /// If it cannot leave for a reason of this host's own, such as a link that is down.
+    /// `WouldBlock` if there is none: it was not sent. Otherwise if it cannot leave for a reason of this host's own, such as a link that is down.
     pub fn send(&self, packet: &[u8]) -> io::Result<Fate> {
         loop {
             let Err(error) = self.socket.send_to(packet, &self.to) else {
@@ -84,5 +82,11 @@ impl Raw {
                 _ => return Err(error),
             }
         }
+    }
+}
+
+impl AsFd for Raw {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }

@@ -21,6 +21,10 @@ use crate::sys::tap::Going;
 
 /// So many packets are looked at before anything else is.
 const AT_A_TIME: usize = 512;
+/// So many are sent in one go, before who has it work looks at other things.
+const SENT_AT_A_TIME: usize = 64;
+/// What found no room is tried again after so long, if the socket does not say before that there is room.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// One end, at work.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub struct Here {
     agent: Agent,
     tapped: Tapped,
     raw: Raw,
+    /// A packet of the agent's for which there was no room.
+    unsent: Option<Vec<u8>>,
     peer: IpAddr,
     ports: Ports,
     /// What was answered without the agent.
@@ -61,11 +67,12 @@ impl Here {
     /// [`Unable`]; nothing is left behind.
     pub fn open(end: End, own: IpAddr, peer: SocketAddr, ports: Ports) -> Result<Self, Unable> {
         let ip = peer.ip();
-        let interface = Interface::towards(ip).map_err(|error| Unable::Route(ip, error))?;
+        let interface = Interface::towards(peer).map_err(|error| Unable::Route(ip, error))?;
         Ok(Self {
             agent: Agent::new(end, own, ip),
             tapped: Tapped::towards(ip)?,
             raw: Raw::towards(peer)?,
+            unsent: None,
             peer: ip,
             ports,
             refused: None,
@@ -89,6 +96,8 @@ impl Here {
     /// Begins with an order; [`Self::answer`] tells what came of it.
     pub fn order(&mut self, order: Order) {
         let now = self.now();
+        // It belongs to an order that has its answer.
+        self.unsent = None;
         match self.ports.prepare(&order, self.peer) {
             Ok(port) => self.agent.order(now, order, port),
             Err(refusal) => self.refused = Some(Answer::Refused(refusal)),
@@ -113,7 +122,10 @@ impl Here {
     ) -> io::Result<Vec<bool>> {
         self.work()?;
         let due = self.agent.next_due();
-        let next = due.map_or(until, |due| due.min(until));
+        let next = match self.unsent {
+            Some(_) => until.min(self.now() + AGAIN),
+            None => due.map_or(until, |due| due.min(until)),
+        };
         let timeout = match self.refused {
             Some(_) => Duration::ZERO,
             None => next.saturating_sub(self.now()),
@@ -125,24 +137,38 @@ impl Here {
         let mut polled = vec![PollFd::new(&self.tapped, PollFlags::IN)];
         let more = others.iter();
         polled.extend(more.map(|(fd, flags)| PollFd::from_borrowed_fd(*fd, *flags)));
+        if self.unsent.is_some() {
+            polled.push(PollFd::new(&self.raw, PollFlags::OUT));
+        }
         match poll(&mut polled, Some(&timeout)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let ready = polled[1..].iter().map(|fd| !fd.revents().is_empty());
+        let ready = polled[1..=others.len()]
+            .iter()
+            .map(|fd| !fd.revents().is_empty());
         let ready = ready.collect();
         self.work()?;
         Ok(ready)
     }
 
-    /// Shows the agent what has come, and sends what it wants sent.
+    /// Shows the agent what has come, and sends what it wants sent; some of it, if it is much.
     fn work(&mut self) -> io::Result<()> {
-        loop {
+        for _ in 0..SENT_AT_A_TIME {
             let seen = self.look()?;
             let now = self.now();
-            match self.agent.poll_transmit(now) {
-                Some(transmit) => {
-                    let fate = self.raw.send(&transmit.packet)?;
+            let unsent = self.unsent.take();
+            let mut next = || self.agent.poll_transmit(now);
+            match unsent.or_else(|| next().map(|transmit| transmit.packet)) {
+                Some(packet) => {
+                    let fate = match self.raw.send(&packet) {
+                        Ok(fate) => fate,
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                            self.unsent = Some(packet);
+                            return Ok(());
+                        }
+                        Err(error) => return Err(error),
+                    };
                     let now = self.now();
                     self.agent.sent(now, fate);
                 }
@@ -150,6 +176,7 @@ impl Here {
                 None => {}
             }
         }
+        Ok(())
     }
 
     /// Shows the agent some of what has come; says how many packets that was.
@@ -234,11 +261,10 @@ fn permitted_port(allowed: &[u16], port: u16) -> Result<(), Refusal> {
 }
 
 fn of_port(error: &io::Error) -> Refusal {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => Refusal::PortInUse,
-        io::ErrorKind::PermissionDenied => {
-            Refusal::Port("the server has no CAP_NET_BIND_SERVICE".to_owned())
-        }
+    match Errno::from_io_error(error) {
+        Some(Errno::ADDRINUSE) => Refusal::PortInUse,
+        // Of bind(2); a filter that is refused is EPERM.
+        Some(Errno::ACCESS) => Refusal::Port("the server has no CAP_NET_BIND_SERVICE".to_owned()),
         _ => Refusal::Other(error.to_string()),
     }
 }

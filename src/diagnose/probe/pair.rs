@@ -3,16 +3,21 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::control::Welcome;
-use super::control::client::{Control, ControlError};
+use super::control::client::{Control, ControlError, Met};
+use super::control::{Refused, Welcome};
 use super::ends::{Ends, Lost};
 use super::evidence::{EndMtu, Path};
 use super::here::{Here, Ports};
 use super::order::{Answer, End, Order};
-use crate::diagnose::crafted::{Unable, raw};
+use crate::diagnose::crafted::{self, Unable};
 
 /// How long this end may take for an order beyond what that takes by itself.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A server may take so long to notice that the probe before has ended.
+const LEAVES: Duration = Duration::from_secs(2);
+/// So often it is asked meanwhile.
+const ASKS: Duration = Duration::from_millis(200);
 
 /// This host and a server.
 #[derive(Debug)]
@@ -55,8 +60,8 @@ impl Pair {
     /// # Errors
     /// [`PairError`] says on which side what is missing.
     pub fn meet(server: SocketAddr) -> Result<Self, PairError> {
-        raw::permitted()?;
-        let (control, met) = Control::begin(server, rand::random())?;
+        crafted::permitted()?;
+        let (control, met) = begin(server)?;
         let here = Here::open(End::Client, met.own, server, Ports::of_client())?;
         let path = path(
             met.own,
@@ -109,6 +114,18 @@ impl Pair {
         turned.map_err(|error| Lost(format!("this host cannot go on: {error}")))?;
         self.control.keep();
         Ok(())
+    }
+}
+
+fn begin(server: SocketAddr) -> Result<(Control, Met), ControlError> {
+    let until = Instant::now() + LEAVES;
+    loop {
+        match Control::begin(server, rand::random()) {
+            Err(ControlError::Refused(_, Refused::Running(_))) if Instant::now() < until => {
+                std::thread::sleep(ASKS);
+            }
+            begun => return begun,
+        }
     }
 }
 

@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
@@ -19,7 +19,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::control::client::tame;
 use super::control::{Hello, Lines, Refused, Said, Told, VERSION, line};
 use crate::diagnose::crafted::deaf::{Deaf, Shared};
-use crate::diagnose::crafted::{Unable, raw};
+use crate::diagnose::crafted::{self, Unable};
 use session::Session;
 
 /// A client has so long for its hello.
@@ -28,6 +28,8 @@ const HELLO: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(100);
 /// So many may be about to say hello at a time; further ones are turned away.
 const GREETED: usize = 16;
+/// So many of them from one address.
+const GREETED_OF_ONE: usize = 4;
 
 /// What is to be served.
 #[derive(Debug, Clone)]
@@ -87,12 +89,16 @@ struct House<'a> {
     shared: &'a Arc<Shared>,
     ended: &'a AtomicBool,
     tell: &'a (dyn Fn(Event) + Sync),
-    sessions: Mutex<HashMap<u64, Guest>>,
-    greeted: AtomicUsize,
+    sessions: Mutex<Guests>,
+    /// From where those come that were not heard yet.
+    greeted: Mutex<Vec<IpAddr>>,
 }
 
 /// A connection, and what has come by it and was not looked at yet.
 type Line = (TcpStream, Lines);
+
+/// Sessions by who has them, and the number that it gives them: others may give the same.
+type Guests = HashMap<(IpAddr, u64), Guest>;
 
 /// A session, as others see it.
 struct Guest {
@@ -113,7 +119,7 @@ impl Server {
     /// # Errors
     /// [`ServeError`] if a port is taken, or a privilege is missing.
     pub fn bind(serve: Serve) -> Result<Self, ServeError> {
-        raw::permitted()?;
+        crafted::permitted()?;
         let shared = Arc::new(Shared::default());
         let (mut listeners, mut flow) = (Vec::new(), Vec::new());
         let everywhere: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
@@ -145,17 +151,17 @@ impl Server {
             ended,
             tell,
             sessions: Mutex::default(),
-            greeted: AtomicUsize::new(0),
+            greeted: Mutex::default(),
         };
         std::thread::scope(|scope| {
             while !ended.load(Ordering::Acquire) {
-                for stream in self.arrived()? {
-                    if house.greeted.fetch_add(1, Ordering::Relaxed) >= GREETED {
-                        house.greeted.fetch_sub(1, Ordering::Relaxed);
+                for (stream, peer) in self.arrived()? {
+                    if let Err(refused) = house.greet(peer) {
+                        house.turn_away(peer, &stream, refused);
                         continue;
                     }
                     let house = &house;
-                    scope.spawn(move || house.receive(stream));
+                    scope.spawn(move || house.receive(stream, peer));
                 }
             }
             Ok(())
@@ -163,7 +169,7 @@ impl Server {
     }
 
     /// Connections that have come, for as long as [`LOOK`].
-    fn arrived(&self) -> Result<Vec<TcpStream>, io::Error> {
+    fn arrived(&self) -> Result<Vec<(TcpStream, IpAddr)>, io::Error> {
         let listeners = self.listeners.iter();
         let mut polled: Vec<PollFd> = listeners
             .map(|listener| PollFd::new(listener, PollFlags::IN))
@@ -182,7 +188,7 @@ impl Server {
                 continue;
             }
             match listener.accept() {
-                Ok((stream, _)) => arrived.push(stream),
+                Ok((stream, peer)) => arrived.push((stream, peer.ip())),
                 Err(error) => match Errno::from_io_error(&error) {
                     // It waits in the backlog until there is room.
                     Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
@@ -215,25 +221,41 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 // === impl House ===
 
 impl House<'_> {
+    /// Whether one more of this address may say what it comes for.
+    fn greet(&self, peer: IpAddr) -> Result<(), Refused> {
+        let mut greeted = self.greeted();
+        let same = greeted.iter().filter(|other| **other == peer).count();
+        if greeted.len() >= GREETED || same >= GREETED_OF_ONE {
+            let why = "too many connections have not said yet what they are for: try again in some seconds";
+            return Err(Refused::Cannot(why.to_owned()));
+        }
+        greeted.push(peer);
+        Ok(())
+    }
+
     /// Hears what a connection is for, and does it.
-    fn receive(&self, stream: TcpStream) {
+    fn receive(&self, stream: TcpStream, peer: IpAddr) {
         let mut connection = (stream, Lines::default());
-        let heard = self.hello(&mut connection);
-        self.greeted.fetch_sub(1, Ordering::Relaxed);
-        let Some((peer, hello)) = heard else { return };
+        let heard = self.hello(&mut connection, peer);
+        let mut greeted = self.greeted();
+        if let Some(at) = greeted.iter().position(|other| *other == peer) {
+            greeted.swap_remove(at);
+        }
+        drop(greeted);
+        let Some(hello) = heard else { return };
         let hello = match hello {
             Ok(hello) => hello,
-            Err(refused) => return self.turn_away(peer.ip(), &connection.0, refused),
+            Err(refused) => return self.turn_away(peer, &connection.0, refused),
         };
-        match self.admit(peer.ip(), &hello, connection) {
+        match self.admit(peer, &hello, connection) {
             Ok(None) => {}
             Ok(Some(session)) => {
-                (self.tell)(Event::Began(peer.ip()));
+                (self.tell)(Event::Began(peer));
                 let why = session.run();
-                self.guests().remove(&hello.session);
-                (self.tell)(Event::Ended(peer.ip(), why));
+                self.guests().remove(&(peer, hello.session));
+                (self.tell)(Event::Ended(peer, why));
             }
-            Err((stream, refused)) => self.turn_away(peer.ip(), &stream, refused),
+            Err((stream, refused)) => self.turn_away(peer, &stream, refused),
         }
     }
 
@@ -243,14 +265,13 @@ impl House<'_> {
         (self.tell)(Event::Refused(peer, refused));
     }
 
-    /// Who it is, and its hello; nothing of one that goes away.
-    fn hello(&self, (stream, lines): &mut Line) -> Option<(SocketAddr, Result<Hello, Refused>)> {
-        let peer = stream.peer_addr().ok()?;
+    /// Its hello; nothing of one that goes away.
+    fn hello(&self, (stream, lines): &mut Line, peer: IpAddr) -> Option<Result<Hello, Refused>> {
         stream.set_nonblocking(false).ok()?;
         stream.set_read_timeout(Some(LOOK)).ok()?;
         let allow = &self.serve.allow;
-        if !allow.is_empty() && !allow.iter().any(|net| net.contains(&peer.ip())) {
-            return Some((peer, Err(Refused::NotAllowed(peer.ip()))));
+        if !allow.is_empty() && !allow.iter().any(|net| net.contains(&peer)) {
+            return Some(Err(Refused::NotAllowed(peer)));
         }
         let until = Instant::now() + HELLO;
         let mut buffer = [0; 1024];
@@ -258,7 +279,7 @@ impl House<'_> {
             match lines.next() {
                 Ok(Some(said)) => break said,
                 Ok(None) => {}
-                Err(garbage) => return Some((peer, Err(Refused::Garbage(garbage.to_string())))),
+                Err(garbage) => return Some(Err(Refused::Garbage(garbage.to_string()))),
             }
             if Instant::now() >= until || self.ended.load(Ordering::Acquire) {
                 return None;
@@ -270,12 +291,11 @@ impl House<'_> {
                 Err(_) => return None,
             }
         };
-        let hello = match said {
+        Some(match said {
             Said::Hello(hello) if hello.unmangle_probe == VERSION => Ok(hello),
             Said::Hello(_) => Err(Refused::Version(VERSION)),
             _ => Err(Refused::Garbage("no hello".to_owned())),
-        };
-        Some((peer, hello))
+        })
     }
 
     /// A new session, or none if the connection went to the one that it belongs to. A connection that is refused is
@@ -287,9 +307,9 @@ impl House<'_> {
         connection: Line,
     ) -> Result<Option<Session<'_>>, (TcpStream, Refused)> {
         let mut guests = self.guests();
+        let key = (peer, hello.session);
         if hello.again {
-            let known = guests.get(&hello.session);
-            let Some(guest) = known.filter(|guest| guest.peer == peer) else {
+            let Some(guest) = guests.get(&key) else {
                 return Err((connection.0, Refused::Ended));
             };
             let sent = guest.door.send(connection);
@@ -297,6 +317,11 @@ impl House<'_> {
             ring(&guest.bell);
             (self.tell)(Event::Returned(peer));
             return Ok(None);
+        }
+        if guests.contains_key(&key) {
+            // It would take the place of one that is still there, and that one's end would take it away.
+            let why = "a new session has a new number".to_owned();
+            return Err((connection.0, Refused::Garbage(why)));
         }
         if let Err(refused) = self.has_room(&guests, peer) {
             return Err((connection.0, refused));
@@ -317,7 +342,7 @@ impl House<'_> {
         match Session::begin(self, &guest, &connection.0, connections) {
             Ok(mut session) => {
                 session.connect(connection);
-                guests.insert(hello.session, guest);
+                guests.insert(key, guest);
                 Ok(Some(session))
             }
             Err(error) => Err((connection.0, cannot(&error))),
@@ -325,7 +350,7 @@ impl House<'_> {
     }
 
     /// Whether this client may have a session, and if not, why.
-    fn has_room(&self, guests: &HashMap<u64, Guest>, peer: IpAddr) -> Result<(), Refused> {
+    fn has_room(&self, guests: &Guests, peer: IpAddr) -> Result<(), Refused> {
         for guest in guests.values().filter(|guest| guest.peer == peer) {
             if guest.linked.load(Ordering::Acquire) {
                 return Err(Refused::Running(peer));
@@ -341,8 +366,12 @@ impl House<'_> {
         }
     }
 
-    fn guests(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Guest>> {
+    fn guests(&self) -> MutexGuard<'_, Guests> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn greeted(&self) -> MutexGuard<'_, Vec<IpAddr>> {
+        self.greeted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

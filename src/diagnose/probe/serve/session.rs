@@ -18,6 +18,8 @@ use super::{Guest, House, LOOK, Line, ServeError, is_for_now};
 
 /// A session of which nothing has been heard for so long has ended.
 const SILENCE: Duration = Duration::from_secs(60);
+/// So many messages and pieces of them are taken at a time: who floods keeps the session from nothing else.
+const AT_A_TIME: usize = 16;
 
 /// One client's.
 pub(super) struct Session<'a> {
@@ -32,6 +34,8 @@ pub(super) struct Session<'a> {
     connections: Receiver<Line>,
     bell: Arc<OwnedFd>,
     heard: Instant,
+    /// More may have come than was taken.
+    more: bool,
 }
 
 // === impl Session ===
@@ -71,6 +75,7 @@ impl<'a> Session<'a> {
             connections,
             bell: Arc::clone(&guest.bell),
             heard: Instant::now(),
+            more: false,
         })
     }
 
@@ -111,7 +116,10 @@ impl<'a> Session<'a> {
         if let Some((stream, _)) = &self.link {
             others.push((stream.as_fd(), PollFlags::IN));
         }
-        let until = self.here.now() + LOOK;
+        let until = match self.more {
+            true => self.here.now(),
+            false => self.here.now() + LOOK,
+        };
         Ok(self.here.turn(until, &others)?.first() == Some(&true))
     }
 
@@ -152,7 +160,8 @@ impl<'a> Session<'a> {
     /// Does what has been said; why the session ends, if it does.
     fn listen(&mut self) -> Option<&'static str> {
         let mut buffer = [0; 2048];
-        loop {
+        self.more = false;
+        for _ in 0..AT_A_TIME {
             let (stream, lines) = self.link.as_mut()?;
             match lines.next() {
                 Ok(Some(said)) => {
@@ -178,6 +187,8 @@ impl<'a> Session<'a> {
                 Err(_) => self.unlink(),
             }
         }
+        self.more = true;
+        None
     }
 
     fn obey(&mut self, said: Said) -> Option<&'static str> {
