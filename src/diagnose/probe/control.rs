@@ -163,7 +163,7 @@ impl Lines {
     ///
     /// # Errors
     /// [`Garbage`] if it is none; nothing sensible follows then.
-    pub fn next<T: for<'de> Deserialize<'de>>(&mut self) -> Result<Option<T>, Garbage> {
+    pub fn take<T: for<'de> Deserialize<'de>>(&mut self) -> Result<Option<T>, Garbage> {
         let Some(end) = self.bytes.iter().position(|byte| *byte == b'\n') else {
             return match self.bytes.len() > LONGEST {
                 true => Err(Garbage::TooLong),
@@ -223,7 +223,7 @@ mod tests {
 
     fn read_all(lines: &mut Lines) -> Result<Vec<Said>, Garbage> {
         let mut said = Vec::new();
-        while let Some(message) = lines.next()? {
+        while let Some(message) = lines.take()? {
             said.push(message);
         }
         Ok(said)

@@ -276,7 +276,7 @@ impl House<'_> {
         let until = Instant::now() + HELLO;
         let mut buffer = [0; 1024];
         let said = loop {
-            match lines.next() {
+            match lines.take() {
                 Ok(Some(said)) => break said,
                 Ok(None) => {}
                 Err(garbage) => return Some(Err(Refused::Garbage(garbage.to_string()))),

@@ -8,11 +8,11 @@ use super::told::{Kind, Recommended};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Looked {
     /// All that was to be.
-    AtAll,
+    All,
     /// Not all of it.
-    AtSome,
+    Part,
     /// No segment's headers were compared.
-    AtNoHeaders,
+    NoHeaders,
 }
 
 /// One paragraph.
@@ -35,10 +35,10 @@ pub(super) fn verdict(
     }
     let mut sentences = Vec::new();
     match told.as_slice() {
-        [] if looked == Looked::AtNoHeaders => sentences.push(format!(
+        [] if looked == Looked::NoHeaders => sentences.push(format!(
             "Whether anything {between} changes TCP is not known: no segment could be compared with what was sent."
         )),
-        [] if looked == Looked::AtSome => {
+        [] if looked == Looked::Part => {
             sentences.push(format!("Nothing was found {between} that breaks connections."));
         }
         [] if findings.is_empty() => {
@@ -74,10 +74,10 @@ pub(super) fn verdict(
     if recommended.kind != Kind::MendElsewhere && !recommended.elsewhere.is_empty() {
         sentences.push("What no profile cures is to be mended on the path.".to_owned());
     }
-    if looked != Looked::AtAll {
+    if looked != Looked::All {
         sentences.push("Not everything could be tried.".to_owned());
     }
-    if recommended.kind == Kind::Nothing && looked == Looked::AtAll {
+    if recommended.kind == Kind::Nothing && looked == Looked::All {
         sentences.push(
             "If connections break here all the same, `unmangle doctor` looks at the hosts, and `unmangle explain` at \
              a capture."

@@ -30,7 +30,7 @@ const WINDOW: u32 = 65_535;
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// Its kernel says that nobody listens.
-    #[error("nothing listens on {0}: run `unmangle probe serve` there")]
+    #[error("nothing listens on {0}, or a firewall refuses it")]
     NobodyListens(SocketAddr),
     /// Nothing comes back.
     #[error("no answer from {0} within {time} s", time = PATIENCE.as_secs())]
@@ -306,7 +306,7 @@ impl Link {
     ) -> Result<Option<Told>, ControlError> {
         let mut buffer = [0; 2048];
         loop {
-            let told = self.lines.next();
+            let told = self.lines.take();
             if let Some(told) = told.map_err(|error| ControlError::Foreign(server, error))? {
                 return Ok(Some(told));
             }

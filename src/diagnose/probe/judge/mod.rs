@@ -76,9 +76,9 @@ pub fn judge(evidence: &Evidence) -> Report {
     untried.extend(ports::untried(evidence));
     let recommended = remedy::recommend(evidence, &findings, &passages);
     let looked = match untried.is_empty() {
-        true => verdict::Looked::AtAll,
-        false if flows.iter().all(|flow| flow.pairs.is_empty()) => verdict::Looked::AtNoHeaders,
-        false => verdict::Looked::AtSome,
+        true => verdict::Looked::All,
+        false if flows.iter().all(|flow| flow.pairs.is_empty()) => verdict::Looked::NoHeaders,
+        false => verdict::Looked::Part,
     };
     Report {
         format: FORMAT,

@@ -163,7 +163,7 @@ impl<'a> Session<'a> {
         self.more = false;
         for _ in 0..AT_A_TIME {
             let (stream, lines) = self.link.as_mut()?;
-            match lines.next() {
+            match lines.take() {
                 Ok(Some(said)) => {
                     self.heard = Instant::now();
                     if let Some(why) = self.obey(said) {
