@@ -338,7 +338,7 @@ fn what_is_no_client_is_told_so_and_harms_nobody() {
         String::from_utf8(told).unwrap()
     };
     // Those who say nothing at all, and one that says half of it.
-    let silent: Vec<TcpStream> = (0..8).map(|_| dial()).collect();
+    let silent: Vec<TcpStream> = (0..2).map(|_| dial()).collect();
     let mut half = dial();
     half.write_all(b"{\"hello\":").unwrap();
     at_client(&site, || {
@@ -385,6 +385,62 @@ fn a_client_that_talks_nonsense_in_the_midst_ends_its_own_session_alone() {
 }
 
 #[test]
+fn silent_connections_of_one_host_shut_out_that_host_alone_and_are_told_so() {
+    let Some(site) = Site::put_up() else { return };
+    let serving = serve(&site, &[]);
+    let dial = || site.dial(Role::Relay, server(Family::V4)).unwrap();
+    let mut silent: Vec<TcpStream> = (0..5).map(|_| dial()).collect();
+    let mut told = String::new();
+    silent[4].read_to_string(&mut told).unwrap();
+    assert!(told.contains("try again"), "{told}");
+    at_client(&site, || carries_a_syn(&mut meet(Family::V4), FlowId(1)));
+    stop(serving);
+}
+
+#[test]
+fn the_number_of_anothers_session_gives_nobody_more_room_and_takes_nothing_from_it() {
+    let Some(site) = Site::put_up() else { return };
+    let serving = serve(&site, &["--max-sessions", "1"]);
+    let hello = |role| {
+        let mut stream = site.dial(role, server(Family::V4)).unwrap();
+        stream
+            .write_all(b"{\"hello\":{\"unmangle_probe\":1,\"session\":5,\"again\":false}}\n")
+            .unwrap();
+        let mut told = [0; 2000];
+        let length = stream.read(&mut told).unwrap();
+        (
+            stream,
+            String::from_utf8_lossy(&told[..length]).into_owned(),
+        )
+    };
+    let (_first, told) = hello(Role::Client);
+    assert!(told.contains("welcome"), "{told}");
+    for _ in 0..2 {
+        let (_, told) = hello(Role::Relay);
+        assert_eq!(told, "{\"refused\":{\"busy\":1}}\n");
+        let (_, told) = hello(Role::Client);
+        assert!(told.contains("garbage"), "{told}");
+    }
+    stop(serving);
+}
+
+#[test]
+fn who_floods_the_server_does_not_keep_it_from_its_end() {
+    let Some(site) = Site::put_up() else { return };
+    let serving = serve(&site, &[]);
+    let mut stream = site.dial(Role::Relay, server(Family::V4)).unwrap();
+    stream
+        .write_all(b"{\"hello\":{\"unmangle_probe\":1,\"session\":5,\"again\":false}}\n")
+        .unwrap();
+    assert!(stream.read(&mut [0; 2000]).unwrap() > 0);
+    std::thread::scope(|scope| {
+        let flood = b"\"here\"\n".repeat(1000);
+        scope.spawn(move || while stream.write_all(&flood).is_ok() {});
+        stop(serving);
+    });
+}
+
+#[test]
 fn who_is_not_allowed_is_told_so() {
     let Some(site) = Site::put_up() else { return };
     let client = Role::Client.address(Family::V6).to_string();
@@ -427,7 +483,7 @@ fn where_nothing_listens_or_nothing_comes_through_it_is_said_what_to_do() {
     let line = refusal(&run(&site, &[], &[&to])).to_owned();
     assert!(
         line.contains(&format!(
-            "nothing listens on {to}:7531: run `unmangle probe serve` there"
+            "nothing listens on {to}:7531, or a firewall refuses it: run `unmangle probe serve` there"
         )),
         "{line}"
     );
@@ -506,6 +562,67 @@ fn where_the_control_connection_alone_comes_through_the_port_that_is_missing_is_
     let line = refusal(&ended);
     assert!(
         line.contains("came to its port 7532: let TCP port 7532 through"),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_port_that_is_reset_and_answers_that_do_not_come_back_are_told_apart() {
+    let Some(site) = Site::put_up() else { return };
+    let _serving = serve(&site, &[]);
+    let to = Role::Server.address(Family::V4).to_string();
+    for (role, chain, rule, expected) in [
+        (
+            Role::Relay,
+            "forward",
+            "tcp dport 7532 reject with tcp reset",
+            format!("TCP port 7532 of {to} is refused by a reset from {to}"),
+        ),
+        (
+            Role::Relay,
+            "forward",
+            "tcp sport 7532 drop",
+            "no answer from port 7532 comes back".to_owned(),
+        ),
+        (
+            Role::Server,
+            "output",
+            "tcp sport 7532 drop",
+            format!("{to} cannot send from TCP port 7532: its own rules (OUTPUT)"),
+        ),
+    ] {
+        let rules = format!(
+            "table inet strict {{ chain it {{ type filter hook {chain} priority 0; {rule}; }}; }}"
+        );
+        nft(&site, role, &rules);
+        let ended = run(&site, &[], &[&to]);
+        let line = refusal(&ended);
+        assert!(line.contains(&expected), "{line}");
+        nft(&site, role, "delete table inet strict");
+    }
+}
+
+#[test]
+fn what_cannot_be_written_is_said_before_anything_is_tried() {
+    let Some(site) = Site::put_up() else { return };
+    let to = Role::Server.address(Family::V4).to_string();
+    let ended = run(&site, &[], &[&to, "--write-config", "/no/such/folder/file"]);
+    let line = refusal(&ended);
+    assert!(
+        line.contains("/no/such/folder/file cannot be written"),
+        "{line}"
+    );
+    let words = [
+        &to,
+        "--write-config",
+        "/dev/null",
+        "--mangled-side",
+        "none9",
+    ];
+    let ended = run(&site, &[], &words);
+    let line = refusal(&ended);
+    assert!(
+        line.contains("--mangled-side none9: this host has no such interface"),
         "{line}"
     );
 }

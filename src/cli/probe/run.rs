@@ -1,7 +1,8 @@
 //! `unmangle probe run`: asks a server to be the other end, has the experiments run, and says what they show.
 
+use std::fs::OpenOptions;
 use std::io::IsTerminal;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,15 +16,18 @@ use crate::config::{Interface, Ports};
 use crate::diagnose::probe::control::client::ControlError;
 use crate::diagnose::probe::drive::{Stage, Wishes, drive};
 use crate::diagnose::probe::ends::Lost;
-use crate::diagnose::probe::evidence::{Evidence, Purpose, What};
+use crate::diagnose::probe::evidence::{Evidence, Exchange, Purpose, What};
+use crate::diagnose::probe::order::{Arrival, Refusal};
 use crate::diagnose::probe::pair::{Pair, PairError};
 use crate::diagnose::probe::remedy::{self, Deployment, Place};
-use crate::diagnose::probe::{self, Report};
+use crate::diagnose::probe::{self, Behaviour, Report};
 use crate::metrics::Direction;
+use crate::packet::{Flags, Ip, Tcp};
 
 /// Find out what the path to a host does to TCP: `unmangle probe serve` has to run there.
 ///
-/// It needs CAP_NET_RAW, and changes nothing on either host. Exit code 0 if nothing on the path needs to be undone, 1
+/// It needs CAP_NET_RAW, and CAP_NET_ADMIN where the kernel wants it for filters; it changes nothing on either host.
+/// Exit code 0 if nothing on the path needs to be undone, 1
 /// if something does, 2 if it could not be found out.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -78,7 +82,11 @@ Examples:
 /// Probes, and prints what is found.
 pub(super) fn main(args: &Args) -> anyhow::Result<ExitCode> {
     let deployment = deployment(args)?;
-    let mut pair = meet(args)?;
+    if let Some((file, place)) = deployment {
+        writable(file)?;
+        known(place, args.mangled_side.as_ref())?;
+    }
+    let (mut pair, peer) = meet(args)?;
     let evidence = look(&mut pair, args);
     pair.part();
     let evidence = evidence.map_err(|lost| Usage(lost.to_string()))?;
@@ -86,7 +94,7 @@ pub(super) fn main(args: &Args) -> anyhow::Result<ExitCode> {
     let mut report = probe::judge(&evidence);
     let faces = match &args.mangled_side {
         Some(interface) => Some(interface.clone()),
-        None => towards(evidence.path.server),
+        None => towards(peer),
     };
     if let Some(interface) = &faces {
         report.recommended.name_interface(interface);
@@ -102,6 +110,15 @@ pub(super) fn main(args: &Args) -> anyhow::Result<ExitCode> {
         false => probe::render(&report, in_colour()),
     };
     output::print(text).map_err(|error| Usage(format!("cannot print what was found: {error}")))?;
+    let mut found = report.findings.iter();
+    if found.any(|finding| finding.behaviour == Behaviour::EndedOnTheWay) {
+        return Err(Usage(format!(
+            "something between ends TCP {}: what lies behind it was not compared; probe by ports that it does not take \
+             (--port and --flow-port of `unmangle probe serve`)",
+            evidence.path.port
+        ))
+        .into());
+    }
     if let Some((file, place)) = deployment {
         let interface = faces.ok_or_else(|| {
             Usage(
@@ -128,9 +145,47 @@ fn deployment(args: &Args) -> Result<Option<(&std::path::Path, Place)>, Usage> {
     }
 }
 
+/// Sees that the file can be written before anything is probed for it; leaves what is there as it is.
+fn writable(file: &std::path::Path) -> Result<(), Usage> {
+    let tried = match std::fs::metadata(file) {
+        Ok(meta) if meta.is_dir() => Err(std::io::ErrorKind::IsADirectory.into()),
+        Ok(meta) if meta.is_file() => OpenOptions::new().write(true).open(file).map(drop),
+        // A pipe or a terminal.
+        Ok(_) => Ok(()),
+        Err(_) => {
+            let created = OpenOptions::new().write(true).create_new(true).open(file);
+            created.and_then(|_| std::fs::remove_file(file))
+        }
+    };
+    tried.map_err(|error| {
+        Usage(format!(
+            "--write-config: {} cannot be written: {error}",
+            file.display()
+        ))
+    })
+}
+
+/// Sees that the interface that is named is one of this host, if it is for this host.
+fn known(place: Place, mangled_side: Option<&Interface>) -> Result<(), Usage> {
+    let (Place::ClientSidecar, Some(interface)) = (place, mangled_side) else {
+        return Ok(());
+    };
+    let named = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).and_then(
+        |socket| {
+            let index = rustix::net::netdevice::name_to_index(&socket, interface.as_str());
+            index.map_err(Into::into)
+        },
+    );
+    named.map(drop).map_err(|error| {
+        Usage(format!(
+            "--mangled-side {interface}: this host has no such interface: {error}"
+        ))
+    })
+}
+
 /// This host's interface that leads to an address.
-fn towards(address: std::net::IpAddr) -> Option<Interface> {
-    let route = crate::sys::route::Interface::towards((address, 0).into()).ok()?;
+fn towards(address: SocketAddr) -> Option<Interface> {
+    let route = crate::sys::route::Interface::towards(address).ok()?;
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).ok()?;
     let name = rustix::net::netdevice::index_to_name(&socket, route.index).ok()?;
     name.parse().ok()
@@ -152,8 +207,12 @@ fn write(
         Ok(text) => std::fs::write(file, text)
             .with_context(|| format!("--write-config: {} cannot be written", file.display())),
         Err(nothing) => {
+            let old = match file.exists() {
+                true => " (what stands there is from before)",
+                false => "",
+            };
             super::say(format_args!(
-                "{} was not written: {nothing}",
+                "{} was not written{old}: {nothing}",
                 file.display()
             ));
             Ok(())
@@ -176,7 +235,18 @@ fn tried(evidence: &Evidence) -> Result<(), Usage> {
             evidence.untried.join("; ")
         )));
     };
-    if !syn.arrived.is_empty() || !syn.instead.is_empty() {
+    if !syn.arrived.is_empty() {
+        return answered(evidence, plain);
+    }
+    if let Some(source) = syn.instead.iter().find_map(reset_from) {
+        return Err(Usage(format!(
+            "TCP port {port} of {server} is refused by a reset from {source}: let it through in the firewall and on \
+             {server}",
+            port = path.port,
+            server = path.server
+        )));
+    }
+    if !syn.instead.is_empty() {
         return Ok(());
     }
     Err(Usage(format!(
@@ -188,17 +258,49 @@ fn tried(evidence: &Evidence) -> Result<(), Usage> {
     )))
 }
 
+/// Sees that an answer to the SYN came back.
+fn answered(evidence: &Evidence, plain: &Exchange) -> Result<(), Usage> {
+    let (server, port) = (evidence.path.server, evidence.path.port);
+    let Some(syn_ack) = plain.step(What::SynAck, Direction::ServerToClient) else {
+        let untried = evidence.untried.join("; ");
+        return Err(Usage(
+            match untried.contains(&Refusal::Forbidden.to_string()) {
+                true => format!(
+                    "{server} cannot send from TCP port {port}: its own rules (OUTPUT) let nothing leave from there: \
+                     let it through on {server}"
+                ),
+                false => format!("no SYN-ACK could be sent by {server}: {untried}"),
+            },
+        ));
+    };
+    if syn_ack.arrived.is_empty() && syn_ack.instead.is_empty() {
+        return Err(Usage(format!(
+            "SYNs come to TCP port {port} of {server}, but no answer from port {port} comes back: let it through both \
+             ways, in the firewall and on both hosts"
+        )));
+    }
+    Ok(())
+}
+
+/// Who sent this, if it is a reset.
+fn reset_from(arrival: &Arrival) -> Option<IpAddr> {
+    let header = &arrival.header.0;
+    let ip = Ip::parse(header).ok()?;
+    let tcp = Tcp::parse(header.get(ip.payload..)?).ok()?;
+    tcp.flags().has(Flags::RST).then_some(ip.source)
+}
+
 fn in_colour() -> bool {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     std::io::stdout().is_terminal() && !no_color
 }
 
 /// Begins a session with the first of the host's addresses that answers.
-fn meet(args: &Args) -> Result<Pair, Usage> {
+fn meet(args: &Args) -> Result<(Pair, SocketAddr), Usage> {
     let mut first = None;
     for address in addresses(args)? {
         match Pair::meet(address) {
-            Ok(pair) => return Ok(pair),
+            Ok(pair) => return Ok((pair, address)),
             Err(error) => {
                 let another = error.is_of_the_address();
                 let error = first.get_or_insert_with(|| Usage(told(&error)));
@@ -229,15 +331,34 @@ fn addresses(args: &Args) -> Result<Vec<SocketAddr>, Usage> {
 fn told(error: &PairError) -> String {
     match error {
         PairError::Control(ControlError::Silent(server)) => {
-            let (ip, port) = (server.ip(), server.port());
+            format!("{error}: {}", let_through(*server))
+        }
+        PairError::Control(ControlError::NobodyListens(server)) => format!(
+            "nothing listens on {server}, or a firewall refuses it: run `unmangle probe serve` there, and {}",
+            let_through(*server)
+        ),
+        // So the kernel calls what ICMP and ICMPv6 say of a firewall: icmp_err_convert, icmpv6_err_convert.
+        PairError::Control(ControlError::Unreachable(server, why))
+            if matches!(
+                why.raw_os_error(),
+                Some(libc::EHOSTUNREACH | libc::EACCES | libc::EPERM)
+            ) =>
+        {
             format!(
-                "{error}: let TCP ports {port} and {next} (or the server's --flow-port) through to {ip}, in the firewall \
-                 and on {ip}",
-                next = port.saturating_add(1)
+                "{error}: the host is down, or a firewall forbids it: {}",
+                let_through(*server)
             )
         }
         _ => error.to_string(),
     }
+}
+
+fn let_through(server: SocketAddr) -> String {
+    let (ip, port) = (server.ip(), server.port());
+    format!(
+        "let TCP ports {port} and {next} (or the server's --flow-port) through to {ip}, in the firewall and on {ip}",
+        next = port.saturating_add(1)
+    )
 }
 
 /// Runs the experiments.

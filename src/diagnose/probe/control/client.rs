@@ -30,7 +30,7 @@ const WINDOW: u32 = 65_535;
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// Its kernel says that nobody listens.
-    #[error("nothing listens on {0}: run `unmangle probe serve` there")]
+    #[error("nothing listens on {0}, or a firewall refuses it")]
     NobodyListens(SocketAddr),
     /// Nothing comes back.
     #[error("no answer from {0} within {time} s", time = PATIENCE.as_secs())]
