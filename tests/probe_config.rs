@@ -111,6 +111,7 @@ fn mangled(scale: bool) -> Evidence {
             step(What::Sack, back, Flags::ACK, &sack, &sack),
         ],
         reset_by_host: Vec::new(),
+        refused: None,
     });
     evidence
 }

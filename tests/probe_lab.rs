@@ -14,9 +14,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use unmangle::lab::scenario::{self, Between};
-use unmangle::lab::{
-    Case, Family, FlowDirection, Invalid, Joined, Lab, OpenedFrom, Path, Role, Shape, Strict, Tool,
-};
+use unmangle::lab::{Case, Family, Invalid, Joined, Lab, Path, Role, Strict};
 
 use probe_lab::table::{Found, HABITS, Habit, agree, expected, firewall, habit, way};
 use site::probed::{Probed, Serving, probe, run};
@@ -189,15 +187,8 @@ fn a_silent_flow_that_is_forgotten_is_found_and_about_when() {
 /// One transfer by scp through this scenario, from the client to the server.
 fn case(scenario: &str) -> Case {
     Case {
-        scenario: scenario::find(scenario).unwrap(),
-        shape: Shape::ClientSidecar,
         path: Path::Direct,
-        tool: Tool::Scp,
-        direction: FlowDirection::Upload,
-        family: Family::V4,
-        opened_from: OpenedFrom::Client,
-        strict: Strict::Both,
-        run: 1,
+        ..Case::relayed(scenario::find(scenario).unwrap())
     }
 }
 

@@ -13,10 +13,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use unmangle::lab::matrix::{Case, FlowDirection, Path, Strict};
-use unmangle::lab::scenario::{self, Scenario};
-use unmangle::lab::tool::Tool;
-use unmangle::lab::{Family, Joined, Lab, OpenedFrom, Role, Shape};
+use unmangle::lab::matrix::{Case, Strict};
+use unmangle::lab::scenario;
+use unmangle::lab::{Joined, Lab, Role};
 
 use site::asked::{Asked, ask};
 use site::browser::Browser;
@@ -233,7 +232,7 @@ fn a_gateway_s_page_shows_a_running_scp_and_each_rule_with_its_mark() {
             .ends_with("Conntrack has rejected nothing.")
     );
 
-    let mut scp = lab.errand(&upload(pix)).spawn().unwrap();
+    let mut scp = lab.errand(&Case::relayed(pix)).spawn().unwrap();
     browser.until("byId('table').tBodies[0].rows.length === 1");
     browser.until("/^[1-9].*MB\\/s$/.test(byId('rate-to-server').textContent)");
     let sessions = told("/api/sessions");
@@ -264,20 +263,6 @@ fn a_gateway_s_page_shows_a_running_scp_and_each_rule_with_its_mark() {
     scp.wait().unwrap();
     browser.until("byId('live').textContent === '0'");
     relay.stop();
-}
-
-fn upload(scenario: Scenario) -> Case {
-    Case {
-        scenario,
-        shape: Shape::Gateway,
-        path: Path::Relay,
-        tool: Tool::Scp,
-        direction: FlowDirection::Upload,
-        family: Family::V4,
-        opened_from: OpenedFrom::Client,
-        strict: Strict::Both,
-        run: 1,
-    }
 }
 
 #[test]

@@ -6,8 +6,8 @@ mod site;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use unmangle::lab::matrix::{Case, FlowDirection, Path, Strict};
-use unmangle::lab::{Family, Invalid, Joined, Lab, OpenedFrom, Role, Shape, scenario, wire};
+use unmangle::lab::matrix::{Case, Strict};
+use unmangle::lab::{Family, Invalid, Joined, Lab, OpenedFrom, Role, scenario, wire};
 
 use site::upgrades::Upgrades;
 use site::{PATIENCE, Site, UNMANGLE, possible, talk, until, write_until_stalled};
@@ -41,17 +41,7 @@ fn a_gigabyte_by_scp_outlives_three_upgrades_without_a_pause_and_nothing_is_inva
         .start()
         .unwrap();
     let mut upgrades = Upgrades::start(&lab, &[]);
-    let case = Case {
-        scenario: pix,
-        shape: Shape::Gateway,
-        path: Path::Relay,
-        tool: unmangle::lab::tool::Tool::Scp,
-        direction: FlowDirection::Upload,
-        family: Family::V4,
-        opened_from: OpenedFrom::Client,
-        strict: Strict::Both,
-        run: 1,
-    };
+    let case = Case::relayed(pix);
     let mut scp = lab.errand(&case).spawn().unwrap();
     let arrived = || fs::metadata(lab.received()).map_or(0, |file| file.len());
     let (began, mut last, mut longest) = (Instant::now(), (Instant::now(), 0), Duration::ZERO);

@@ -213,6 +213,21 @@ fn rules_can_help(profile: &str) -> bool {
 // === impl Case ===
 
 impl Case {
+    /// An upload by scp, by a gateway between strict hosts, by IPv4.
+    pub fn relayed(scenario: Scenario) -> Self {
+        Self {
+            scenario,
+            shape: Shape::Gateway,
+            path: Path::Relay,
+            tool: Tool::Scp,
+            direction: FlowDirection::Upload,
+            family: Family::V4,
+            opened_from: OpenedFrom::Client,
+            strict: Strict::Both,
+            run: 1,
+        }
+    }
+
     /// What runs on the relay host on this path.
     pub fn remedy(&self) -> Remedy {
         Remedy::on(self.path, &self.scenario)

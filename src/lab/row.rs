@@ -137,6 +137,29 @@ impl Ended {
 }
 
 #[cfg(test)]
+impl Row {
+    /// Of an upload by scp by a gateway: its first run, with nothing INVALID.
+    pub(crate) fn sample(scenario: &str, path: Path, outcome: Outcome) -> Self {
+        Self {
+            scenario: scenario.to_owned(),
+            shape: Shape::Gateway,
+            path,
+            tool: Tool::Scp,
+            direction: FlowDirection::Upload,
+            family: Family::V4,
+            opened_from: OpenedFrom::Client,
+            strict: Strict::Both,
+            run: 1,
+            bytes: 1,
+            seconds: 1.0,
+            outcome,
+            sha256_ok: outcome == Outcome::Ok,
+            conntrack_invalid: Invalid::default(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::lab::scenario;
@@ -144,15 +167,8 @@ mod tests {
     #[test]
     fn a_row_reads_as_documented() {
         let case = Case {
-            scenario: scenario::find("pix").unwrap(),
-            shape: Shape::Gateway,
-            path: Path::Relay,
-            tool: Tool::Scp,
-            direction: FlowDirection::Upload,
             family: Family::V6,
-            opened_from: OpenedFrom::Client,
-            strict: Strict::Both,
-            run: 1,
+            ..Case::relayed(scenario::find("pix").unwrap())
         };
         let ended = Ended {
             success: Some(true),

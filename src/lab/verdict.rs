@@ -63,29 +63,16 @@ fn harms(row: &Row) -> bool {
 mod tests {
     use super::*;
     use crate::lab::deployment::Shape;
-    use crate::lab::matrix::{Family, OpenedFrom, Strict};
     use crate::lab::row::Invalid;
     use crate::lab::tool::Tool;
 
     fn row(scenario: &str, path: Path, outcome: Outcome, server_invalid: u64) -> Row {
         Row {
-            scenario: scenario.into(),
-            shape: Shape::Gateway,
-            path,
-            tool: Tool::Scp,
-            direction: FlowDirection::Upload,
-            family: Family::V4,
-            opened_from: OpenedFrom::Client,
-            strict: Strict::Both,
-            run: 1,
-            bytes: 1,
-            seconds: 1.0,
-            outcome,
-            sha256_ok: outcome == Outcome::Ok,
             conntrack_invalid: Invalid {
                 server: server_invalid,
                 ..Invalid::default()
             },
+            ..Row::sample(scenario, path, outcome)
         }
     }
 

@@ -36,6 +36,18 @@ pub enum Direction {
 }
 
 impl Direction {
+    /// Both, to loop over.
+    pub const BOTH: [Self; 2] = [Self::ClientToServer, Self::ServerToClient];
+
+    /// The other one.
+    #[must_use]
+    pub fn back(self) -> Self {
+        match self {
+            Direction::ClientToServer => Direction::ServerToClient,
+            Direction::ServerToClient => Direction::ClientToServer,
+        }
+    }
+
     /// The name in logs and tables.
     pub fn name(self) -> &'static str {
         match self {
@@ -75,6 +87,14 @@ impl<T> PerDirection<T> {
     }
 
     /// The value of one direction.
+    pub fn get(&self, direction: Direction) -> &T {
+        match direction {
+            Direction::ClientToServer => &self.client_to_server,
+            Direction::ServerToClient => &self.server_to_client,
+        }
+    }
+
+    /// The value of one direction, to be changed.
     pub fn of(&mut self, direction: Direction) -> &mut T {
         match direction {
             Direction::ClientToServer => &mut self.client_to_server,

@@ -11,6 +11,7 @@ pub mod offloads;
 pub mod packet_queue;
 pub mod privileges;
 pub mod route;
+mod rtnetlink;
 pub mod signal;
 mod socket_option;
 pub mod tap;

@@ -12,6 +12,8 @@ use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
 
+use super::rtnetlink::{HEADER, attribute, number, short};
+
 /// What the kernel tells of neighbours, from now on.
 #[derive(Debug)]
 pub struct Neighbours(OwnedFd);
@@ -22,8 +24,7 @@ const RTM_NEWNEIGH: u16 = 28;
 const NUD_FAILED: u16 = 0x20;
 const NDA_DST: u16 = 1;
 const LONGEST: usize = 8192;
-/// `struct nlmsghdr`, and `struct ndmsg` after it.
-const HEADER: usize = 16;
+/// `struct ndmsg`, after the header.
 const BODY: usize = 12;
 
 // === impl Neighbours ===
@@ -82,15 +83,7 @@ fn lost_neighbour(message: &[u8]) -> Option<IpAddr> {
     if short(message, 4)? != RTM_NEWNEIGH || state & NUD_FAILED == 0 {
         return None;
     }
-    let mut rest = message.get(HEADER + BODY..)?;
-    loop {
-        let length = usize::from(short(rest, 0)?);
-        let value = rest.get(4..length)?;
-        if short(rest, 2)? == NDA_DST {
-            return address(value);
-        }
-        rest = rest.get(length.next_multiple_of(4)..)?;
-    }
+    address(attribute(message, BODY, NDA_DST)?)
 }
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {
@@ -99,16 +92,6 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     }
     let v6 = <[u8; 16]>::try_from(bytes).ok()?;
     Some(Ipv6Addr::from(v6).into())
-}
-
-fn short(bytes: &[u8], at: usize) -> Option<u16> {
-    let two = bytes.get(at..at + 2)?;
-    Some(u16::from_ne_bytes(two.try_into().ok()?))
-}
-
-fn number(bytes: &[u8], at: usize) -> Option<u32> {
-    let four = bytes.get(at..at + 4)?;
-    Some(u32::from_ne_bytes(four.try_into().ok()?))
 }
 
 #[cfg(test)]

@@ -8,8 +8,11 @@ use std::os::fd::OwnedFd;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, sendto, socket_with,
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netdevice, recv, sendto,
+    socket_with,
 };
+
+use super::rtnetlink::{HEADER, attribute, number, short};
 
 /// An interface of this network namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +32,7 @@ const RTM_GETROUTE: u16 = 26;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const IFLA_MTU: u16 = 4;
-/// `struct nlmsghdr`, and what follows it: `struct rtmsg`, `struct ifinfomsg`.
-const HEADER: usize = 16;
+/// What follows the header: `struct rtmsg`, `struct ifinfomsg`.
 const ROUTE: usize = 12;
 const LINK: usize = 16;
 const LONGEST: usize = 32 << 10;
@@ -61,6 +63,33 @@ impl Interface {
             .ok_or_else(|| io::Error::other("the kernel tells no MTU of the interface"))?;
         Ok(Self { index, mtu })
     }
+
+    /// Its name.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn name(&self) -> io::Result<String> {
+        Ok(netdevice::index_to_name(&any_socket()?, self.index)?)
+    }
+}
+
+/// The index of the interface that is called this.
+///
+/// # Errors
+/// `ENODEV` if none is.
+pub fn index_of(name: &str) -> io::Result<u32> {
+    Ok(netdevice::name_to_index(&any_socket()?, name)?)
+}
+
+/// Interfaces are named by requests of a socket, whichever it is: netdevice(7).
+fn any_socket() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC;
+    Ok(socket_with(
+        AddressFamily::INET,
+        SocketType::DGRAM,
+        flags,
+        None,
+    )?)
 }
 
 /// The answer to a request, if it is of this kind.
@@ -128,27 +157,9 @@ fn whole(mut message: Vec<u8>) -> Vec<u8> {
     message
 }
 
-/// An attribute that is a number, of the message that has `body` bytes before its attributes.
+/// An attribute that is a number.
 fn number_of(message: &[u8], body: usize, kind: u16) -> Option<u32> {
-    let mut rest = message.get(HEADER + body..)?;
-    loop {
-        let length = usize::from(short(rest, 0)?);
-        let value = rest.get(4..length)?;
-        if short(rest, 2)? == kind {
-            return number(value, 0);
-        }
-        rest = rest.get(length.next_multiple_of(4)..)?;
-    }
-}
-
-fn short(bytes: &[u8], at: usize) -> Option<u16> {
-    let two = bytes.get(at..at + 2)?;
-    Some(u16::from_ne_bytes(two.try_into().ok()?))
-}
-
-fn number(bytes: &[u8], at: usize) -> Option<u32> {
-    let four = bytes.get(at..at + 4)?;
-    Some(u32::from_ne_bytes(four.try_into().ok()?))
+    number(attribute(message, body, kind)?, 0)
 }
 
 #[cfg(test)]
@@ -165,6 +176,9 @@ mod tests {
         let found = Interface::towards((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         assert_eq!(found.mtu.to_string(), of_kernel.trim());
         assert_eq!(found.index, 1);
+        assert_eq!(found.name().unwrap(), "lo");
+        assert_eq!(index_of("lo").unwrap(), 1);
+        assert!(index_of("no-such-dev").is_err());
     }
 
     proptest! {

@@ -1,8 +1,5 @@
 //! What firewalls do, one thing each, and what `unmangle probe` is to say of it.
 
-// Each test file uses a part of this.
-#![allow(dead_code)]
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 

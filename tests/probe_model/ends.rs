@@ -168,14 +168,14 @@ impl Model {
             loop {
                 let host = self.host(end);
                 let at = now + host.ahead;
-                let Some(transmit) = host.agent.poll_transmit(at) else {
+                let Some(packet) = host.agent.poll_transmit(at) else {
                     break;
                 };
-                let fits = transmit.packet.len() <= usize::from(host.mtu);
+                let fits = packet.len() <= usize::from(host.mtu);
                 let fate = if fits { Fate::Sent } else { Fate::TooLong };
                 host.agent.sent(at, fate);
                 if fits {
-                    self.send(end, transmit.packet);
+                    self.send(end, packet);
                 }
                 busy = true;
             }

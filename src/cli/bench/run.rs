@@ -1,16 +1,13 @@
 //! `unmangle bench run`: one load, and its report.
 
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, Write};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
-
-use anyhow::Context;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::values::{self, Target};
 use super::{merge, say, table};
@@ -20,9 +17,10 @@ use crate::bench::paths::{DIRECT, Findings, Path, VIA, measure};
 use crate::bench::tally::Interval;
 use crate::bench::work::{Direction, Load, Mode, Pace, Payload, Peer};
 use crate::cli::descriptors::raise_limit;
-use crate::cli::output::print;
+use crate::cli::output::{print, spinner};
 use crate::cli::{Usage, interrupts};
 use crate::metrics::human;
+use anyhow::Context;
 
 /// Load `unmangle bench serve`, and report what it took.
 ///
@@ -128,7 +126,7 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
     }
     let interrupted = Arc::new(AtomicBool::new(false));
     let asked = interrupts::set(&interrupted)?;
-    let progress = progress();
+    let progress = spinner();
     let findings = measure(
         &load,
         &paths,
@@ -337,17 +335,6 @@ fn cores() -> NonZeroU32 {
         .and_then(|cores| u32::try_from(cores.get()).ok())
         .and_then(NonZeroU32::new)
         .unwrap_or(NonZeroU32::MIN)
-}
-
-/// A line that moves where there is a terminal to draw it on.
-fn progress() -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{spinner} {elapsed} {msg}");
-    let bar = ProgressBar::new_spinner().with_style(style.expect("a valid template"));
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
 }
 
 /// What an interval was like, in a few words.

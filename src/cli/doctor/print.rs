@@ -1,7 +1,6 @@
 //! What is found, for people.
 
-use std::io::IsTerminal;
-
+use crate::cli::output::in_colour;
 use crate::diagnose::doctor::{Finding, Report, Status};
 
 /// As wide as the longest name.
@@ -11,8 +10,7 @@ const INDENT: usize = 2 + 8 + 1 + ID + 1;
 
 /// The report, grouped; in colour on a terminal, unless `NO_COLOR` is set.
 pub fn text(report: &Report) -> String {
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    render(report, std::io::stdout().is_terminal() && !no_color)
+    render(report, in_colour())
 }
 
 fn render(report: &Report, coloured: bool) -> String {

@@ -2,7 +2,8 @@
 
 use comfy_table::{Cell, Table};
 
-use super::table::{in_color, markdown, number};
+use super::table::{markdown, number};
+use crate::cli::output::in_colour;
 use crate::lab::matrix::{label, way};
 use crate::lab::{Outcome, Row};
 
@@ -22,7 +23,7 @@ const HEADER: [&str; 9] = [
 pub(super) fn render(rows: &[Row]) -> String {
     format!(
         "All runs of a transfer; median and worst are of those that arrived.\n\n{}",
-        draw(rows, in_color())
+        draw(rows, in_colour())
     )
 }
 
@@ -90,24 +91,13 @@ fn outcomes(runs: &[Row]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lab::{Family, FlowDirection, Invalid, OpenedFrom, Path, Shape, Strict, Tool};
+    use crate::lab::Path;
 
     fn row(path: Path, run: u32, outcome: Outcome, seconds: f64) -> Row {
         Row {
-            scenario: "pix".into(),
-            shape: Shape::Gateway,
-            path,
-            tool: Tool::Scp,
-            direction: FlowDirection::Upload,
-            family: Family::V4,
-            opened_from: OpenedFrom::Client,
-            strict: Strict::Both,
             run,
-            bytes: 1,
             seconds,
-            outcome,
-            sha256_ok: outcome == Outcome::Ok,
-            conntrack_invalid: Invalid::default(),
+            ..Row::sample("pix", path, outcome)
         }
     }
 

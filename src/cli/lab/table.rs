@@ -1,9 +1,8 @@
 //! The rows as a table that tells the story; it is Markdown, so that it can be pasted.
 
-use std::io::IsTerminal;
-
 use comfy_table::{Attribute, Cell, CellAlignment, Color, Table, presets};
 
+use crate::cli::output::in_colour;
 use crate::lab::matrix::{label, way};
 use crate::lab::{Outcome, Row};
 
@@ -23,13 +22,7 @@ const HEADER: [&str; 11] = [
 
 /// Draws it; in colour on a terminal, unless `NO_COLOR` is set.
 pub(super) fn render(rows: &[Row]) -> String {
-    draw(rows, in_color()).to_string()
-}
-
-/// Whether stdout is a terminal that wants colour.
-pub(super) fn in_color() -> bool {
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    std::io::stdout().is_terminal() && !no_color
+    draw(rows, in_colour()).to_string()
 }
 
 /// A table without rows yet.

@@ -14,8 +14,9 @@ use crate::diagnose::probe::serve::{Event, Serve, ServeError, Server};
 
 /// Be the other end of `unmangle probe run`.
 ///
-/// It needs CAP_NET_RAW, and CAP_NET_ADMIN where the kernel wants it for filters; it changes nothing on this host. What it sends goes to the clients that ask for it and to
-/// nobody else; say with --allow who they may be. SIGTERM or Ctrl-C is how it ends: exit code 0.
+/// It needs CAP_NET_RAW, and CAP_NET_ADMIN where the kernel wants it for filters. It changes no setting of this host;
+/// ports that are tried and that no service has are held while a client is there. What it sends goes to the clients that
+/// ask for it and to nobody else; say with --allow who they may be. SIGTERM or Ctrl-C is how it ends: exit code 0.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
@@ -66,9 +67,9 @@ pub(super) fn main(args: Args) -> anyhow::Result<ExitCode> {
     say(format_args!(
         "let TCP ports {port} and {flow_port} through to this host, in the firewall and here; then run `unmangle probe \
          run HOST{option}` on the other host",
-        option = match port {
-            _ if args.port == super::PORT => String::new(),
-            _ => format!(" --port {port}"),
+        option = match args.port == super::PORT {
+            true => String::new(),
+            false => format!(" --port {port}"),
         }
     ));
     server.run(&ended, &tell)?;

@@ -1,11 +1,7 @@
 //! `unmangle probe sweep`: what the path to a host does to packets, seen from this end alone.
 
-use std::io::IsTerminal;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
-use std::time::Duration;
-
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::{Usage, output};
 use crate::diagnose::sweep::here::Here;
@@ -55,7 +51,7 @@ pub(super) fn main(args: &Args) -> anyhow::Result<ExitCode> {
         port: args.port,
         longest: here.longest(),
     };
-    let progress = progress();
+    let progress = output::spinner();
     let seen = sweep::sweep(&mut here, target, |stage| progress.set_message(word(stage)));
     progress.finish_and_clear();
     let seen = seen.map_err(|why| usage(why.to_string()))?;
@@ -84,15 +80,4 @@ fn word(stage: Stage) -> &'static str {
         Stage::Segments => "TCP packets of all sizes",
         Stage::Hops => "hop by hop",
     }
-}
-
-/// What is being done, where there is a terminal to tell it on.
-fn progress() -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})");
-    let bar = ProgressBar::new_spinner().with_style(style.expect("a valid template"));
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
 }

@@ -53,13 +53,6 @@ pub struct Agent {
     now: Duration,
 }
 
-/// A packet to be sent, and to whom.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Transmit {
-    /// The packet, IP header first.
-    pub packet: Vec<u8>,
-}
-
 /// What was ordered and is not done yet.
 #[derive(Debug)]
 enum Job {
@@ -119,11 +112,11 @@ impl Agent {
     }
 
     /// The next packet that is to be sent now. How it went is to be told by [`Self::sent`] before this is asked again.
-    pub fn poll_transmit(&mut self, now: Duration) -> Option<Transmit> {
+    pub fn poll_transmit(&mut self, now: Duration) -> Option<Vec<u8>> {
         self.now = now;
         if let Some(packet) = self.outbox.pop_front() {
             self.leaving = Some(Leaving::Aside);
-            return Some(Transmit { packet });
+            return Some(packet);
         }
         let Between { own, peer } = self.between;
         let packet = match self.job.as_mut()? {
@@ -139,7 +132,7 @@ impl Agent {
             Job::Await(..) | Job::Overhear(..) | Job::EchoHarvest(..) => return None,
         };
         self.leaving = Some(Leaving::OfJob);
-        Some(Transmit { packet })
+        Some(packet)
     }
 
     /// How it went with the packet of [`Self::poll_transmit`].

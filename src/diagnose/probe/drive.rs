@@ -233,23 +233,6 @@ impl Wishes {
     }
 }
 
-// === impl Stage ===
-
-impl Stage {
-    /// What it is called.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Exchanges => "handshakes and headers",
-            Self::IcmpSizes => "sizes of echoes",
-            Self::Trains => "loss and order",
-            Self::TcpSizes => "sizes of segments",
-            Self::Ports => "other ports",
-            Self::Idle => "silent flows",
-        }
-    }
-}
-
 fn unexpected(end: End, answer: &Answer) -> Lost {
     Lost(format!("the {} answered {answer:?}", name_of(end)))
 }
@@ -273,13 +256,3 @@ fn sender(direction: Direction) -> End {
 fn receiver(direction: Direction) -> End {
     sender(direction).other()
 }
-
-/// The other way.
-fn back(direction: Direction) -> Direction {
-    match direction {
-        Direction::ClientToServer => Direction::ServerToClient,
-        Direction::ServerToClient => Direction::ClientToServer,
-    }
-}
-
-const BOTH: [Direction; 2] = [Direction::ClientToServer, Direction::ServerToClient];

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::order::{Arrival, End, Harvest, Header, TooBig};
+use super::order::{Arrival, End, Harvest, Header, Refusal, TooBig};
 use crate::metrics::{Direction, PerDirection};
 
 /// All that was seen of a path.
@@ -121,6 +121,8 @@ pub struct Exchange {
     pub steps: Vec<Step>,
     /// Ends whose own host answered a segment of it with a reset, as strict rules do to what is INVALID to them.
     pub reset_by_host: Vec<End>,
+    /// The end that could not send a segment of it, and why; nothing was tried of it after that.
+    pub refused: Option<(End, Refusal)>,
 }
 
 /// A train, and what came of it.

@@ -158,8 +158,7 @@ impl Here {
             let seen = self.look()?;
             let now = self.now();
             let unsent = self.unsent.take();
-            let mut next = || self.agent.poll_transmit(now);
-            match unsent.or_else(|| next().map(|transmit| transmit.packet)) {
+            match unsent.or_else(|| self.agent.poll_transmit(now)) {
                 Some(packet) => {
                     let fate = match self.raw.send(&packet) {
                         Ok(fate) => fate,

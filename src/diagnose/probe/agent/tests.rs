@@ -33,7 +33,7 @@ fn answer(agent: &mut Agent, order: Order) -> Option<Answer> {
 
 fn sends(agent: &mut Agent) -> Vec<Vec<u8>> {
     let mut packets = Vec::new();
-    while let Some(Transmit { packet }) = agent.poll_transmit(NOW) {
+    while let Some(packet) = agent.poll_transmit(NOW) {
         agent.sent(NOW, Fate::Sent);
         packets.push(packet);
     }

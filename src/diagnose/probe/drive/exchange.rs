@@ -1,8 +1,8 @@
 //! Flows whose segments are compared: what was sent and what came.
 
+use super::Driver;
 use super::line::Line;
 use super::shape::{self, Offered, Shape};
-use super::{BOTH, Driver, back};
 use crate::diagnose::probe::ends::{Ends, Lost};
 use crate::diagnose::probe::evidence::{Exchange, Purpose, What};
 use crate::metrics::Direction::{self, ClientToServer, ServerToClient};
@@ -58,13 +58,13 @@ impl<E: Ends> Driver<'_, E> {
         }
         match manner.purpose {
             Purpose::Plain => {
-                for direction in BOTH {
+                for direction in Direction::BOTH {
                     self.data(line, What::Data, direction, |_| {})?;
                 }
-                for direction in BOTH {
+                for direction in Direction::BOTH {
                     self.hole(line, direction)?;
                 }
-                for direction in BOTH {
+                for direction in Direction::BOTH {
                     self.data(line, What::Dscp, direction, |shape| {
                         shape.traffic_class = EF
                     })?;
@@ -72,13 +72,13 @@ impl<E: Ends> Driver<'_, E> {
             }
             Purpose::Ecn => {
                 for (what, class) in [(What::Ect, ECT_0), (What::Ce, CE)] {
-                    for direction in BOTH {
+                    for direction in Direction::BOTH {
                         self.data(line, what, direction, |shape| shape.traffic_class = class)?;
                     }
                 }
             }
             Purpose::Urgent => {
-                for direction in BOTH {
+                for direction in Direction::BOTH {
                     self.data(line, What::Urgent, direction, |shape| {
                         shape.flags = shape.flags | Flags::URG;
                         shape.urgent = 10;
@@ -86,7 +86,7 @@ impl<E: Ends> Driver<'_, E> {
                 }
             }
             Purpose::UnknownOption => {
-                for direction in BOTH {
+                for direction in Direction::BOTH {
                     self.data(line, What::Data, direction, |shape| {
                         shape.options.extend(shape::unknown());
                     })?;
@@ -171,7 +171,7 @@ impl<E: Ends> Driver<'_, E> {
 
     /// Data beyond a hole, what the other end says of it, and what was missing.
     fn hole(&mut self, line: &mut Line, direction: Direction) -> Result<(), Lost> {
-        let other = back(direction);
+        let other = direction.back();
         let syn = match other {
             ClientToServer => What::SynAck,
             ServerToClient => What::Syn,

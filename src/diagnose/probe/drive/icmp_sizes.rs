@@ -3,7 +3,7 @@
 
 use super::sizes::between;
 use super::trains::SMALL;
-use super::{BOTH, Driver, receiver, sender, unexpected};
+use super::{Driver, receiver, sender, unexpected};
 use crate::diagnose::probe::ends::{Ends, Lost};
 use crate::diagnose::probe::evidence::{Carrier, Cliff, Harm, Outcome, SizesSeen};
 use crate::diagnose::probe::order::{Answer, EchoHarvest, Echoes, End, Order, TooBig};
@@ -53,7 +53,7 @@ impl<E: Ends> Driver<'_, E> {
             self.cannot(text.to_owned());
             return Ok(sizes);
         }
-        for direction in BOTH {
+        for direction in Direction::BOTH {
             let mut packets = 0;
             let Some(outcome) = self.echoes_pass(direction, &mut packets)? else {
                 continue;

@@ -1,19 +1,18 @@
 //! A flow as both ends see it: numbers, steps, and what came of them.
 
 use super::shape::{Read, Shape};
-use super::{BOTH, Driver, back, name_of, receiver, sender, unexpected};
+use super::{Driver, name_of, receiver, sender, unexpected};
 use crate::diagnose::probe::ends::{Ends, Lost};
 use crate::diagnose::probe::evidence::{Exchange, Purpose, Step, What};
 use crate::diagnose::probe::order::{Answer, Arrival, End, FlowId, Header, Order, Refusal, Spec};
-use crate::metrics::Direction;
+use crate::metrics::{Direction, PerDirection};
 use crate::packet::Flags;
 
 /// A flow that was opened at both ends.
 #[derive(Debug)]
 pub struct Line {
     pub id: FlowId,
-    /// What is known of each direction.
-    ways: [Way; 2],
+    ways: PerDirection<Way>,
     pub steps: Vec<Step>,
     /// Bytes of data of each step.
     payloads: Vec<u16>,
@@ -22,6 +21,7 @@ pub struct Line {
     /// A service of the server answers: its resets are its own affair.
     is_served: bool,
     reset_by_host: Vec<End>,
+    refused: Option<(End, Refusal)>,
 }
 
 /// One direction of a flow.
@@ -48,24 +48,17 @@ const GIVEN_UP: u32 = 3;
 /// Arrivals that are taken while one is waited for.
 const MOST_ARRIVALS: u32 = 64;
 
-fn index(direction: Direction) -> usize {
-    match direction {
-        Direction::ClientToServer => 0,
-        Direction::ServerToClient => 1,
-    }
-}
-
 // === impl Line ===
 
 impl Line {
     /// What is known of this direction.
     pub fn way(&self, direction: Direction) -> &Way {
-        &self.ways[index(direction)]
+        self.ways.get(direction)
     }
 
     /// What is known of this direction, to be changed.
     pub fn way_mut(&mut self, direction: Direction) -> &mut Way {
-        &mut self.ways[index(direction)]
+        self.ways.of(direction)
     }
 
     /// The segment in numbers.
@@ -75,7 +68,7 @@ impl Line {
             flags: shape.flags.0,
             sequence: self.way(shape.direction).next.wrapping_add(shape.hole),
             acknowledgement: if acknowledges {
-                self.way(back(shape.direction)).came
+                self.way(shape.direction.back()).came
             } else {
                 0
             },
@@ -99,6 +92,19 @@ impl Line {
             self.arrived(what)
                 .is_some_and(|read| read.timestamp().is_some())
         })
+    }
+
+    /// A segment was sent for the first time.
+    fn begin(&mut self, shape: &Shape, sent: Header) {
+        self.payloads.push(shape.payload);
+        self.steps.push(Step {
+            what: shape.what,
+            direction: shape.direction,
+            sent,
+            arrived: Vec::new(),
+            attempts: 1,
+            instead: Vec::new(),
+        });
     }
 
     /// Puts an arrival where it belongs; whether it is what the last step waits for.
@@ -157,7 +163,7 @@ impl Line {
         let sent_from = sent.tcp.sequence();
         let sent_end = sent_from.wrapping_add(u32::from(self.payloads[at]) + phantom);
         let timestamp = came.timestamp();
-        let way = &mut self.ways[index(step.direction)];
+        let way = self.ways.of(step.direction);
         way.shift.get_or_insert(from.wrapping_sub(sent_from));
         way.timestamp = timestamp.unwrap_or(way.timestamp);
         let ahead = sent_from.wrapping_sub(way.next) as i32;
@@ -185,6 +191,7 @@ impl Line {
             purpose,
             steps: self.steps,
             reset_by_host: self.reset_by_host,
+            refused: self.refused,
         }
     }
 }
@@ -207,11 +214,15 @@ impl<E: Ends> Driver<'_, E> {
             self.close(flow)?;
             return Ok(Err(refusal));
         }
-        let ways = BOTH.map(|_| Way {
+        let mut way = || Way {
             next: self.random(),
             clock: self.random(),
             ..Way::default()
-        });
+        };
+        let ways = PerDirection {
+            client_to_server: way(),
+            server_to_client: way(),
+        };
         Ok(Ok(Line {
             id: flow,
             ways,
@@ -220,6 +231,7 @@ impl<E: Ends> Driver<'_, E> {
             lost_in_row: 0,
             is_served: watched,
             reset_by_host: Vec::new(),
+            refused: None,
         }))
     }
 
@@ -227,7 +239,7 @@ impl<E: Ends> Driver<'_, E> {
     pub fn timestamp(&self, line: &Line, direction: Direction) -> (u32, u32) {
         let way = line.way(direction);
         let value = way.clock.wrapping_add(self.ends.now().as_millis() as u32);
-        (value, line.way(back(direction)).timestamp)
+        (value, line.way(direction.back()).timestamp)
     }
 
     /// Sends a segment until it comes; whether it came.
@@ -248,20 +260,13 @@ impl<E: Ends> Driver<'_, E> {
                     let what = shape.what;
                     let name = name_of(from);
                     self.cannot(format!("{what:?} was not sent by the {name}: {refusal}"));
+                    line.refused = Some((from, refusal));
                     return Ok(false);
                 }
                 other => return Err(unexpected(from, &other)),
             };
             if attempt == 1 {
-                line.payloads.push(shape.payload);
-                line.steps.push(Step {
-                    what: shape.what,
-                    direction: shape.direction,
-                    sent,
-                    arrived: Vec::new(),
-                    attempts: 1,
-                    instead: Vec::new(),
-                });
+                line.begin(shape, sent);
             } else if let Some(step) = line.steps.last_mut() {
                 step.attempts = attempt;
             }
@@ -281,15 +286,7 @@ impl<E: Ends> Driver<'_, E> {
         shape: &Shape,
         sent: Header,
     ) -> Result<bool, Lost> {
-        line.payloads.push(shape.payload);
-        line.steps.push(Step {
-            what: shape.what,
-            direction: shape.direction,
-            sent,
-            arrived: Vec::new(),
-            attempts: 1,
-            instead: Vec::new(),
-        });
+        line.begin(shape, sent);
         self.comes(line, shape.direction)
     }
 
@@ -326,7 +323,7 @@ impl<E: Ends> Driver<'_, E> {
             .path
             .round_trip
             .max(std::time::Duration::from_millis(50));
-        for direction in BOTH {
+        for direction in Direction::BOTH {
             for _ in 0..MOST_ARRIVALS {
                 let end = receiver(direction);
                 let arrival = self.arrival(line.id, end, patience.as_millis() as u32)?;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use super::Driver;
 use super::line::Line;
 use super::sizes::{Background, Kind, LEAST_DELAY_US, Open, Sized, between};
 use super::trains::{SMALL, Untried};
-use super::{BOTH, Driver};
 use crate::diagnose::probe::ends::{Ends, Lost};
 use crate::diagnose::probe::evidence::{Carrier, Cliff, Outcome, SizesSeen, TrainSeen};
 use crate::metrics::{Direction, PerDirection};
@@ -72,7 +72,7 @@ impl<E: Ends> Driver<'_, E> {
     ) -> Result<Vec<SizesSeen>, Lost> {
         let mut sizes: Vec<SizesSeen> = Vec::new();
         let small = [&trains.client_to_server, &trains.server_to_client];
-        for (direction, small) in BOTH.into_iter().zip(small) {
+        for (direction, small) in Direction::BOTH.into_iter().zip(small) {
             let Some(small) = small else { continue };
             let Some(line) = self.train_line()? else {
                 continue;

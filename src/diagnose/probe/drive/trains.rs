@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::line::Line;
 use super::shape::{self, Shape};
-use super::{BOTH, Driver, back, receiver, sender, unexpected};
+use super::{Driver, receiver, sender, unexpected};
 use crate::diagnose::probe::ends::{Ends, Lost};
 use crate::diagnose::probe::evidence::{Faster, TrainSeen, What};
 use crate::diagnose::probe::order::{Answer, Harvest, Order, Refusal, Spec, Train, Transit};
@@ -60,7 +60,7 @@ impl<E: Ends> Driver<'_, E> {
         let Some(mut line) = self.train_line()? else {
             return Ok(seen);
         };
-        for direction in BOTH {
+        for direction in Direction::BOTH {
             match self.loss_train(&mut line, direction)? {
                 Ok(train) => *seen.of(direction) = Some(train),
                 Err(untried) => self.cannot(format!(
@@ -186,7 +186,7 @@ impl<E: Ends> Driver<'_, E> {
         count: u32,
     ) -> Result<Result<TrainSeen, Refusal>, Lost> {
         let ack = Spec {
-            sequence: line.way(back(direction)).next,
+            sequence: line.way(direction.back()).next,
             window: WIDE_OPEN,
             ..Spec::default()
         };
@@ -205,7 +205,7 @@ impl<E: Ends> Driver<'_, E> {
             first: Spec {
                 flags: (Flags::PSH | Flags::ACK).0,
                 sequence: line.way(direction).next,
-                acknowledgement: line.way(back(direction)).came,
+                acknowledgement: line.way(direction.back()).came,
                 window: WIDE_OPEN,
                 ..Spec::default()
             },

@@ -89,9 +89,6 @@ pub(super) struct Judged {
     pub drafts: Vec<Draft>,
 }
 
-/// Both.
-pub(super) const WAYS: [Direction; 2] = [Direction::ClientToServer, Direction::ServerToClient];
-
 /// Every aspect by the first flow that tells of it: what is done to odd flows does not count for ordinary ones.
 pub(super) fn judge(flows: &[Flow]) -> Vec<Judged> {
     let mut all = Vec::new();
@@ -102,7 +99,7 @@ pub(super) fn judge(flows: &[Flow]) -> Vec<Judged> {
             .any(|flow| flow.going(direction).next().is_some())
     };
     for (aspect, Aspect { judge, .. }) in ALL.iter().enumerate() {
-        for direction in WAYS.into_iter().filter(|way| passes(*way)) {
+        for direction in Direction::BOTH.into_iter().filter(|way| passes(*way)) {
             let first = flows.iter().find_map(|flow| judge(flow, direction));
             all.extend(first.map(|drafts| {
                 Judged {

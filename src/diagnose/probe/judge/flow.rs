@@ -165,11 +165,3 @@ impl<'a> Flow<'a> {
         Some(pair.arrived.sequence.wrapping_sub(pair.sent.sequence))
     }
 }
-
-/// The other way.
-pub(super) fn back(direction: Direction) -> Direction {
-    match direction {
-        Direction::ClientToServer => Direction::ServerToClient,
-        Direction::ServerToClient => Direction::ClientToServer,
-    }
-}

@@ -1,6 +1,6 @@
 //! What SYN and SYN-ACK offer: MSS, window scale, SACK-permitted.
 
-use super::flow::{Flow, back};
+use super::flow::Flow;
 use crate::diagnose::probe::finding::{Behaviour, Draft, Status};
 use crate::metrics::Direction;
 
@@ -14,7 +14,7 @@ pub(super) fn sack_permitted(flow: &Flow, direction: Direction) -> Option<Vec<Dr
         return Some(Vec::new());
     }
     let kept_in_syn = flow
-        .opening(back(direction))
+        .opening(direction.back())
         .is_some_and(|syn| syn.sent.sack_permitted && syn.arrived.sack_permitted);
     let draft = match direction == Direction::ServerToClient && kept_in_syn {
         true => Draft::problem(
@@ -82,7 +82,7 @@ pub(super) fn window_scale(flow: &Flow, direction: Direction) -> Option<Vec<Draf
 }
 
 fn scale_removed(flow: &Flow, direction: Direction) -> Draft {
-    let kept = flow.opening(back(direction)).and_then(|other| {
+    let kept = flow.opening(direction.back()).and_then(|other| {
         other.sent.window_scale?;
         Some(other.arrived.window_scale.is_some())
     });

@@ -3,7 +3,7 @@
 //! What is sent is in the sender's own terms. Where numbers of one direction are shifted by δ, the other direction's
 //! acknowledgements, SACK blocks and echoes must be shifted by -δ, or their receiver does not know what is meant.
 
-use super::flow::{Flow, Pair, back};
+use super::flow::{Flow, Pair};
 use super::handshake;
 use crate::diagnose::probe::finding::{Behaviour, Draft};
 use crate::metrics::Direction;
@@ -25,7 +25,7 @@ pub(super) fn sequence(flow: &Flow, direction: Direction) -> Option<Vec<Draft>> 
 
 /// Whether acknowledgements are translated as the numbers that they are of.
 pub(super) fn acknowledgement(flow: &Flow, direction: Direction) -> Option<Vec<Draft>> {
-    let shift = flow.shift(back(direction))?;
+    let shift = flow.shift(direction.back())?;
     let mut tried = None;
     for pair in flow.going(direction) {
         let (Some(sent), Some(arrived)) = (pair.sent.acknowledgement, pair.arrived.acknowledgement)
@@ -51,7 +51,7 @@ pub(super) fn acknowledgement(flow: &Flow, direction: Direction) -> Option<Vec<D
 
 /// Whether SACK blocks are there, and translated.
 pub(super) fn sack(flow: &Flow, direction: Direction) -> Option<Vec<Draft>> {
-    let shift = flow.shift(back(direction))?;
+    let shift = flow.shift(direction.back())?;
     let pair = flow
         .going(direction)
         .find(|pair| !pair.sent.sack.is_empty())?;
@@ -148,7 +148,7 @@ pub(super) fn timestamps(flow: &Flow, direction: Direction) -> Option<Vec<Draft>
         .iter()
         .all(|(sent, arrived)| arrived.wrapping_sub(*sent) == shift);
     // Only echoes of values that came: what else an end may have written there is nobody's echo.
-    let echoes = flow.going(back(direction)).filter_map(|pair| {
+    let echoes = flow.going(direction.back()).filter_map(|pair| {
         pair.sent.acknowledgement?;
         let (sent, arrived) = (pair.sent.timestamps?.1, pair.arrived.timestamps?.1);
         values
@@ -198,7 +198,7 @@ fn removed(flow: &Flow, direction: Direction, bare: &Pair) -> Draft {
         opening.sent.timestamps?;
         Some(opening.arrived.timestamps.is_none())
     };
-    let draft = match (lost(direction), lost(back(direction)), direction) {
+    let draft = match (lost(direction), lost(direction.back()), direction) {
         (Some(false), ..) => Draft::problem(
             Behaviour::TimestampsRemoved,
             "removed from data",

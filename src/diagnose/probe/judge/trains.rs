@@ -69,7 +69,7 @@ pub(super) fn short(train: &TrainSeen) -> Option<String> {
         return None;
     }
     let words: Vec<String> = [
-        (lost(train), "lost"),
+        (train.harvest.lost(train.sent), "lost"),
         (harvest.reordered, "reordered"),
         (harvest.duplicated, "doubled"),
         (harvest.corrupted, "damaged"),
@@ -83,12 +83,6 @@ pub(super) fn short(train: &TrainSeen) -> Option<String> {
         true => format!("kept, all {}", train.sent),
         false => format!("{} of {}", words.join(", "), train.sent),
     })
-}
-
-fn lost(train: &TrainSeen) -> u32 {
-    let harvest = &train.harvest;
-    let came = harvest.arrived + harvest.truncated + harvest.corrupted;
-    train.sent.saturating_sub(came)
 }
 
 /// Then what is lost is not lost by chance.
@@ -106,7 +100,7 @@ fn of(train: &TrainSeen, over_a_cliff: bool) -> Vec<Draft> {
         let share = share_of(f64::from(count) / f64::from(train.sent.max(1)));
         format!("{count} of {} segments ({share})", train.sent)
     };
-    let lost = lost(train);
+    let lost = train.harvest.lost(train.sent);
     if lost >= FEWEST && !over_a_cliff && train.too_big.is_none() {
         let suffers = f64::from(lost) >= SUFFERS * f64::from(train.sent);
         let words = figure(lost);

@@ -1,6 +1,6 @@
 //! The window that is offered, segment by segment.
 
-use super::flow::{Flow, Pair, back};
+use super::flow::{Flow, Pair};
 use crate::diagnose::probe::finding::{Behaviour, Draft};
 use crate::metrics::Direction;
 
@@ -49,7 +49,7 @@ fn is_same(flow: &Flow, direction: Direction, pair: &Pair) -> bool {
         Some((opening.sent.window_scale?, opening.arrived.window_scale?))
     };
     let both_scale = flow
-        .opening(back(direction))
+        .opening(direction.back())
         .is_some_and(|other| other.arrived.window_scale.is_some());
     match scales() {
         Some((sent, arrived)) if both_scale && !pair.sent.is_syn() => {

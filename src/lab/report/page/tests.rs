@@ -1,8 +1,6 @@
 use std::time::Duration;
 
 use super::*;
-use crate::lab::deployment::Shape;
-use crate::lab::matrix::{OpenedFrom, Strict};
 use crate::lab::report::series::Carried;
 use crate::lab::report::transfer::Objection;
 use crate::lab::row::Invalid;
@@ -12,23 +10,13 @@ fn transfer(scenario: &str, path: Path, outcome: Outcome) -> Transfer {
     let rejected = u64::from(outcome == Outcome::Reset);
     Transfer {
         row: Row {
-            scenario: scenario.to_owned(),
-            shape: Shape::Gateway,
-            path,
-            tool: Tool::Scp,
-            direction: FlowDirection::Upload,
-            family: Family::V4,
-            opened_from: OpenedFrom::Client,
-            strict: Strict::Both,
-            run: 1,
             bytes: 30_000_000,
             seconds: if outcome == Outcome::Stall { 40.0 } else { 0.5 },
-            outcome,
-            sha256_ok: outcome == Outcome::Ok,
             conntrack_invalid: Invalid {
                 client: rejected,
                 ..Invalid::default()
             },
+            ..Row::sample(scenario, path, outcome)
         },
         directory: format!("001-{scenario}"),
         carried: Some(Carried {

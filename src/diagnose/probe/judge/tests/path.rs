@@ -219,6 +219,7 @@ impl Talk<'_> {
             purpose: self.purpose,
             steps: self.steps,
             reset_by_host: Vec::new(),
+            refused: None,
         }
     }
 
