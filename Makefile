@@ -14,7 +14,7 @@ demo:
 
 ## test: every test, those in network namespaces too, and each micro-benchmark once; nothing is skipped
 test: root
-	@$(INSTALL) lab bench metrics browser python rust
+	@$(INSTALL) lab bench metrics browser python machine rust
 	CI=true $(CARGO) test --locked
 	$(CARGO) test --locked --bench micro -- --quiet
 

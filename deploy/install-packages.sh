@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what is missing on Debian or Ubuntu; what is there already is left alone.
 #
-#   deploy/install-packages.sh [lab] [bench] [metrics] [browser] [python] [rust] [lint]
+#   deploy/install-packages.sh [lab] [bench] [metrics] [browser] [python] [machine] [rust] [lint]
 #
 #   lab      what the lab and the tests call: nftables, iptables, iproute2, OpenSSH, conntrack, rsync,
 #            tcpdump, ping, sysctl, libfaketime, tmux
@@ -9,6 +9,7 @@
 #   metrics  what reads our figures independently of us: Prometheus and its promtool
 #   browser  what looks at the status page: Chromium, and a font
 #   python   what reads our files independently of us: HdrHistogram from PyPI, in target/python
+#   machine  a Debian that boots, for what is installed and run by systemd: debootstrap, systemd-nspawn
 #   rust     a C linker, and a Rust toolchain where there is none or where it is too old
 #   lint     rustfmt and clippy
 #
@@ -44,6 +45,8 @@ metrics_tools='prometheus prometheus
 promtool prometheus'
 browser_tools='chromium chromium
 /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf fonts-dejavu-core'
+machine_tools='debootstrap debootstrap
+systemd-nspawn systemd-container'
 
 # Of PyPI. A later one may read otherwise: what it reads is compared number by number.
 hdrhistogram=0.10.8
@@ -235,8 +238,9 @@ for group in "$@"; do
         metrics) install_tools "$metrics_tools" ;;
         browser) install_tools "$browser_tools" ;;
         python) install_python ;;
+        machine) install_tools "$machine_tools" ;;
         rust) install_rust ;;
         lint) install_lint ;;
-        *) die "unknown group $group: there are lab, bench, metrics, browser, python, rust and lint" ;;
+        *) die "unknown group $group: there are lab, bench, metrics, browser, python, machine, rust and lint" ;;
     esac
 done

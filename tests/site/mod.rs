@@ -15,6 +15,7 @@ pub mod faults;
 pub mod faulty;
 pub mod here;
 pub mod lead;
+pub mod machine;
 pub mod probed;
 pub mod prometheus;
 pub mod relay;
