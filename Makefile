@@ -4,7 +4,7 @@ CARGO := deploy/cargo.sh
 INSTALL := deploy/install-packages.sh
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test acceptance soak fault-table bench compare bench-check screenshots fuzz check build clean root
+.PHONY: help demo test acceptance fresh soak fault-table bench compare bench-check screenshots fuzz check build clean root
 
 ## demo: the story in a table: four scenarios, without and with the relay; root only to install packages
 demo:
@@ -23,6 +23,11 @@ acceptance: root
 	@$(INSTALL) lab rust
 	$(CARGO) test --release --locked --test acceptance
 	CI=true $(CARGO) test --release --locked --test faults_wire --test faults_load --test upgrade_scp --test probe_lab -- --ignored --nocapture
+
+## fresh: README's two commands in a minimal Debian root, with a Rust toolchain and nothing else; forty minutes
+fresh: root
+	@$(INSTALL) machine rust
+	CI=true $(CARGO) test --locked --test fresh_machine -- --include-ignored --nocapture --test-threads=1
 
 ## soak: everything at once with bad wires, ten minutes or SOAK_MINUTES=, and a verdict
 soak: root
