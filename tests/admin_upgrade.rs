@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Instant, SystemTime};
 
-use rustix::process::Uid;
+use rustix::process::{Pid, Signal, Uid, kill_process};
 use rustix::thread::set_thread_res_uid;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -23,7 +23,7 @@ use unmangle::relay::{self, Listeners};
 
 use site::asked::ask;
 use site::web::{Answer, Stream, tcp, unix};
-use site::{PATIENCE, UNMANGLE, until};
+use site::{Here, PATIENCE, UNMANGLE, until};
 
 /// A relay without a main thread, and the thread that answers for it.
 struct Played {
@@ -620,4 +620,68 @@ fn who_cannot_be_asked_ends_with_2_and_a_line_that_says_why() {
     ] {
         assert_eq!(upgrade(&flags), (Some(2), String::new(), line));
     }
+}
+
+// === the relay of a process ===
+
+/// A relay that can be asked, or cannot, as it is told.
+fn asked_at(admin: &[&str]) -> Here {
+    let flags = admin.iter().flat_map(|address| ["--admin", address]);
+    Here::with(&flags.collect::<Vec<_>>())
+}
+
+fn status(flags: &[&str]) -> Output {
+    let mut command = Command::new(UNMANGLE);
+    command.arg("status").args(flags).output().unwrap()
+}
+
+#[test]
+fn the_relay_of_a_process_is_upgraded_wherever_its_socket_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let named = directory.path().join("a socket");
+    let relay = asked_at(&[named.to_str().unwrap(), "127.0.0.1:0"]);
+    let old = relay.relay.id();
+    let told = status(&["--pid", &old.to_string()]);
+    let text = String::from_utf8(told.stdout).unwrap();
+    assert!(text.contains(&format!(", process {old}, ")), "{text}");
+
+    let (code, json, line) = upgrade(&["--pid", &old.to_string(), "--json"]);
+    assert_eq!(code, Some(0), "{line}");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let new = json["pid"].as_u64().unwrap();
+    let told = status(&["--pid", &new.to_string()]);
+    assert_eq!(told.status.code(), Some(0), "{told:?}");
+    let new = Pid::from_raw(new.try_into().unwrap()).unwrap();
+    kill_process(new, Signal::TERM).unwrap();
+    until("the new one ends", PATIENCE, || !named.exists());
+}
+
+#[test]
+fn a_process_that_is_no_relay_or_cannot_be_asked_is_told_so() {
+    let off = asked_at(&["off"]);
+    let port_alone = asked_at(&["127.0.0.1:0"]);
+    let unheard =
+        "it answers at no Unix socket: it does not relay, or its `admin` is \"off\" or TCP alone";
+    // No process has a number as high as that.
+    for (pid, why) in [
+        (4_194_999, "there is no such process"),
+        (off.relay.id(), unheard),
+        (port_alone.relay.id(), unheard),
+    ] {
+        let line = format!("unmangle: --pid {pid}: {why}\n");
+        assert_eq!(
+            upgrade(&["--pid", &pid.to_string()]),
+            (Some(2), String::new(), line)
+        );
+    }
+    let mut other = Command::new("sleep").arg("1000").spawn().unwrap();
+    let pid = other.id().to_string();
+    let told = upgrade(&["--pid", &pid]);
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let line = format!("unmangle: --pid {pid}: that is sleep, and no relay\n");
+    assert_eq!(told, (Some(2), String::new(), line));
+    let (code, _, line) = upgrade(&["--pid", &pid, "--admin", "/x"]);
+    assert_eq!(code, Some(2));
+    assert!(line.contains("cannot be used with"), "{line}");
 }

@@ -9,6 +9,7 @@ mod descriptors;
 mod doctor;
 pub mod effective;
 mod explain;
+mod generate;
 mod giving;
 mod hdr_log;
 mod interrupts;
@@ -35,6 +36,7 @@ mod taking;
 mod top;
 mod upgrade;
 mod values;
+mod whom;
 
 use std::process::ExitCode;
 
@@ -61,6 +63,7 @@ enum Command {
     Probe(probe::Args),
     Lab(lab::Args),
     Bench(bench::Args),
+    Generate(generate::Args),
 }
 
 /// A request that cannot be carried out as it stands; nothing was changed. Exit code 2.
@@ -82,6 +85,7 @@ pub fn main() -> ExitCode {
         Command::Probe(args) => probe::main(args),
         Command::Lab(args) => lab::main(args),
         Command::Bench(args) => bench::main(args),
+        Command::Generate(args) => generate::main(args),
     };
     match result {
         Ok(code) => code,
