@@ -132,6 +132,7 @@ fn standing() -> impl Strategy<Value = Standing> {
         .prop_map(|(listeners, rules, doors, witness, workers)| Standing {
             listeners,
             rules,
+            lasting_doors: doors.first().cloned().into_iter().collect(),
             doors,
             witness,
             workers,
