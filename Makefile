@@ -4,7 +4,7 @@ CARGO := deploy/cargo.sh
 INSTALL := deploy/install-packages.sh
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test acceptance fresh soak fault-table bench compare bench-check screenshots fuzz check build clean root
+.PHONY: help deb install uninstall demo test acceptance soak fault-table bench compare bench-check screenshots fuzz check build clean root fresh
 
 ## demo: the story in a table: four scenarios, without and with the relay; root only to install packages
 demo:
@@ -14,7 +14,7 @@ demo:
 
 ## test: every test, those in network namespaces too, and each micro-benchmark once; nothing is skipped
 test: root
-	@$(INSTALL) lab bench metrics browser python machine rust
+	@$(INSTALL) lab bench metrics browser python machine rust deb
 	CI=true $(CARGO) test --locked
 	$(CARGO) test --locked --bench micro -- --quiet
 
@@ -85,6 +85,21 @@ check:
 build:
 	@$(INSTALL) rust
 	$(CARGO) build --release --locked
+
+## deb: the Debian package, in target/debian
+deb:
+	@$(INSTALL) rust deb
+	@$(CARGO) build --release --locked
+	@PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) deb --no-build --locked
+
+## install: what `make build` has built, below PREFIX (/usr/local); DESTDIR= comes before it
+PREFIX := /usr/local
+install:
+	@deploy/install.sh install "$(DESTDIR)" "$(PREFIX)"
+
+## uninstall: removes that; what stands in /etc/unmangle stays
+uninstall:
+	@deploy/install.sh uninstall "$(DESTDIR)" "$(PREFIX)"
 
 ## clean: removes what was built
 clean:

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what is missing on Debian or Ubuntu; what is there already is left alone.
 #
-#   deploy/install-packages.sh [lab] [bench] [metrics] [browser] [python] [machine] [rust] [lint]
+#   deploy/install-packages.sh [lab] [bench] [metrics] [browser] [python] [machine] [deb] [rust] [lint]
 #
 #   lab      what the lab and the tests call: nftables, iptables, iproute2, OpenSSH, conntrack, rsync,
 #            tcpdump, ping, sysctl, libfaketime, tmux
@@ -9,7 +9,9 @@
 #   metrics  what reads our figures independently of us: Prometheus and its promtool
 #   browser  what looks at the status page: Chromium, and a font
 #   python   what reads our files independently of us: HdrHistogram from PyPI, in target/python
-#   machine  a Debian that boots, for what is installed and run by systemd: debootstrap, systemd-nspawn
+#   machine  a Debian that boots, for what is installed and run by systemd: debootstrap, systemd-nspawn;
+#            the readers of pages and completions: mandoc, zsh, fish
+#   deb      what makes the Debian package: dpkg-dev, and cargo-deb in target/tools (built once: a minute or three)
 #   rust     a C linker, and a Rust toolchain where there is none or where it is too old
 #   lint     rustfmt and clippy
 #
@@ -46,7 +48,11 @@ promtool prometheus'
 browser_tools='chromium chromium
 /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf fonts-dejavu-core'
 machine_tools='debootstrap debootstrap
-systemd-nspawn systemd-container'
+systemd-nspawn systemd-container
+mandoc mandoc
+zsh zsh
+fish fish'
+deb_tools='dpkg-shlibdeps dpkg-dev'
 
 # Of PyPI. A later one may read otherwise: what it reads is compared number by number.
 hdrhistogram=0.10.8
@@ -210,6 +216,18 @@ install_rust() {
         die "no package here has Rust $("$here/cargo.sh" --wanted) or newer; install it from https://rustup.rs"
 }
 
+# A later one may name its files otherwise.
+cargo_deb=3.8.0
+install_deb() {
+    install_tools "$deb_tools"
+    tools=$here/../target/tools
+    if [ "$("$tools/bin/cargo-deb" --version 2>/dev/null)" = "$cargo_deb" ]; then return 0; fi
+    install_rust
+    echo "installing: cargo-deb $cargo_deb into target/tools"
+    "$here/cargo.sh" install --quiet --locked "cargo-deb@$cargo_deb" --root "$tools" ||
+        die "cannot install cargo-deb $cargo_deb into target/tools: see above"
+}
+
 have_lint() {
     "$here/cargo.sh" fmt --version >/dev/null 2>&1 && "$here/cargo.sh" clippy --version >/dev/null 2>&1
 }
@@ -239,8 +257,9 @@ for group in "$@"; do
         browser) install_tools "$browser_tools" ;;
         python) install_python ;;
         machine) install_tools "$machine_tools" ;;
+        deb) install_deb ;;
         rust) install_rust ;;
         lint) install_lint ;;
-        *) die "unknown group $group: there are lab, bench, metrics, browser, python, machine, rust and lint" ;;
+        *) die "unknown group $group: there are lab, bench, metrics, browser, python, machine, deb, rust and lint" ;;
     esac
 done

@@ -13,17 +13,20 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Instant, SystemTime};
 
-use rustix::process::Uid;
+use rustix::process::{Pid, Signal, Uid, kill_process};
 use rustix::thread::set_thread_res_uid;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot, watch};
-use unmangle::admin::{About, Ask, Doors, Phase, Rules, Server, Source, Standing, Upgraded};
+use unmangle::admin::{
+    About, Ask, Doors, HandedDoor, Phase, Rules, Server, Source, Standing, Upgraded,
+};
 use unmangle::config::{Contents, InvalidReasons, Keys, Settings};
 use unmangle::relay::{self, Listeners};
+use unmangle::sys::passed::Passed;
 
 use site::asked::ask;
 use site::web::{Answer, Stream, tcp, unix};
-use site::{PATIENCE, UNMANGLE, until};
+use site::{Here, PATIENCE, UNMANGLE, until};
 
 /// A relay without a main thread, and the thread that answers for it.
 struct Played {
@@ -65,7 +68,10 @@ impl Place {
 
     fn start(&self) -> Played {
         let settings = self.settings();
-        Played::start(&settings, Doors::bind(&settings.process.admin).unwrap())
+        Played::start(
+            &settings,
+            Doors::bind(&settings.process.admin, &mut Passed::default()).unwrap(),
+        )
     }
 
     fn ask(&self, request: &str, headers: &str) -> Answer {
@@ -91,7 +97,7 @@ impl Place {
 
 impl Played {
     fn start(settings: &Settings, doors: Doors) -> Self {
-        let listeners = Listeners::bind(&settings.listeners, 1).unwrap();
+        let listeners = Listeners::bind(&settings.listeners, 1, &mut Passed::default()).unwrap();
         let relay = relay::Server::start(&settings.process, listeners, None, relay::Begins::AtOnce)
             .unwrap();
         let standing = watch::Sender::new(Standing {
@@ -125,11 +131,15 @@ impl Played {
     }
 
     /// What another process would be given.
-    fn doors(&self) -> Vec<(String, OwnedFd)> {
+    fn doors(&self) -> Vec<HandedDoor> {
         let doors = self.server.as_ref().unwrap().doors();
         let each = doors.into_iter();
-        each.map(|(address, socket)| (address, socket.try_clone_to_owned().unwrap()))
-            .collect()
+        each.map(|(address, socket, lasts)| HandedDoor {
+            address,
+            lasts,
+            socket: socket.try_clone_to_owned().unwrap(),
+        })
+        .collect()
     }
 
     fn upgrade(&mut self) -> (Option<PathBuf>, Answers) {
@@ -175,8 +185,8 @@ fn head(stream: &mut impl Stream) -> String {
 }
 
 /// Where a relay answers by TCP.
-fn port(doors: &[(String, OwnedFd)]) -> std::net::SocketAddr {
-    let mut ports = doors.iter().filter_map(|(address, _)| address.parse().ok());
+fn port(doors: &[HandedDoor]) -> std::net::SocketAddr {
+    let mut ports = doors.iter().filter_map(|door| door.address.parse().ok());
     ports.next().unwrap()
 }
 
@@ -485,7 +495,11 @@ fn what_does_not_listen_there_is_not_taken_for_a_socket_that_does() {
         (path, OwnedFd::from(elsewhere.try_clone().unwrap())),
         (port.as_str(), OwnedFd::from(elsewhere)),
     ] {
-        let handed = vec![(address.to_owned(), socket)];
+        let handed = vec![HandedDoor {
+            address: address.to_owned(),
+            lasts: false,
+            socket,
+        }];
         let error = Doors::adopt(&settings(&[address]).process.admin, handed).unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -620,4 +634,68 @@ fn who_cannot_be_asked_ends_with_2_and_a_line_that_says_why() {
     ] {
         assert_eq!(upgrade(&flags), (Some(2), String::new(), line));
     }
+}
+
+// === the relay of a process ===
+
+/// A relay that can be asked, or cannot, as it is told.
+fn asked_at(admin: &[&str]) -> Here {
+    let flags = admin.iter().flat_map(|address| ["--admin", address]);
+    Here::with(&flags.collect::<Vec<_>>())
+}
+
+fn status(flags: &[&str]) -> Output {
+    let mut command = Command::new(UNMANGLE);
+    command.arg("status").args(flags).output().unwrap()
+}
+
+#[test]
+fn the_relay_of_a_process_is_upgraded_wherever_its_socket_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let named = directory.path().join("a socket");
+    let relay = asked_at(&[named.to_str().unwrap(), "127.0.0.1:0"]);
+    let old = relay.relay.id();
+    let told = status(&["--pid", &old.to_string()]);
+    let text = String::from_utf8(told.stdout).unwrap();
+    assert!(text.contains(&format!(", process {old}, ")), "{text}");
+
+    let (code, json, line) = upgrade(&["--pid", &old.to_string(), "--json"]);
+    assert_eq!(code, Some(0), "{line}");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let new = json["pid"].as_u64().unwrap();
+    let told = status(&["--pid", &new.to_string()]);
+    assert_eq!(told.status.code(), Some(0), "{told:?}");
+    let new = Pid::from_raw(new.try_into().unwrap()).unwrap();
+    kill_process(new, Signal::TERM).unwrap();
+    until("the new one ends", PATIENCE, || !named.exists());
+}
+
+#[test]
+fn a_process_that_is_no_relay_or_cannot_be_asked_is_told_so() {
+    let off = asked_at(&["off"]);
+    let port_alone = asked_at(&["127.0.0.1:0"]);
+    let unheard =
+        "it answers at no Unix socket: it does not relay, or its `admin` is \"off\" or TCP alone";
+    // No process has a number as high as that.
+    for (pid, why) in [
+        (4_194_999, "there is no such process"),
+        (off.relay.id(), unheard),
+        (port_alone.relay.id(), unheard),
+    ] {
+        let line = format!("unmangle: --pid {pid}: {why}\n");
+        assert_eq!(
+            upgrade(&["--pid", &pid.to_string()]),
+            (Some(2), String::new(), line)
+        );
+    }
+    let mut other = Command::new("sleep").arg("1000").spawn().unwrap();
+    let pid = other.id().to_string();
+    let told = upgrade(&["--pid", &pid]);
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let line = format!("unmangle: --pid {pid}: that is sleep, and no relay\n");
+    assert_eq!(told, (Some(2), String::new(), line));
+    let (code, _, line) = upgrade(&["--pid", &pid, "--admin", "/x"]);
+    assert_eq!(code, Some(2));
+    assert!(line.contains("cannot be used with"), "{line}");
 }

@@ -184,7 +184,7 @@ fn the_one_relay_that_runs_is_found_and_of_several_each_is_named() {
     assert_eq!(two.status.code(), Some(2), "{two:?}");
     let stderr = String::from_utf8(two.stderr).unwrap();
     let (line, pids) = stderr.trim_end().split_once('\n').unwrap();
-    let begins = "unmangle: 2 relays run, give --admin for one of them: ";
+    let begins = "unmangle: 2 relays run, give --admin or --pid for one of them: ";
     assert!(line.starts_with(begins), "{line}");
     for pid in pids.split(' ') {
         let named = format!("/run/unmangle/{pid}.sock (process {pid})");

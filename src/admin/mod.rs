@@ -20,6 +20,7 @@
 //! | file | what it is about |
 //! | --- | --- |
 //! | `doors`, `socket_file` | where it can be asked: bound at the start; the life of a socket in the file system |
+//! | `listening` | where a process listens that is known by its number |
 //! | `server`, `connection`, `places` | the thread; one connection; how many there may be, and who makes room |
 //! | `routes`, `query` | what is answered; which sessions are asked for |
 //! | `succession`, `handed` | who may take over, and how that is asked for; sockets that listen, handed over |
@@ -32,6 +33,7 @@ mod connection;
 mod doors;
 mod figures;
 mod handed;
+mod listening;
 mod page;
 mod places;
 mod process;
@@ -48,6 +50,8 @@ mod told;
 
 pub use doors::{Doors, directories, found, prepare};
 pub use figures::{Both, Figures, LegFigures, Legs, Percentiles, Point};
+pub use handed::HandedDoor;
+pub use listening::listening;
 pub use process::PROCESS;
 pub use query::WrongQuery;
 pub use server::Server;

@@ -3,12 +3,14 @@
 //! Exit codes: 0 it worked; 1 it ran and failed; 2 it was asked for something that cannot be done
 //! (bad arguments, missing privilege, a kernel without a feature), and nothing was changed.
 
+mod activation;
 mod bench;
 mod bring_up;
 mod descriptors;
 mod doctor;
 pub mod effective;
 mod explain;
+mod generate;
 mod giving;
 mod hdr_log;
 mod interrupts;
@@ -35,6 +37,8 @@ mod taking;
 mod top;
 mod upgrade;
 mod values;
+mod watchdog;
+mod whom;
 
 use std::process::ExitCode;
 
@@ -61,6 +65,7 @@ enum Command {
     Probe(probe::Args),
     Lab(lab::Args),
     Bench(bench::Args),
+    Generate(generate::Args),
 }
 
 /// A request that cannot be carried out as it stands; nothing was changed. Exit code 2.
@@ -82,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Probe(args) => probe::main(args),
         Command::Lab(args) => lab::main(args),
         Command::Bench(args) => bench::main(args),
+        Command::Generate(args) => generate::main(args),
     };
     match result {
         Ok(code) => code,

@@ -21,7 +21,18 @@ pub fn read(
     listener: &listener::Flags,
 ) -> Result<Settings, Usage> {
     let contents = contents(config)?;
-    Settings::resolve(contents, process, listener.keys()).map_err(|error| Usage(error.to_string()))
+    let flags = listener.keys();
+    if let Some(path) = config
+        && contents.listeners.is_empty()
+        && flags.is_empty()
+    {
+        return Err(Usage(format!(
+            "{}: nothing is configured yet: write a [[listener]], or take the # away from the lines of an example \
+             that is there",
+            path.display()
+        )));
+    }
+    Settings::resolve(contents, process, flags).map_err(|error| Usage(error.to_string()))
 }
 
 /// What a file says, if one was named; nothing of it is checked but its keys.

@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 
 use super::Usage;
 use super::output::print;
-use crate::admin::{self, Sessions, Status};
+use super::whom::Whom;
+use crate::admin::{Sessions, Status};
 use crate::config::AdminAddress;
 
 /// Say how a relay does: whether it is ready, its rules, its listeners, its sessions and those that are stuck.
@@ -20,10 +21,8 @@ use crate::config::AdminAddress;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Where to ask: what `unmangle run` was given by --admin [default: the one socket of a relay in /run/unmangle or
-    /// $XDG_RUNTIME_DIR/unmangle]
-    #[arg(long, value_name = "PATH|ADDR:PORT")]
-    admin: Option<AdminAddress>,
+    #[command(flatten)]
+    whom: Whom,
 
     /// Print the status in JSON, as docs/api-status.schema.json describes.
     #[arg(long)]
@@ -43,10 +42,7 @@ const STUCK: &str = "/api/sessions?stuck=true&limit=10";
 
 /// Runs the subcommand.
 pub fn main(args: Args) -> anyhow::Result<ExitCode> {
-    let address = match args.admin {
-        Some(address) => address,
-        None => the_only_one()?,
-    };
+    let address = args.whom.address()?;
     let (text, status) = asked::<Status>(&address, "/api/status")?;
     if args.json {
         let text = String::from_utf8_lossy(&text);
@@ -61,35 +57,6 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
 /// Not to be taken for a relay that is not ready.
 fn cannot_print(error: impl std::fmt::Display) -> Usage {
     Usage(format!("cannot print the answer: {error}"))
-}
-
-/// The socket of the relay that runs, if it is one.
-pub(super) fn the_only_one() -> Result<AdminAddress, Usage> {
-    let mut found = admin::found();
-    match found.len() {
-        1 => Ok(AdminAddress::Unix(found.remove(0).1)),
-        0 => {
-            let directories = admin::directories();
-            let directories: Vec<_> = directories
-                .iter()
-                .map(|each| each.display().to_string())
-                .collect();
-            Err(Usage(format!(
-                "no relay answers in {}: if one runs, give its --admin PATH|ADDR:PORT",
-                directories.join(" or ")
-            )))
-        }
-        several => {
-            let each = |(pid, path): (u32, std::path::PathBuf)| {
-                format!("{} (process {pid})", path.display())
-            };
-            let all: Vec<_> = found.into_iter().map(each).collect();
-            Err(Usage(format!(
-                "{several} relays run, give --admin for one of them: {}",
-                all.join(", ")
-            )))
-        }
-    }
 }
 
 /// What is answered, as it is and as what it says.

@@ -13,8 +13,8 @@ use anyhow::Context;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 
 use super::Usage;
-use super::status::{asked, the_only_one};
-use crate::config::AdminAddress;
+use super::status::asked;
+use super::whom::Whom;
 use looked::Looking;
 use screen::{Next, Screen};
 
@@ -24,10 +24,8 @@ use screen::{Next, Screen};
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Where to ask: what `unmangle run` was given by --admin [default: the one socket of a relay in /run/unmangle or
-    /// $XDG_RUNTIME_DIR/unmangle]
-    #[arg(long, value_name = "PATH|ADDR:PORT")]
-    admin: Option<AdminAddress>,
+    #[command(flatten)]
+    whom: Whom,
 
     /// How often it asks.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = every)]
@@ -56,10 +54,7 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
         let why = "this is no terminal: `unmangle status` prints how a relay does once, --json for programs";
         return Err(Usage(why.to_owned()).into());
     }
-    let address = match args.admin {
-        Some(address) => address,
-        None => the_only_one()?,
-    };
+    let address = args.whom.address()?;
     // Whoever cannot be asked is told of before the screen is taken.
     asked::<crate::admin::Status>(&address, "/api/status")?;
     let looking = Looking::start(address.clone(), args.every);

@@ -12,7 +12,8 @@ use serde::Deserialize;
 
 use super::Usage;
 use super::output::print;
-use super::status::{ask, the_only_one};
+use super::status::ask;
+use super::whom::Whom;
 use crate::admin::Upgraded;
 use crate::config::AdminAddress;
 
@@ -25,10 +26,8 @@ use crate::config::AdminAddress;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Which relay: the Unix socket that `unmangle run` was given by --admin [default: the one socket of a relay in
-    /// /run/unmangle or $XDG_RUNTIME_DIR/unmangle]
-    #[arg(long, value_name = "PATH")]
-    admin: Option<AdminAddress>,
+    #[command(flatten)]
+    whom: Whom,
 
     /// Start this program instead of the one that the relay was started from.
     #[arg(long, value_name = "PATH")]
@@ -43,6 +42,7 @@ const EXAMPLES: &str = "\
 Examples:
   install -m 755 target/release/unmangle /usr/local/bin/ && unmangle upgrade
   unmangle upgrade --admin /run/unmangle/4711.sock
+  unmangle upgrade --pid 4711
   unmangle upgrade --program /opt/unmangle-0.2/bin/unmangle --json
 
 Only the user that the relay runs as may do it, and root.";
@@ -63,10 +63,7 @@ struct Line(Upgraded);
 /// Runs the subcommand.
 pub fn main(args: Args) -> anyhow::Result<ExitCode> {
     let program = args.program.as_deref().map(whole).transpose()?;
-    let address = match args.admin {
-        Some(address) => address,
-        None => the_only_one()?,
-    };
+    let address = args.whom.address()?;
     let AdminAddress::Unix(socket) = &address else {
         let why = "nobody can upgrade a relay over TCP: give the path of its Unix socket";
         return Err(Usage(format!("{address}: {why}")).into());

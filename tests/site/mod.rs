@@ -14,6 +14,7 @@ pub mod bulk;
 pub mod faults;
 pub mod faulty;
 pub mod fresh;
+pub mod hanging;
 pub mod here;
 pub mod lead;
 pub mod machine;
