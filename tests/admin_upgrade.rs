@@ -17,9 +17,12 @@ use rustix::process::Uid;
 use rustix::thread::set_thread_res_uid;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot, watch};
-use unmangle::admin::{About, Ask, Doors, Phase, Rules, Server, Source, Standing, Upgraded};
+use unmangle::admin::{
+    About, Ask, Doors, HandedDoor, Phase, Rules, Server, Source, Standing, Upgraded,
+};
 use unmangle::config::{Contents, InvalidReasons, Keys, Settings};
 use unmangle::relay::{self, Listeners};
+use unmangle::sys::passed::Passed;
 
 use site::asked::ask;
 use site::web::{Answer, Stream, tcp, unix};
@@ -65,7 +68,10 @@ impl Place {
 
     fn start(&self) -> Played {
         let settings = self.settings();
-        Played::start(&settings, Doors::bind(&settings.process.admin).unwrap())
+        Played::start(
+            &settings,
+            Doors::bind(&settings.process.admin, &mut Passed::default()).unwrap(),
+        )
     }
 
     fn ask(&self, request: &str, headers: &str) -> Answer {
@@ -91,7 +97,7 @@ impl Place {
 
 impl Played {
     fn start(settings: &Settings, doors: Doors) -> Self {
-        let listeners = Listeners::bind(&settings.listeners, 1).unwrap();
+        let listeners = Listeners::bind(&settings.listeners, 1, &mut Passed::default()).unwrap();
         let relay = relay::Server::start(&settings.process, listeners, None, relay::Begins::AtOnce)
             .unwrap();
         let standing = watch::Sender::new(Standing {
@@ -125,11 +131,15 @@ impl Played {
     }
 
     /// What another process would be given.
-    fn doors(&self) -> Vec<(String, OwnedFd)> {
+    fn doors(&self) -> Vec<HandedDoor> {
         let doors = self.server.as_ref().unwrap().doors();
         let each = doors.into_iter();
-        each.map(|(address, socket)| (address, socket.try_clone_to_owned().unwrap()))
-            .collect()
+        each.map(|(address, socket, lasts)| HandedDoor {
+            address,
+            lasts,
+            socket: socket.try_clone_to_owned().unwrap(),
+        })
+        .collect()
     }
 
     fn upgrade(&mut self) -> (Option<PathBuf>, Answers) {
@@ -175,8 +185,8 @@ fn head(stream: &mut impl Stream) -> String {
 }
 
 /// Where a relay answers by TCP.
-fn port(doors: &[(String, OwnedFd)]) -> std::net::SocketAddr {
-    let mut ports = doors.iter().filter_map(|(address, _)| address.parse().ok());
+fn port(doors: &[HandedDoor]) -> std::net::SocketAddr {
+    let mut ports = doors.iter().filter_map(|door| door.address.parse().ok());
     ports.next().unwrap()
 }
 
@@ -485,7 +495,11 @@ fn what_does_not_listen_there_is_not_taken_for_a_socket_that_does() {
         (path, OwnedFd::from(elsewhere.try_clone().unwrap())),
         (port.as_str(), OwnedFd::from(elsewhere)),
     ] {
-        let handed = vec![(address.to_owned(), socket)];
+        let handed = vec![HandedDoor {
+            address: address.to_owned(),
+            lasts: false,
+            socket,
+        }];
         let error = Doors::adopt(&settings(&[address]).process.admin, handed).unwrap_err();
         assert_eq!(
             error.to_string(),

@@ -61,7 +61,12 @@ impl Site {
         listener.set_flag("listen", ["127.0.0.1:0"]);
         listener.set_flag("to", [server.local_addr().unwrap()]);
         let settings = Settings::resolve(Contents::default(), process, listener).unwrap();
-        let listeners = Listeners::bind(&settings.listeners, workers).unwrap();
+        let listeners = Listeners::bind(
+            &settings.listeners,
+            workers,
+            &mut unmangle::sys::passed::Passed::default(),
+        )
+        .unwrap();
         let &[WayIn::Listening(door)] = listeners.ways_in() else {
             panic!("{:?}", listeners.ways_in());
         };

@@ -25,7 +25,12 @@ impl Relayed {
         listener.set_flag("listen", ["127.0.0.1:0"]);
         listener.set_flag("to", [target]);
         let settings = Settings::resolve(Contents::default(), process, listener).unwrap();
-        let listeners = Listeners::bind(&settings.listeners, 1).unwrap();
+        let listeners = Listeners::bind(
+            &settings.listeners,
+            1,
+            &mut unmangle::sys::passed::Passed::default(),
+        )
+        .unwrap();
         let &[WayIn::Listening(address)] = listeners.ways_in() else {
             panic!("{:?}", listeners.ways_in());
         };

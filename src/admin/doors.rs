@@ -12,6 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::socket_file::{self, BACKLOG, SocketError, SocketFile};
 use crate::config::{Admin, AdminAddress, Asked, ConfigError};
+use crate::sys::passed::Passed;
 use crate::sys::privileges::Account;
 
 /// Sockets that listen.
@@ -130,17 +131,18 @@ fn hand_over(directory: &Path, heir: Account) -> io::Result<()> {
 // === impl Doors ===
 
 impl Doors {
-    /// Binds what the settings name.
+    /// Binds what the settings name, unless a service manager has passed it in.
     ///
     /// # Errors
     /// If an address that was asked for cannot be had; names where it stood.
-    pub fn bind(settings: &Admin) -> Result<Self, ConfigError> {
+    pub fn bind(settings: &Admin, passed: &mut Passed) -> Result<Self, ConfigError> {
         let asked = match settings {
             Admin::Off => return Ok(Self::default()),
             Admin::ByProcess => return Ok(Self::by_process()),
             Admin::At(asked) => asked,
         };
-        let doors: Result<_, _> = asked.iter().map(Door::asked_for).collect();
+        let each = asked.iter();
+        let doors: Result<_, _> = each.map(|one| Door::asked_for(one, passed)).collect();
         Ok(Self {
             doors: doors?,
             ..Self::default()
@@ -185,8 +187,16 @@ impl Doors {
 
 impl Door {
     /// One that the settings name.
-    pub fn asked_for(asked: &Asked) -> Result<Self, ConfigError> {
-        let door = Self::bind(&asked.address).map_err(|error| {
+    pub fn asked_for(asked: &Asked, passed: &mut Passed) -> Result<Self, ConfigError> {
+        let passed = match &asked.address {
+            AdminAddress::Unix(path) => passed.unix(path),
+            AdminAddress::Tcp(address) => passed.tcp(*address),
+        };
+        let door = match passed {
+            Some(socket) => Self::passed(&asked.address, socket),
+            None => Self::bind(&asked.address),
+        };
+        let door = door.map_err(|error| {
             let address = &asked.address;
             let hint = match (address, error.is_denied()) {
                 (AdminAddress::Unix(_), true) => {

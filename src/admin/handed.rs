@@ -10,9 +10,21 @@ use socket2::{Domain, SockRef};
 use super::doors::{Door, Doors, Listening};
 use super::socket_file::{SocketError, SocketFile};
 use crate::config::{Admin, AdminAddress, ConfigError};
+use crate::sys::passed::Passed;
+
+/// A socket that another process has answered at.
+#[derive(Debug)]
+pub struct HandedDoor {
+    /// Where that is, as `--admin` has it.
+    pub address: String,
+    /// Whether its file stays when whoever answers there ends: a service manager made it.
+    pub lasts: bool,
+    /// The socket.
+    pub socket: OwnedFd,
+}
 
 /// What was handed over and nobody has taken yet.
-struct Handed(Vec<(AdminAddress, OwnedFd)>);
+struct Handed(Vec<(AdminAddress, HandedDoor)>);
 
 // === impl Doors ===
 
@@ -26,7 +38,7 @@ impl Doors {
     ///
     /// # Errors
     /// If an address that was asked for cannot be had; names where it stood.
-    pub fn adopt(settings: &Admin, handed: Vec<(String, OwnedFd)>) -> Result<Self, ConfigError> {
+    pub fn adopt(settings: &Admin, handed: Vec<HandedDoor>) -> Result<Self, ConfigError> {
         let mut handed = Handed::read(handed);
         let mut doors = Self::default();
         if let Admin::At(asked) = settings {
@@ -34,18 +46,18 @@ impl Doors {
             let exact: Vec<_> = asked.iter().map(|one| handed.take(&one.address)).collect();
             for (asked, exact) in asked.iter().zip(exact) {
                 let door = match exact.or_else(|| handed.take_any_port(&asked.address)) {
-                    Some((address, socket)) => Door::handed(address, socket).map_err(|error| {
+                    Some((address, handed)) => Door::handed(address, handed).map_err(|error| {
                         let address = &asked.address;
                         asked
                             .origin
                             .error(format!("{address}: handed over: {error}"))
                     })?,
-                    None => Door::asked_for(asked)?,
+                    None => Door::asked_for(asked, &mut Passed::default())?,
                 };
                 doors.doors.push(door);
             }
         } else {
-            doors = Self::bind(settings)?;
+            doors = Self::bind(settings, &mut Passed::default())?;
         }
         doors.unwanted = handed.files();
         Ok(doors)
@@ -55,14 +67,33 @@ impl Doors {
 // === impl Door ===
 
 impl Door {
-    fn handed(address: AdminAddress, socket: OwnedFd) -> Result<Self, SocketError> {
+    /// One at an address that the settings name, which a service manager has passed in.
+    pub(super) fn passed(address: &AdminAddress, socket: OwnedFd) -> Result<Self, SocketError> {
+        let address = match address {
+            AdminAddress::Unix(path) => AdminAddress::Unix(fs::canonicalize(path)?),
+            AdminAddress::Tcp(_) => address.clone(),
+        };
+        let lasts = true;
+        let handed = HandedDoor {
+            address: address.to_string(),
+            lasts,
+            socket,
+        };
+        Self::handed(address, handed)
+    }
+
+    fn handed(address: AdminAddress, handed: HandedDoor) -> Result<Self, SocketError> {
+        let HandedDoor { lasts, socket, .. } = handed;
         let sock = SockRef::from(&socket);
         if !sock.is_listener()? {
             return Err(SocketError::NotListening);
         }
         let (listener, file) = match &address {
             AdminAddress::Unix(path) if sock.domain()? == Domain::UNIX => {
-                let file = SocketFile::of_another(path)?;
+                let file = match lasts {
+                    true => SocketFile::of_a_manager(path)?,
+                    false => SocketFile::of_another(path)?,
+                };
                 (Listening::Unix(UnixListener::from(socket)), Some(file))
             }
             AdminAddress::Tcp(at) if sock.local_addr()?.as_socket() == Some(*at) => {
@@ -86,10 +117,10 @@ impl Door {
 // === impl Handed ===
 
 impl Handed {
-    fn read(handed: Vec<(String, OwnedFd)>) -> Self {
+    fn read(handed: Vec<HandedDoor>) -> Self {
         let each = handed.into_iter();
-        let known = each.filter_map(|(text, socket)| match text.parse::<AdminAddress>() {
-            Ok(address) => Some((address, socket)),
+        let known = each.filter_map(|door| match door.address.parse::<AdminAddress>() {
+            Ok(address) => Some((address, door)),
             Err(error) => {
                 tracing::warn!("an admin socket was handed over that is not understood: {error}");
                 None
@@ -99,7 +130,7 @@ impl Handed {
     }
 
     /// The one at this address, by whatever name.
-    fn take(&mut self, asked: &AdminAddress) -> Option<(AdminAddress, OwnedFd)> {
+    fn take(&mut self, asked: &AdminAddress) -> Option<(AdminAddress, HandedDoor)> {
         let asked = match asked {
             AdminAddress::Unix(path) => AdminAddress::Unix(fs::canonicalize(path).ok()?),
             AdminAddress::Tcp(_) => asked.clone(),
@@ -108,7 +139,7 @@ impl Handed {
     }
 
     /// One at whatever port, if any port will do.
-    fn take_any_port(&mut self, asked: &AdminAddress) -> Option<(AdminAddress, OwnedFd)> {
+    fn take_any_port(&mut self, asked: &AdminAddress) -> Option<(AdminAddress, HandedDoor)> {
         let AdminAddress::Tcp(asked) = asked else {
             return None;
         };
@@ -117,17 +148,20 @@ impl Handed {
         })
     }
 
-    fn find(&mut self, is: impl Fn(&AdminAddress) -> bool) -> Option<(AdminAddress, OwnedFd)> {
+    fn find(&mut self, is: impl Fn(&AdminAddress) -> bool) -> Option<(AdminAddress, HandedDoor)> {
         let at = self.0.iter().position(|(address, _)| is(address))?;
         Some(self.0.remove(at))
     }
 
     /// The files of what nobody has taken.
     fn files(self) -> Vec<SocketFile> {
-        let paths = self.0.into_iter().filter_map(|(address, _)| match address {
-            AdminAddress::Unix(path) => Some(path),
-            AdminAddress::Tcp(_) => None,
-        });
+        let paths = self
+            .0
+            .into_iter()
+            .filter_map(|(address, door)| match address {
+                AdminAddress::Unix(path) if !door.lasts => Some(path),
+                AdminAddress::Unix(_) | AdminAddress::Tcp(_) => None,
+            });
         // One that is not there need not be removed.
         paths
             .filter_map(|path| SocketFile::of_another(&path).ok())

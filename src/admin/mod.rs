@@ -48,6 +48,7 @@ mod told;
 
 pub use doors::{Doors, directories, found, prepare};
 pub use figures::{Both, Figures, LegFigures, Legs, Percentiles, Point};
+pub use handed::HandedDoor;
 pub use process::PROCESS;
 pub use query::WrongQuery;
 pub use server::Server;

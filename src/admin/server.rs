@@ -29,6 +29,7 @@ pub struct Server {
     stop: Option<oneshot::Sender<Stop>>,
     /// What can be handed over: the addresses that were asked for.
     doors: Vec<(AdminAddress, OwnedFd)>,
+    /// All of them, but those that were not asked for go with this process.
     files: Vec<(AdminAddress, SocketFile)>,
 }
 
@@ -138,10 +139,15 @@ impl Server {
         })
     }
 
-    /// The sockets that listen at addresses that were asked for, each with its address as [`Doors::adopt`] takes it.
-    pub fn doors(&self) -> Vec<(String, BorrowedFd<'_>)> {
+    /// The sockets that listen at addresses that were asked for, each with its address and whether its file
+    /// [lasts](super::HandedDoor::lasts).
+    pub fn doors(&self) -> Vec<(String, BorrowedFd<'_>, bool)> {
+        let lasts = |address| {
+            let mut files = self.files.iter();
+            files.any(|(at, file)| at == address && file.lasts())
+        };
         let each = self.doors.iter();
-        each.map(|(address, socket)| (address.to_string(), socket.as_fd()))
+        each.map(|(address, socket)| (address.to_string(), socket.as_fd(), lasts(address)))
             .collect()
     }
 

@@ -28,6 +28,8 @@ enum Whose {
     Ours,
     /// Another process's: the one that may hand it over to this one, or that it was handed over to.
     Others,
+    /// A service manager's, which has the same socket and goes on listening there.
+    Managers,
 }
 
 /// Whoever has it may look what is at a path, replace it and listen there, and nobody else until it is dropped. Without
@@ -57,6 +59,11 @@ pub enum SocketError {
     /// It was handed over as a socket that listens there.
     #[error("it is not a socket that listens there")]
     NotListening,
+    /// A service manager made it so.
+    #[error(
+        "it was passed in, and everybody may connect to it (mode {0:04o}): write SocketMode=0660 in its socket unit"
+    )]
+    Open(u32),
     /// The kernel refuses.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -225,15 +232,38 @@ impl SocketFile {
         Ok(file)
     }
 
-    /// It is this process's from now on.
+    /// One of a service manager's: it stays, whatever becomes of the relays that answer there.
+    ///
+    /// # Errors
+    /// If everybody could ask there.
+    pub(super) fn of_a_manager(path: &Path) -> Result<Self, SocketError> {
+        let mode = fs::metadata(path)?.mode() & 0o7777;
+        if mode & 0o007 != 0 {
+            return Err(SocketError::Open(mode));
+        }
+        let mut file = Self::of(path)?;
+        file.whose = Whose::Managers;
+        Ok(file)
+    }
+
+    /// Whether it stays when its process ends.
+    pub(super) fn lasts(&self) -> bool {
+        self.whose == Whose::Managers
+    }
+
+    /// It is this process's from now on, if it can be.
     pub(super) fn own(mut self) -> Self {
-        self.whose = Whose::Ours;
+        if self.whose == Whose::Others {
+            self.whose = Whose::Ours;
+        }
         self
     }
 
     /// It stays, because it is another process's now.
     pub(super) fn leave(mut self) {
-        self.whose = Whose::Others;
+        if self.whose == Whose::Ours {
+            self.whose = Whose::Others;
+        }
     }
 }
 

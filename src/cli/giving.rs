@@ -202,8 +202,11 @@ fn standing(
         }
         None => None,
     };
-    let mut doors = Vec::new();
-    for (address, socket) in asked.iter().flat_map(|asked| asked.server().doors()) {
+    let (mut doors, mut lasting_doors) = (Vec::new(), Vec::new());
+    for (address, socket, lasts) in asked.iter().flat_map(|asked| asked.server().doors()) {
+        if lasts {
+            lasting_doors.push(address.clone());
+        }
         doors.push(address);
         descriptors.push(socket.try_clone_to_owned()?);
     }
@@ -214,6 +217,7 @@ fn standing(
         listeners,
         rules,
         doors,
+        lasting_doors,
         witness: witness.is_some(),
         workers: running.server.workers(),
     };

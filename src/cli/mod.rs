@@ -3,6 +3,7 @@
 //! Exit codes: 0 it worked; 1 it ran and failed; 2 it was asked for something that cannot be done
 //! (bad arguments, missing privilege, a kernel without a feature), and nothing was changed.
 
+mod activation;
 mod bench;
 mod bring_up;
 mod descriptors;
@@ -35,6 +36,7 @@ mod taking;
 mod top;
 mod upgrade;
 mod values;
+mod watchdog;
 
 use std::process::ExitCode;
 

@@ -19,6 +19,7 @@ use super::run::Args;
 use super::standing::{Answering, Asked, Publisher};
 use super::successor;
 use super::taking::{Event, Taking};
+use super::watchdog::Watchdog;
 use crate::admin::{Ask, Doors, Upgraded};
 use crate::config::Engine;
 use crate::relay::{Outcome, Server, Witness};
@@ -41,6 +42,8 @@ pub struct Relaying {
     pub tuned: Option<Tuned>,
     /// The histogram log.
     pub hdr_log: Option<Writing>,
+    /// What says that it is alive, to a service manager that waits for it.
+    pub watchdog: Option<Watchdog>,
     /// What may still come of the process before.
     pub before: Option<Before>,
 }
@@ -249,6 +252,8 @@ impl Relaying {
                     // What the host was changed to is the other's to restore.
                     (self.witness, self.tuned) = (None, None);
                     announce(State::MainPid(giving.pid));
+                    // So is the watchdog: what hangs there is not to be covered up from here.
+                    self.watchdog = None;
                     // Its thread waits, or has ended.
                     let _ = done.send(());
                 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 
@@ -11,17 +12,20 @@ use super::logging::Logging;
 use super::look::{self, Looked};
 use super::relaying::{Relaying, Signals};
 use super::reload::Running;
+
 use super::standing::{Answering, Beginning, Publisher};
 use super::succeeding::{self, Successor};
+use super::watchdog::Watchdog;
 use super::{
-    Usage, descriptors, effective, listener, logging, output, privileges, process, settings,
-    successor,
+    Usage, activation, descriptors, effective, listener, logging, output, privileges, process,
+    settings, successor,
 };
 use crate::admin::Doors;
 use crate::config::{RulesMode, Settings};
 use crate::relay::{Begins, Listeners, Queue, Server};
 use crate::rules::InPlace;
-use crate::sys::notify::State;
+use crate::sys::notify::{self, State};
+use crate::sys::passed::Passed;
 
 /// Relay connections, and normalise the leg that crosses the firewall.
 ///
@@ -60,7 +64,7 @@ Examples:
   unmangle run --mode server-sidecar --intercept 22 --mangled-side eth0 --profile cisco-pix
   unmangle run --mode client-sidecar --intercept 22 --mangled-side eth0 --profile cisco-pix
   unmangle run --listen 0.0.0.0:2222 --to backup.example:22
-  unmangle run --config /etc/unmangle.toml --check
+  unmangle run --config /etc/unmangle/unmangle.toml --check
   unmangle rules --intercept 22 --mangled-side eth1 --profile cisco-pix   # look before you leap
 
 Signals:
@@ -80,11 +84,15 @@ impl Args {
 pub fn main(args: Args) -> anyhow::Result<ExitCode> {
     let beginning = Beginning::now();
     successor::remember();
+    // Before anything else opens a descriptor, and before there is a second thread.
+    let passed = Passed::take().map_err(|error| Usage(error.to_string()))?;
+    let watchdog = notify::watchdog().map_err(|error| Usage(error.to_string()))?;
     let settings = args.read()?;
     if args.check {
         output::print(effective::Effective(&settings))?;
         return Ok(ExitCode::SUCCESS);
     }
+    activation::check(&settings, &passed, args.takeover.is_some())?;
     let needs = privileges::step_down(&settings)?;
     let logging = logging::start(&settings.process.log)?;
     end_with_a_panic();
@@ -104,15 +112,18 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
             needs,
             workers,
             beginning,
+            watchdog,
         };
         return runtime.block_on(succeeding::take_over(&args, &logging, successor, socket));
     }
     let looked = look::first(&settings)?;
-    let mut listeners =
-        Listeners::bind(&settings.listeners, workers).map_err(|error| Usage(error.to_string()))?;
+    let mut passed = passed;
+    let mut listeners = Listeners::bind(&settings.listeners, workers, &mut passed)
+        .map_err(|error| Usage(error.to_string()))?;
     let queue = Queue::open(&settings.process, listeners.served())
         .map_err(|error| Usage(error.to_string()))?;
-    let doors = Doors::bind(&settings.process.admin).map_err(|error| Usage(error.to_string()))?;
+    let doors = Doors::bind(&settings.process.admin, &mut passed)
+        .map_err(|error| Usage(error.to_string()))?;
     listeners.are_not_alone(doors.ports());
     // Last, because it puts aside what is there: a relay that cannot start has changed nothing.
     let hdr_log = settings.process.hdr_log.as_ref().map(HdrLog::open);
@@ -125,7 +136,7 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
         settings,
         (listeners, queue, doors),
         (looked, hdr_log),
-        beginning,
+        (beginning, watchdog),
     ))
 }
 
@@ -146,7 +157,7 @@ async fn fresh(
     settings: Settings,
     (listeners, queue, doors): (Listeners, Option<Queue>, Doors),
     (looked, hdr_log): (Option<Looked>, Option<HdrLog>),
-    beginning: Beginning,
+    (beginning, watchdog): (Beginning, Option<Duration>),
 ) -> anyhow::Result<ExitCode> {
     let signals = Signals::listen()?;
     let ways_in = listeners.ways_in().to_vec();
@@ -186,6 +197,7 @@ async fn fresh(
     relays(&standing, &running, needs_rules);
     let hdr_log = hdr_log.map(|log| log.start(running.server.handle().clone()));
     let hdr_log = hdr_log.transpose().context("starting the histogram log")?;
+    let watchdog = Watchdog::start(watchdog, running.server.handle());
     announce(State::Ready);
     let relay = Relaying {
         running,
@@ -194,6 +206,7 @@ async fn fresh(
         witness,
         tuned,
         hdr_log,
+        watchdog,
         before: None,
     };
     relay.until_the_end(args, logging, signals).await

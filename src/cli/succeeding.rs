@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use tokio::sync::oneshot;
@@ -16,8 +17,9 @@ use super::reload::Running;
 use super::run::Args;
 use super::standing::{Answering, Beginning, Publisher};
 use super::taking::{Event, Taking};
+use super::watchdog::Watchdog;
 use super::{Usage, settings};
-use crate::admin::Doors;
+use crate::admin::{Doors, HandedDoor};
 use crate::config::{RulesMode, Settings, Side};
 use crate::relay::{Begins, Listeners, Listening, Move, Server, Witness};
 use crate::rules::{Handed, InPlace, Plan};
@@ -34,6 +36,8 @@ pub struct Successor {
     pub workers: usize,
     /// When it was started.
     pub beginning: Beginning,
+    /// How long a service manager waits for a word of it.
+    pub watchdog: Option<Duration>,
 }
 
 /// Everything is ready, and nothing has changed.
@@ -95,6 +99,7 @@ pub async fn take_over(
             tracing::error!("no histogram log: {error:#}");
             None
         });
+    let watchdog = Watchdog::start(successor.watchdog, running.server.handle());
     announce(State::Ready);
     let answering = Answering::of(
         &running.server,
@@ -109,6 +114,7 @@ pub async fn take_over(
         witness,
         tuned,
         hdr_log,
+        watchdog,
         before: Some(Before {
             taking,
             doors: Some((doors, answering)),
@@ -196,7 +202,12 @@ async fn adopt(
     };
     let mut doors = Vec::new();
     for address in standing.doors {
-        doors.push((address, next()?));
+        let lasts = standing.lasting_doors.contains(&address);
+        doors.push(HandedDoor {
+            address,
+            lasts,
+            socket: next()?,
+        });
     }
     let witness = match standing.witness {
         true => Some(Witness::take_on(next()?)?),

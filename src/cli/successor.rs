@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::standing::Asked;
 use crate::admin::Ask;
+use crate::sys::notify;
 use crate::sys::privileges::passing_on;
 
 /// A process that has not asked by then does not come up.
@@ -43,8 +44,18 @@ pub async fn start(program: Option<PathBuf>, asked: &mut Option<Asked>) -> anyho
         None => bail!("it is not known which program this is: give --program PATH"),
     };
     let arguments = arguments(std::env::args_os().skip(1));
+    // The manager's watchdog waits for whoever is the main process: for the successor, once that is ready. If it waits
+    // for another one of the service, it is nothing to this one nor to that.
+    let not_passed_on: &[&str] = match notify::watchdog() {
+        Ok(Some(_)) => &["WATCHDOG_PID"],
+        Ok(None) | Err(_) => &["WATCHDOG_PID", "WATCHDOG_USEC"],
+    };
     let started = passing_on(|| {
-        Command::new(&program)
+        let mut command = Command::new(&program);
+        for name in not_passed_on {
+            command.env_remove(name);
+        }
+        command
             .args(arguments)
             .arg("--takeover")
             .arg(&door)

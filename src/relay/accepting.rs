@@ -1,5 +1,6 @@
 //! The loops of a worker that accept connections: begun, given up and begun again.
 
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -8,14 +9,15 @@ use std::rc::Rc;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
-use socket2::Socket;
+use socket2::{SockRef, Socket};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::admission::Seat;
-use super::listen::{Accepted, Bound, Served};
+use super::dial;
+use super::listen::{Accepted, Bound, CameBefore, Served};
 use super::shortage::Shortage;
 use super::worker::{Order, REST, Worker};
 use crate::config::Side;
@@ -41,6 +43,7 @@ struct Registered {
     socket: AsyncFd<Socket>,
     side: Side,
     served: Served,
+    came_before: Cell<CameBefore>,
 }
 
 // === impl Accepting ===
@@ -60,6 +63,7 @@ impl Accepting {
                 socket,
                 side,
                 served,
+                came_before,
             } = bound;
             let socket = watch_socket(socket)?;
             Ok(Door {
@@ -67,6 +71,7 @@ impl Accepting {
                     socket,
                     side,
                     served,
+                    came_before: Cell::new(came_before),
                 }),
                 is_known,
                 task: None,
@@ -197,8 +202,12 @@ impl Registered {
                 }
             };
             match acceptfrom_with(self.socket.get_ref(), flags) {
-                Err(Errno::AGAIN) => ready.clear_ready(),
+                Err(Errno::AGAIN) => {
+                    self.came_before.set(CameBefore::None);
+                    ready.clear_ready();
+                }
                 Ok((socket, peer)) => {
+                    self.catch_up(&socket)?;
                     // A socket of TCP over IP has no other.
                     let peer = peer.and_then(|peer| peer.try_into().ok());
                     return Ok((socket, peer.ok_or(Errno::AFNOSUPPORT)?, seat));
@@ -206,6 +215,19 @@ impl Registered {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Gives a connection the options that others inherit, if it may have come before they were set.
+    fn catch_up(&self, socket: &OwnedFd) -> Result<(), Errno> {
+        if self.came_before.get() == CameBefore::None {
+            return Ok(());
+        }
+        let settings = self.served.settings.now();
+        let (socket, profile) = (SockRef::from(socket), settings.profile(self.side));
+        dial::set_options(&socket, profile)
+            .and_then(|()| dial::keep_alive(&socket, &settings, profile))
+            // Without them it would not be what the settings say: it is given up alone.
+            .map_err(|_| Errno::CONNABORTED)
     }
 
     /// Whether a connection waits to be accepted.

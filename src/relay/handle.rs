@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::holder;
 use super::pipes::PipeBudget;
+use super::roll_call::RollCall;
 use super::view::{Query, View};
 use super::worker::{Loads, Order, Told};
 use crate::metrics::{Counters, Gauges, Recorded, Recorders};
@@ -125,6 +126,23 @@ impl Handle {
             views.extend(answered.await.unwrap_or_default());
         }
         query.merge(views)
+    }
+
+    /// Asks every thread whether it is there.
+    pub fn call(&self) -> RollCall {
+        let Asked {
+            workers, holder, ..
+        } = &self.0.asked;
+        let mut call = RollCall::default();
+        for (number, worker) in workers.iter().enumerate() {
+            let ask = |answer| worker.send(Order::Answer(answer)).is_ok();
+            call.ask(format!("worker-{number}"), ask);
+        }
+        if let Some(holder) = holder {
+            let ask = |answer| holder.send(holder::Order::Answer(answer)).is_ok();
+            call.ask("holder".to_owned(), ask);
+        }
+        call
     }
 
     /// The names of the listeners, in the order of the settings.

@@ -58,6 +58,8 @@ pub struct QueueError {
 /// What can be said to the thread.
 #[derive(Debug)]
 pub enum Order {
+    /// Say that it is here.
+    Answer(oneshot::Sender<()>),
     /// Say what was recorded since the last time, in exchange for empty ones to record into.
     Tell(Box<Recorders>, oneshot::Sender<Told>),
     /// Hold no more packets: what waits, and what comes, flows unrelayed.
@@ -185,6 +187,7 @@ impl Holder {
             let next_end = self.held.table().next_end();
             tokio::select! {
                 order = orders.recv() => match order {
+                    Some(Order::Answer(answer)) => drop(answer.send(())),
                     Some(Order::Tell(mut given, answer)) => {
                         std::mem::swap(&mut *self.recorders.borrow_mut(), &mut given);
                         drop(answer.send(Told {

@@ -14,6 +14,8 @@ use super::dial;
 use super::reload::{Current, Standing};
 use crate::config::{Forward, Listener, MangledLeg, Mode, Side};
 use crate::metrics::ListenerId;
+use crate::sys::congestion_control;
+use crate::sys::passed::Passed;
 
 /// The listeners of every worker, bound and not yet served.
 #[derive(Debug)]
@@ -62,6 +64,17 @@ pub struct Bound {
     pub side: Side,
     /// Whose it is.
     pub served: Served,
+    /// Whether connections may wait in it that came before its options were set.
+    pub came_before: CameBefore,
+}
+
+/// Whether connections came before the options were set which they inherit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CameBefore {
+    /// None: it listens since.
+    None,
+    /// Perhaps some: somebody else listened there.
+    Some,
 }
 
 /// A connection that was accepted and not yet served.
@@ -129,23 +142,27 @@ const BACKLOG: i32 = 4096;
 // === impl Listeners ===
 
 impl Listeners {
-    /// Binds what each listener needs, for each worker.
+    /// Binds what each listener needs, for each worker; what a service manager has passed in is shared by all of them.
     ///
     /// # Errors
     /// Without CAP_NET_ADMIN a socket cannot be transparent, so nothing can be intercepted. An address may
     /// be taken.
-    pub fn bind(listeners: &[Listener], workers: usize) -> Result<Self, BindError> {
+    pub fn bind(
+        listeners: &[Listener],
+        workers: usize,
+        passed: &mut Passed,
+    ) -> Result<Self, BindError> {
         let mut bound = Self::none(workers);
         for (number, settings) in listeners.iter().enumerate() {
             let served = bound.serve(number, settings);
             let way_in = match &settings.mode {
                 Mode::Gateway(_) => WayIn::Intercepted {
-                    mangled: bound.bind_loopback(&served, Side::Mangled)?,
-                    clean: bound.bind_loopback(&served, Side::Clean)?,
+                    mangled: bound.bind_loopback(&served, Side::Mangled, passed)?,
+                    clean: bound.bind_loopback(&served, Side::Clean, passed)?,
                 },
-                Mode::ServerSidecar(_) => bound.bind_sidecar(&served, Side::Mangled)?,
-                Mode::ClientSidecar(_) => bound.bind_sidecar(&served, Side::Clean)?,
-                Mode::Forward(forward) => bound.bind_known(&served, forward)?,
+                Mode::ServerSidecar(_) => bound.bind_sidecar(&served, Side::Mangled, passed)?,
+                Mode::ClientSidecar(_) => bound.bind_sidecar(&served, Side::Clean, passed)?,
+                Mode::Forward(forward) => bound.bind_known(&served, forward, passed)?,
             };
             bound.ways_in.push(way_in);
         }
@@ -190,6 +207,7 @@ impl Listeners {
                     socket,
                     side,
                     served: served.clone(),
+                    came_before: CameBefore::None,
                 };
                 let address = one.address().map_err(|error| error.error)?;
                 known = Some(address);
@@ -265,23 +283,44 @@ impl Listeners {
 
     /// Binds sockets of both families, transparent ones for TPROXY, to a loopback port, the kernel's choice if
     /// none is fixed. A host without IPv6 is served without it.
-    fn bind_loopback(&mut self, served: &Served, side: Side) -> Result<u16, BindError> {
+    fn bind_loopback(
+        &mut self,
+        served: &Served,
+        side: Side,
+        passed: &mut Passed,
+    ) -> Result<u16, BindError> {
         let settings = served.settings.now();
         let mut port = match (settings.fixed_ports, side) {
             (Some((mangled, _)), Side::Mangled) => mangled,
             (Some((_, clean)), Side::Clean) => clean,
             (None, _) => 0,
         };
+        let prepare = |socket: &Socket, address| match settings.mode {
+            // What is redirected is addressed to this host.
+            Mode::ClientSidecar(_) => Ok(()),
+            _ => dial::make_transparent(socket, address),
+        };
+        let [at_v4, at_v6] = [
+            SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            SocketAddr::from((Ipv6Addr::LOCALHOST, port)),
+        ];
+        let (shares_v4, shares_v6) = (passed.tcp(at_v4), passed.tcp(at_v6));
+        let shared = (shares_v4.is_some(), shares_v6.is_some());
+        for (socket, address) in [(shares_v4, at_v4), (shares_v6, at_v6)] {
+            if let Some(socket) = socket {
+                self.share(socket, address, served, side, prepare)?;
+            }
+        }
         for listeners in &mut self.per_worker {
-            let prepare = |socket: &Socket, address| match settings.mode {
-                // What is redirected is addressed to this host.
-                Mode::ClientSidecar(_) => Ok(()),
-                _ => dial::make_transparent(socket, address),
-            };
             let bind = |address| Bound::bind(address, served, side, prepare);
-            let v4 = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
-            port = v4.address()?.port();
-            listeners.push(v4);
+            if !shared.0 {
+                let v4 = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+                port = v4.address()?.port();
+                listeners.push(v4);
+            }
+            if shared.1 {
+                continue;
+            }
             match bind(SocketAddr::from((Ipv6Addr::LOCALHOST, port))) {
                 Ok(v6) => listeners.push(v6),
                 Err(BindError { error, .. }) if lacks_v6(&error) => {
@@ -294,8 +333,13 @@ impl Listeners {
     }
 
     /// A sidecar's connections come from one side alone.
-    fn bind_sidecar(&mut self, served: &Served, side: Side) -> Result<WayIn, BindError> {
-        let port = self.bind_loopback(served, side)?;
+    fn bind_sidecar(
+        &mut self,
+        served: &Served,
+        side: Side,
+        passed: &mut Passed,
+    ) -> Result<WayIn, BindError> {
+        let port = self.bind_loopback(served, side, passed)?;
         Ok(WayIn::Intercepted {
             mangled: port,
             clean: port,
@@ -303,11 +347,20 @@ impl Listeners {
     }
 
     /// Binds to the address that clients know.
-    fn bind_known(&mut self, served: &Served, forward: &Forward) -> Result<WayIn, BindError> {
+    fn bind_known(
+        &mut self,
+        served: &Served,
+        forward: &Forward,
+        passed: &mut Passed,
+    ) -> Result<WayIn, BindError> {
         let side = match forward.mangled {
             MangledLeg::Downstream => Side::Mangled,
             MangledLeg::Upstream => Side::Clean,
         };
+        if let Some(socket) = passed.tcp(forward.listen) {
+            self.share(socket, forward.listen, served, side, |_, _| Ok(()))?;
+            return Ok(WayIn::Listening(forward.listen));
+        }
         // Sockets that share a port would share it with another process of this user, too.
         let alone = |socket: &Socket, _| socket.set_reuse_port(false);
         let mut address = Bound::bind(forward.listen, served, side, alone)?.address()?;
@@ -317,6 +370,39 @@ impl Listeners {
             listeners.push(socket);
         }
         Ok(WayIn::Listening(address))
+    }
+
+    /// Has every worker accept at one socket, which a service manager listens at, too.
+    fn share(
+        &mut self,
+        socket: OwnedFd,
+        address: SocketAddr,
+        served: &Served,
+        side: Side,
+        prepare: impl Fn(&Socket, SocketAddr) -> io::Result<()>,
+    ) -> Result<(), BindError> {
+        let socket = Socket::from(socket);
+        let settings = &served.settings.now();
+        let shared = || -> io::Result<Vec<Socket>> {
+            check_other_leg(address, settings, side)?;
+            // Whoever had it before may have set others.
+            let usual = congestion_control::usual()?;
+            dial::change_options(&socket, settings.profile(side), &usual)?;
+            dial::keep_alive(&socket, settings, settings.profile(side))?;
+            prepare(&socket, address)?;
+            socket.set_nonblocking(true)?;
+            self.per_worker.iter().map(|_| socket.try_clone()).collect()
+        };
+        let shared = shared().map_err(|error| BindError::new(address, error))?;
+        for (listeners, socket) in self.per_worker.iter_mut().zip(shared) {
+            listeners.push(Bound {
+                socket,
+                side,
+                served: served.clone(),
+                came_before: CameBefore::Some,
+            });
+        }
+        Ok(())
     }
 
     /// Where connections arrive, listener by listener.
@@ -384,13 +470,7 @@ impl Bound {
             if address.is_ipv6() {
                 socket.set_only_v6(true)?;
             }
-            // What cannot be set on the other leg is better known now than at each dial.
-            let other = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-            dial::set_options(&other, settings.profile(side.other()))?;
-            dial::keep_alive(&other, settings, settings.profile(side.other()))?;
-            if settings.dials_from_client() {
-                dial::make_transparent(&other, address)?;
-            }
+            check_other_leg(address, settings, side)?;
             // Accepted sockets inherit all of this, which saves as many calls for each of them.
             dial::set_options(&socket, settings.profile(side))?;
             dial::keep_alive(&socket, settings, settings.profile(side))?;
@@ -404,12 +484,9 @@ impl Bound {
                 socket,
                 side,
                 served: served.clone(),
+                came_before: CameBefore::None,
             }),
-            Err(error) => Err(BindError {
-                address,
-                hint: hint(&error),
-                error,
-            }),
+            Err(error) => Err(BindError::new(address, error)),
         }
     }
 
@@ -433,6 +510,29 @@ impl Bound {
     /// Whether clients know its address: no rule leads them here, and none keeps them away.
     pub fn is_known(&self) -> bool {
         matches!(self.served.settings.now().mode, Mode::Forward(_))
+    }
+}
+
+/// What cannot be set on the other leg is better known now than at each dial.
+fn check_other_leg(address: SocketAddr, settings: &Listener, side: Side) -> io::Result<()> {
+    let other = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    dial::set_options(&other, settings.profile(side.other()))?;
+    dial::keep_alive(&other, settings, settings.profile(side.other()))?;
+    if settings.dials_from_client() {
+        dial::make_transparent(&other, address)?;
+    }
+    Ok(())
+}
+
+// === impl BindError ===
+
+impl BindError {
+    fn new(address: SocketAddr, error: io::Error) -> Self {
+        Self {
+            address,
+            hint: hint(&error),
+            error,
+        }
     }
 }
 

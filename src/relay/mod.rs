@@ -23,7 +23,7 @@
 //! | `witness` | what the rules show of packets: clients' offers, the DSCP |
 //! | `sessions`, `flow` | those that run, and what they have counted |
 //! | `watchdog`, `stall` | looks at them once in a while: which are idle, which are stuck, and where |
-//! | `handle`, `view` | what can be asked while it runs: what was recorded, which sessions there are |
+//! | `handle`, `view`, `roll_call` | what can be asked while it runs: what was recorded, which sessions there are, whether every thread answers |
 //! | `wake` | since when a message waits: when the worker was woken |
 //! | `sample` | round-trip times and retransmissions, once in a while |
 //! | `leg` | what a direction needs of a socket |
@@ -58,6 +58,7 @@ mod parcel;
 pub mod pipes;
 mod refusal;
 mod reload;
+mod roll_call;
 mod sample;
 mod seats;
 mod server;
@@ -87,6 +88,7 @@ pub use moving::Move;
 pub use parcel::{
     Carrier, MOST, Note, NotedDebt, NotedEnd, NotedHalf, NotedHeld, NotedOffer, NotedPort, Parcel,
 };
+pub use roll_call::RollCall;
 pub use server::{Begins, Outcome, Server};
 pub use stall::Why;
 pub use view::{LegView, Order, Query, StuckView, View};

@@ -85,6 +85,8 @@ pub struct Counted<'a>(&'a Worker);
 pub enum Order {
     /// A connection that another worker accepted.
     Serve(Accepted),
+    /// Say that it is here.
+    Answer(oneshot::Sender<()>),
     /// Say what was recorded since the last time, in exchange for empty ones to record into.
     Tell(Box<Recorders>, oneshot::Sender<Told>),
     /// Show sessions that are being relayed.
@@ -230,6 +232,8 @@ async fn serve(start: Start) -> io::Result<()> {
         let Some(order) = order else { break };
         match order {
             Order::Serve(accepted) => worker.clone().begin(accepted),
+            // Whoever asked may have given up.
+            Order::Answer(answer) => drop(answer.send(())),
             Order::Tell(empty, answer) => drop(answer.send(worker.tell(empty))),
             // It may take a while, and others have their turn.
             Order::Show(query, answer) => {

@@ -9,6 +9,7 @@ pub mod netfilter;
 pub mod notify;
 pub mod offloads;
 pub mod packet_queue;
+pub mod passed;
 pub mod privileges;
 pub mod route;
 mod rtnetlink;

@@ -1,11 +1,12 @@
 //! What a service manager is told: the protocol of `sd_notify(3)`, a datagram to the socket that `NOTIFY_SOCKET` names.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -14,12 +15,53 @@ use rustix::time::{ClockId, clock_gettime};
 pub enum State {
     /// It has started, or what it was doing to its settings is done.
     Ready,
+    /// It does what it is for; to be said again and again, if there is a [`watchdog`].
+    Alive,
     /// It takes on other settings; [`State::Ready`] follows.
     Reloading,
     /// Another process of the service, which is ready, is the one that matters from now on.
     MainPid(u32),
     /// The service is about to end; not for a process to say whose place another one has taken.
     Stopping,
+}
+
+/// The service manager wants something of the watchdog that makes no sense.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{name}={value:?} of the environment is {wanted}")]
+pub struct WatchdogError {
+    name: &'static str,
+    value: OsString,
+    wanted: &'static str,
+}
+
+/// How long the service manager waits for [`State::Alive`] before it ends the service; nothing if it does not, or waits
+/// for another process to say it.
+///
+/// # Errors
+/// If what the environment says makes no sense.
+pub fn watchdog() -> Result<Option<Duration>, WatchdogError> {
+    interval(std::process::id(), env::var_os)
+}
+
+fn interval(
+    own: u32,
+    variable: impl Fn(&'static str) -> Option<OsString>,
+) -> Result<Option<Duration>, WatchdogError> {
+    let number = |name, wanted| match variable(name) {
+        None => Ok(None),
+        Some(value) => match value.to_str().and_then(|text| text.parse::<u64>().ok()) {
+            Some(number) if number > 0 => Ok(Some(number)),
+            _ => Err(WatchdogError {
+                name,
+                value,
+                wanted,
+            }),
+        },
+    };
+    let pid = number("WATCHDOG_PID", "no process")?;
+    let micros = number("WATCHDOG_USEC", "no time in microseconds")?;
+    let is_for_us = pid.is_none_or(|pid| pid == u64::from(own));
+    Ok(micros.filter(|_| is_for_us).map(Duration::from_micros))
 }
 
 /// Tells the service manager, if there is one that wants to know.
@@ -53,6 +95,7 @@ impl State {
     fn text(self) -> String {
         match self {
             Self::Ready => "READY=1\n".to_owned(),
+            Self::Alive => "WATCHDOG=1\n".to_owned(),
             Self::Reloading => {
                 // By this it knows which of two reloads is over.
                 let now = clock_gettime(ClockId::Monotonic);
@@ -82,6 +125,7 @@ mod tests {
         let manager = UnixDatagram::bind(&path).unwrap();
         for (state, text) in [
             (State::Ready, "READY=1\n"),
+            (State::Alive, "WATCHDOG=1\n"),
             (State::MainPid(4711), "MAINPID=4711\nREADY=1\n"),
             (State::Stopping, "STOPPING=1\n"),
         ] {
@@ -97,6 +141,28 @@ mod tests {
         let manager = UnixDatagram::bind_addr(&address).unwrap();
         send(OsStr::new(&format!("@{name}")), &State::Ready.text()).unwrap();
         assert_eq!(received(&manager), "READY=1\n");
+    }
+
+    #[test]
+    fn a_watchdog_waits_for_the_process_that_it_names_or_for_any() {
+        let waits = |pid: Option<&str>, micros: Option<&str>| {
+            let told = |name| match name {
+                "WATCHDOG_PID" => pid.map(OsString::from),
+                _ => micros.map(OsString::from),
+            };
+            interval(4711, told).map_err(|error| error.to_string())
+        };
+        let second = Ok(Some(Duration::from_secs(1)));
+        assert_eq!(waits(Some("4711"), Some("1000000")), second);
+        assert_eq!(waits(None, Some("1000000")), second);
+        assert_eq!(waits(Some("4712"), Some("1000000")), Ok(None));
+        assert_eq!(waits(Some("4711"), None), Ok(None));
+        assert_eq!(waits(None, None), Ok(None));
+        assert_eq!(
+            waits(None, Some("soon")).unwrap_err(),
+            "WATCHDOG_USEC=\"soon\" of the environment is no time in microseconds"
+        );
+        assert!(waits(None, Some("0")).is_err() && waits(Some("-1"), None).is_err());
     }
 
     #[test]

@@ -17,6 +17,9 @@ pub struct Standing {
     pub rules: Option<HandedNote>,
     /// Where it can be asked, each as `--admin` has it.
     pub doors: Vec<String>,
+    /// Those of them whose files are a service manager's: they stay when whoever answers there ends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lasting_doors: Vec<String>,
     /// Whether packets are logged to it.
     pub witness: bool,
     /// How many workers it has.

@@ -13,6 +13,7 @@ pub mod browser;
 pub mod bulk;
 pub mod faults;
 pub mod faulty;
+pub mod hanging;
 pub mod here;
 pub mod lead;
 pub mod machine;

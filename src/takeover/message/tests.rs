@@ -132,6 +132,7 @@ fn standing() -> impl Strategy<Value = Standing> {
         .prop_map(|(listeners, rules, doors, witness, workers)| Standing {
             listeners,
             rules,
+            lasting_doors: doors.first().cloned().into_iter().collect(),
             doors,
             witness,
             workers,
@@ -359,6 +360,7 @@ fn a_standing_has_the_descriptors_of_all_it_names_and_those_of_a_claim() {
         listeners: vec![listener.clone(), listener],
         rules: None,
         doors: vec!["/run/a.sock".to_owned()],
+        lasting_doors: vec!["/run/a.sock".to_owned()],
         witness: false,
         workers: 1,
     };

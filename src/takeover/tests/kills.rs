@@ -105,6 +105,7 @@ pub fn standing(sockets: usize) -> (Standing, Vec<OwnedFd>) {
         }],
         rules: None,
         doors: vec!["/run/unmangle/relay.sock".to_owned()],
+        lasting_doors: vec![],
         witness: false,
         workers: 1,
     };
