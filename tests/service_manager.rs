@@ -216,24 +216,26 @@ fn who_connects_while_no_relay_runs_is_served_by_the_next_one() {
     let at = door.local_addr().unwrap();
     let arguments = forward(at, &server);
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let connect = || TcpStream::connect(at).unwrap();
-    let early = connect();
     for _ in 0..2 {
-        let waits = connect();
-        let relay = Activated::start(
-            directory.path(),
-            door.try_clone().unwrap().into(),
-            &arguments,
-        );
-        let mut relayed = vec![];
-        for client in [waits, connect(), connect(), connect()] {
-            // Which of them is accepted first is the kernel's to say: each has somebody to talk to.
-            relayed.push((client, accept(&server)));
+        let client = TcpStream::connect(at).unwrap();
+        let door = door.try_clone().unwrap();
+        let relay = Activated::start(directory.path(), door.into(), &arguments);
+        let waited = Pair {
+            client,
+            server: accept(&server),
+        };
+        talk(&waited);
+        // Each worker accepts there.
+        for _ in 0..8 {
+            let pair = Pair {
+                client: TcpStream::connect(at).unwrap(),
+                server: accept(&server),
+            };
+            talk(&pair);
         }
-        drop(relayed);
+        drop(waited);
         relay.stop();
     }
-    drop(early);
 }
 
 #[test]
@@ -245,7 +247,7 @@ fn a_connection_that_waited_is_relayed_with_the_options_of_the_settings() {
     let client = TcpStream::connect(at).unwrap();
     let arguments = forward(at, &server);
     let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    arguments.extend(["--keepalive-idle", "77s"]);
+    arguments.extend(["--keepalive", "77s"]);
     let relay = Activated::start(directory.path(), door.into(), &arguments);
     let pair = Pair {
         server: accept(&server),

@@ -40,7 +40,7 @@ pub struct Args {
 const EXAMPLES: &str = "\
 Examples:
   unmangle doctor
-  unmangle doctor --config /etc/unmangle.toml
+  unmangle doctor --config /etc/unmangle/unmangle.toml
   unmangle doctor --json | jq '.findings[] | select(.status == \"problem\")'";
 
 /// Runs the subcommand.

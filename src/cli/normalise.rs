@@ -61,7 +61,7 @@ const EXAMPLES: &str = "\
 Examples:
   unmangle normalise --mangled-side eth1 --profile cisco-pix
   unmangle normalise --mangled-side eth1 --profile isn-rewrite --intercept 22,873 --to 10.0.0.0/8
-  unmangle normalise --config /etc/unmangle.toml   # such as `unmangle probe run HOST --write-config` writes
+  unmangle normalise --config /etc/unmangle/unmangle.toml   # such as `unmangle probe run HOST --write-config` writes
 
 Signals:
   SIGTERM, SIGINT   take the rules away, exit 0; connections that were opened meanwhile go on";

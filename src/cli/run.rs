@@ -64,7 +64,7 @@ Examples:
   unmangle run --mode server-sidecar --intercept 22 --mangled-side eth0 --profile cisco-pix
   unmangle run --mode client-sidecar --intercept 22 --mangled-side eth0 --profile cisco-pix
   unmangle run --listen 0.0.0.0:2222 --to backup.example:22
-  unmangle run --config /etc/unmangle.toml --check
+  unmangle run --config /etc/unmangle/unmangle.toml --check
   unmangle rules --intercept 22 --mangled-side eth1 --profile cisco-pix   # look before you leap
 
 Signals:

@@ -40,7 +40,7 @@ pub struct WatchdogError {
 /// # Errors
 /// If what the environment says makes no sense.
 pub fn watchdog() -> Result<Option<Duration>, WatchdogError> {
-    interval(std::process::id(), |name| env::var_os(name))
+    interval(std::process::id(), env::var_os)
 }
 
 fn interval(

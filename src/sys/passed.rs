@@ -85,7 +85,7 @@ impl Passed {
     /// # Errors
     /// If one of them is no socket that listens for streams.
     pub fn take() -> Result<Self, PassedError> {
-        let names = names(std::process::id(), |name| env::var_os(name));
+        let names = names(std::process::id(), env::var_os);
         for name in VARIABLES {
             // SAFETY: there is no other thread yet that could read the environment.
             #[allow(unsafe_code)]

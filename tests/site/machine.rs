@@ -100,6 +100,52 @@ impl Machine {
         self.run("install", &["-m", "755", &from, "/usr/bin/unmangle"]);
     }
 
+    /// The units, the user and the directories, as by an installation; nothing is started.
+    pub fn install_units(&self) {
+        let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+        for (from, to) in [
+            (
+                "sysusers.d/unmangle.conf",
+                "/usr/lib/sysusers.d/unmangle.conf",
+            ),
+            (
+                "tmpfiles.d/unmangle.conf",
+                "/usr/lib/tmpfiles.d/unmangle.conf",
+            ),
+            (
+                "systemd/unmangle.service",
+                "/usr/lib/systemd/system/unmangle.service",
+            ),
+            (
+                "systemd/unmangle@.service",
+                "/usr/lib/systemd/system/unmangle@.service",
+            ),
+        ] {
+            self.write(to, &fs::read_to_string(deploy.join(from)).unwrap());
+        }
+        self.run("systemd-sysusers", &[]);
+        self.run("systemd-tmpfiles", &["--create", "unmangle.conf"]);
+        self.run("systemctl", &["daemon-reload"]);
+    }
+
+    /// The number out here of a process of the machine.
+    pub fn outside(&self, pid: u32) -> u32 {
+        let all = fs::read_dir("/proc").unwrap().flatten();
+        let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/pid")).ok();
+        let own = namespace(&self.init.to_string());
+        let mut numbers = all.filter_map(|entry| entry.file_name().into_string().ok());
+        let is_it = |number: &String| {
+            let status = fs::read_to_string(format!("/proc/{number}/status")).unwrap_or_default();
+            let mut lines = status
+                .lines()
+                .filter_map(|line| line.strip_prefix("NSpid:"));
+            let inner = lines.next().and_then(|ids| ids.split_whitespace().last());
+            inner == Some(&pid.to_string()) && namespace(number) == own
+        };
+        let found = numbers.find(is_it).expect("there is such a process");
+        found.parse().unwrap()
+    }
+
     /// Writes a file there.
     pub fn write(&self, path: &str, text: &str) {
         fs::write(self.shared().join("written"), text).unwrap();
