@@ -14,7 +14,7 @@ use unmangle::lab::scenario::Between;
 use unmangle::lab::{Family, Invalid, Joined, Lab, OpenedFrom, Role, scenario, wire};
 
 use site::machine::Machine;
-use site::package;
+use site::package::{Package, install};
 use site::{PATIENCE, Site, Way, asked, inside, possible, talk, until, web};
 
 /// The port of the strict hosts' filters that is not sshd's.
@@ -37,6 +37,7 @@ const WATCH: &str = "table inet watch { chain forward { type filter hook forward
 struct Gateway {
     machine: Machine,
     site: Site,
+    package: Package,
 }
 
 // === impl Gateway ===
@@ -64,13 +65,16 @@ impl Gateway {
             .unwrap();
         lab.relay().feed("nft", &["-f", "-"], WATCH).unwrap();
         let machine = Machine::boot(lab.relay());
-        package::install(&machine, &package::deb("1"));
+        machine.run("systemctl", &["disable", "--now", "firewalld", "ufw"]);
+        let package = Package::make();
+        install(&machine, &package.first);
         machine.write("/etc/unmangle/unmangle.toml", CONFIG);
         machine.run("systemctl", &["enable", "--now", "unmangle"]);
         let way = Way::splice();
         Some(Self {
             machine,
             site: Site { lab, way },
+            package,
         })
     }
 
@@ -146,7 +150,7 @@ fn a_newer_package_takes_over_a_running_scp_and_a_loop_of_exchanges() {
         return;
     };
     let (site, machine) = (&gateway.site, &gateway.machine);
-    let newer = [package::deb("2"), package::deb("3")];
+    let newer = ["0.1.0-2", "0.1.0-3"].map(|version| gateway.package.later(version, ":"));
     let server = (Role::Server.address(Family::V4), EXCHANGES).into();
     let listener = site.listen_at(Role::Server, server);
     let pix = scenario::find("pix").unwrap();
@@ -165,7 +169,7 @@ fn a_newer_package_takes_over_a_running_scp_and_a_loop_of_exchanges() {
         until("bytes arrive", PATIENCE, || arrived() > 1_000_000);
         for package in &newer {
             let before = gateway.pid();
-            package::install(machine, package);
+            install(machine, package);
             let after = gateway.pid();
             assert_ne!(before, after, "{}", machine.journal("unmangle"));
             let then = arrived();

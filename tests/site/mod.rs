@@ -18,6 +18,7 @@ pub mod hanging;
 pub mod here;
 pub mod lead;
 pub mod machine;
+pub mod package;
 pub mod probed;
 pub mod prometheus;
 pub mod relay;
