@@ -522,7 +522,7 @@ fn the_printed_plan_holds_and_answers() {
         "queue flags bypass to 21837",
         "reject with tcp reset",
         "reject with icmpx type host-unreachable",
-        "# ip6tables -t raw -A PREROUTING -p tcp -m mark --mark 0x8000000/0x8000000",
+        "#   ip6tables -t raw -A PREROUTING -p tcp -m mark --mark 0x8000000/0x8000000",
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }
@@ -536,20 +536,20 @@ fn the_printed_plan_holds_and_answers() {
 fn the_printed_plan_of_iptables_holds_and_answers() {
     let Some(site) = Site::put_up() else { return };
     let gateway = GATEWAY.map(|word| if word == "eth1" { "fw0" } else { word });
-    let (_, text) = said(&[&["rules", "--format", "iptables"], &gateway[..], &HOLD].concat());
-    let (_, plan) = text.split_once("# iptables-restore --noflush\n").unwrap();
-    let (v4, v6) = plan.split_once("# ip6tables-restore --noflush\n").unwrap();
     let host = site.lab.relay();
-    for (program, plan) in [("iptables-restore", v4), ("ip6tables-restore", v6)] {
-        host.feed(program, &["--noflush"], plan).unwrap();
-    }
-    let routes: Vec<_> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("# ip -"))
-        .collect();
-    assert_eq!(routes.len(), 4, "{text}");
-    for words in routes {
-        host.run("sh", &["-c", &format!("ip -{words}")]).unwrap();
+    for format in ["iptables", "ip6tables"] {
+        let (_, text) = said(&[&["rules", "--format", format], &gateway[..], &HOLD].concat());
+        host.feed(&format!("{format}-restore"), &["--noflush"], &text)
+            .unwrap();
+        let (head, _) = text.split_once("# Taken away:").unwrap();
+        let routes: Vec<_> = head
+            .lines()
+            .filter_map(|line| line.strip_prefix("#   ip -"))
+            .collect();
+        assert_eq!(routes.len(), 2, "{text}");
+        for words in routes {
+            host.run("sh", &["-c", &format!("ip -{words}")]).unwrap();
+        }
     }
     let relay = holding(&site, &["--rules", "none"]);
     for family in FAMILIES {

@@ -5,9 +5,11 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Usage, logging, settings};
+use super::rules::Format;
+use super::{Usage, logging, output, rules, settings};
 use crate::config::{Keys, Log, LogFormat, Normalise, Profile};
 use crate::rules::Lock;
+use crate::rules::by_hand;
 use crate::rules::normalise::{self, Normaliser, Normalising};
 
 /// Strip what a firewall gets wrong from SYN and SYN-ACK as they pass, and relay nothing.
@@ -43,6 +45,10 @@ pub struct Args {
     #[arg(long, value_name = "NET")]
     to: Vec<String>,
 
+    /// Print the rules and put nothing in place: for nft, iptables-restore or ip6tables-restore [default: nft]
+    #[arg(long, value_enum, value_name = "FORMAT", num_args = 0..=1, default_missing_value = "nft")]
+    print: Option<Format>,
+
     /// How the log on stderr is written: human or json.
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     log_format: LogFormat,
@@ -61,6 +67,7 @@ const EXAMPLES: &str = "\
 Examples:
   unmangle normalise --mangled-side eth1 --profile cisco-pix
   unmangle normalise --mangled-side eth1 --profile isn-rewrite --intercept 22,873 --to 10.0.0.0/8
+  unmangle normalise --mangled-side eth1 --profile cisco-pix --print   # for nft -f
   unmangle normalise --config /etc/unmangle/unmangle.toml   # such as `unmangle probe run HOST --write-config` writes
 
 Signals:
@@ -74,6 +81,10 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
         file: None,
     })?;
     let (plan, profile) = args.parse()?;
+    if let Some(format) = args.print {
+        output::print(by_hand::normaliser(&plan, format.into(), &rules::command()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let lock = Lock::normaliser().map_err(|error| Usage(error.to_string()))?;
     normalise::check(&plan).map_err(|error| Usage(error.to_string()))?;
     tokio::runtime::Builder::new_current_thread()

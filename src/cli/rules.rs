@@ -1,21 +1,20 @@
 //! `unmangle rules`: prints the plan and touches nothing, or removes what a killed relay left.
 
-use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::{Usage, listener, output, settings};
 use crate::config::Keys;
 use crate::relay::WayIn;
-use crate::rules::nft::{self, Ownership};
+use crate::rules::by_hand::{self, Language};
+use crate::rules::leftovers;
 use crate::rules::preflight::PreflightError;
-use crate::rules::routes::{self, FAMILIES, Family};
-use crate::rules::{Plan, iptables, leftovers, queue_rule};
+use crate::rules::routes::Family;
 
 /// Print the rules and routes that `unmangle run` would put in place, and touch nothing.
 ///
-/// The printed nftables table has no owner: whoever loads it has to remove it. Load it and run
-/// `unmangle run --rules none` with the same arguments.
+/// The printed rules have no owner: whoever loads them has to remove them. Their head says how, what else is to be
+/// typed, and what printed them. Load them and run `unmangle run --rules none` with the same arguments.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -38,7 +37,7 @@ pub struct Args {
 const EXAMPLES: &str = "\
 Examples:
   unmangle rules --intercept 22 --mangled-side eth1 --profile cisco-pix
-  unmangle rules --intercept 22 --mangled-side eth1 --profile cisco-pix --format iptables
+  unmangle rules --intercept 22 --mangled-side eth1 --profile cisco-pix --format ip6tables
   unmangle rules --remove   # after a relay was killed";
 
 /// The language rules are printed in.
@@ -46,8 +45,10 @@ Examples:
 pub enum Format {
     /// For `nft -f`.
     Nft,
-    /// For `iptables-restore --noflush` and `ip6tables-restore --noflush`.
+    /// For `iptables-restore --noflush`: IPv4.
     Iptables,
+    /// For `ip6tables-restore --noflush`: IPv6.
+    Ip6tables,
 }
 
 /// Prints the plan.
@@ -68,12 +69,8 @@ pub fn main(args: Args) -> anyhow::Result<ExitCode> {
         .collect();
     let plan = settings::plan(&settings, &ways_in)
         .ok_or_else(|| Usage("no listener intercepts anything: there are no rules".to_owned()))?;
-    if plan.has_sidecars() && args.format == Format::Iptables {
-        return Err(
-            Usage("--format iptables: a sidecar has rules for nftables only".to_owned()).into(),
-        );
-    }
-    output::print(text(&plan, args.format))?;
+    let text = by_hand::relay(&plan, args.format.into(), &command());
+    output::print(text.map_err(|error| Usage(format!("--format: {error}")))?)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -94,44 +91,51 @@ fn remove() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The plan, and what else is needed.
-pub fn text(plan: &Plan, format: Format) -> String {
-    let mut text = String::new();
-    match format {
-        Format::Nft => text += &nft::table(plan, Ownership::Nobody),
-        Format::Iptables => {
-            for family in FAMILIES {
-                let program = match family {
-                    Family::V4 => "iptables-restore",
-                    Family::V6 => "ip6tables-restore",
-                };
-                text += &format!("# {program} --noflush\n{}", iptables::restore(plan, family));
-            }
+/// The command that this program was started by, as a shell takes it.
+pub fn command() -> String {
+    let words = std::env::args_os().skip(1);
+    let words = words.map(|word| in_a_shell(&word.to_string_lossy()));
+    let all: Vec<String> = std::iter::once("unmangle".to_owned())
+        .chain(words)
+        .collect();
+    all.join(" ")
+}
+
+/// A word as it has to be written. A comment is one line, so a line break in it is a blank.
+fn in_a_shell(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:,=@%+".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\n', " ").replace('\'', r"'\''")),
+    }
+}
+
+// === impl Format ===
+
+impl From<Format> for Language {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Nft => Self::Nft,
+            Format::Iptables => Self::Iptables(Family::V4),
+            Format::Ip6tables => Self::Iptables(Family::V6),
         }
     }
-    if let (Some(holding), Format::Nft) = (plan.hold, format) {
-        text +=
-            "\n# Where nft has no `queue`, leave out the chain `hold`, and have iptables do it:\n";
-        for command in queue_rule::commands(holding).lines() {
-            writeln!(text, "# {command}").expect("a String takes every write");
-        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_a_shell_would_read_otherwise_is_in_quotes_and_stays_on_its_line() {
+        let words = ["22,873", "[2001:db8::1]:22", "", "it's", "a\nrm -rf"];
+        let written = [
+            "22,873",
+            "'[2001:db8::1]:22'",
+            "''",
+            r"'it'\''s'",
+            "'a rm -rf'",
+        ];
+        assert_eq!(words.map(in_a_shell), written);
     }
-    let commands = routes::commands(plan);
-    if !commands.is_empty() {
-        text += match plan.has_sidecars() {
-            true => "\n# What leads packets back to the relay:\n",
-            false => "\n# What leads marked packets to the relay:\n",
-        };
-    }
-    for command in commands.lines() {
-        writeln!(text, "# {command}").expect("a String takes every write");
-    }
-    if plan.has_sidecars() {
-        text +=
-            "\n# A host whose INPUT drops by default needs one line there:\n# iifname lo accept\n";
-    } else if format == Format::Nft {
-        text += "\n# A host whose INPUT drops by default needs one line there:\n";
-        text += &format!("# {} accept\n", nft::input_match(plan));
-    }
-    text
 }

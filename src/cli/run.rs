@@ -24,6 +24,7 @@ use crate::admin::Doors;
 use crate::config::{RulesMode, Settings};
 use crate::relay::{Begins, Listeners, Queue, Server};
 use crate::rules::InPlace;
+use crate::rules::by_hand::{self, Language};
 use crate::sys::notify::{self, State};
 use crate::sys::passed::Passed;
 
@@ -181,7 +182,8 @@ async fn fresh(
             InPlace::own(plan, settings.process.fail, lock).await?
         }
         (Some(plan), RulesMode::Print, _) => {
-            output::print(super::rules::text(&plan, super::rules::Format::Nft))?;
+            let command = super::rules::command();
+            output::print(by_hand::relay(&plan, Language::Nft, &command)?)?;
             InPlace::foreign()
         }
         _ => InPlace::foreign(),

@@ -6,21 +6,35 @@
 
 use std::fmt::Write;
 
-use crate::config::{Intercept, Mark, Networks};
+use crate::config::{Mark, Networks, Strip};
 
-use super::plan::{Holding, Interception, Plan, Tracking};
+use super::plan::{Holding, Plan, Tracking};
 use super::queue_rule;
 use super::routes::Family;
-use super::select::Opening;
+use super::select::{Opening, Selection};
+
+/// How the names of all chains begin that are not the kernel's.
+pub(super) const PREFIX: &str = "UNMANGLE";
+
+/// What nftables does and these rules do not.
+const LACKS: [&str; 5] = [
+    "# Other than the rules for nftables, these",
+    "# - take a SYN whichever way it would leave: name what lies beyond the mangled side with --to;",
+    "# - show conntrack what was offered before they strip it;",
+    "# - leave the URG flag as it is, which only the engine `splice` copes with;",
+    "# - route late packets of a leg that the relay has closed to the other host, which may call them INVALID.",
+];
 
 /// What `iptables-restore --noflush` (or `ip6tables-restore --noflush`) loads.
 pub fn restore(plan: &Plan, family: Family) -> String {
     let mut text = String::new();
-    // nftables asks the routing table (`fib daddr oifname`); iptables cannot.
-    line(
-        &mut text,
-        "# Name what lies beyond the mangled side with --to, or flows that never cross it are taken too.",
-    );
+    if plan.interceptions.is_empty() {
+        borrowing(&mut text, plan);
+        return text;
+    }
+    for lacking in LACKS {
+        line(&mut text, lacking);
+    }
     raw(&mut text, plan, family);
     mangle(&mut text, plan, family);
     if let Some(holding) = plan.hold {
@@ -29,7 +43,35 @@ pub fn restore(plan: &Plan, family: Family) -> String {
     text
 }
 
-const SYN: &str = "-p tcp --tcp-flags FIN,SYN,RST,ACK SYN";
+/// The program that takes single rules.
+pub(super) fn program(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "iptables",
+        Family::V6 => "ip6tables",
+    }
+}
+
+/// For clients whose addresses are dialled from: what is sent to these is the relay's.
+fn borrowing(text: &mut String, plan: &Plan) {
+    line(text, LACKS[0]);
+    line(text, LACKS[4]);
+    line(text, "*raw");
+    line(text, ":UNMANGLE_TAKE - [0:0]");
+    line(text, "-A PREROUTING -j UNMANGLE_TAKE");
+    let mark = format!("{0}/{0}", plan.mark);
+    line(
+        text,
+        &format!("-A UNMANGLE_TAKE {OURS} -j MARK --set-xmark {mark}"),
+    );
+    line(text, "COMMIT");
+}
+
+/// Packets of the relay's own legs.
+const OURS: &str = "-m socket --transparent --nowildcard";
+
+pub(super) const SYN: &str = "-p tcp --tcp-flags FIN,SYN,RST,ACK SYN";
+
+pub(super) const SYN_ACK: &str = "-p tcp --tcp-flags FIN,SYN,RST,ACK SYN,ACK";
 
 /// Marks what is the relay's, and keeps its legs apart in conntrack.
 fn raw(text: &mut String, plan: &Plan, family: Family) {
@@ -57,9 +99,7 @@ fn raw(text: &mut String, plan: &Plan, family: Family) {
     );
     line(
         text,
-        &format!(
-            "-A UNMANGLE_TAKE -m socket --transparent --nowildcard -j MARK --set-xmark {mark}"
-        ),
+        &format!("-A UNMANGLE_TAKE {OURS} -j MARK --set-xmark {mark}"),
     );
     line(
         text,
@@ -158,7 +198,7 @@ fn mangle(text: &mut String, plan: &Plan, family: Family) {
             for matches in selected(&interception.intercept, family, opening) {
                 let flags = match opening {
                     Opening::Syn => SYN,
-                    Opening::SynAck => "-p tcp --tcp-flags FIN,SYN,RST,ACK SYN,ACK",
+                    Opening::SynAck => SYN_ACK,
                 };
                 for (chain, direction) in [("HAND", "-i"), ("SEND", "-o")] {
                     line(
@@ -170,7 +210,10 @@ fn mangle(text: &mut String, plan: &Plan, family: Family) {
                 }
             }
         }
-        strip(text, index, interception, family);
+        let chain = format!("UNMANGLE_STRIP_{index}");
+        for rule in strip(&chain, interception.strip, interception.mss, family) {
+            line(text, &rule);
+        }
     }
     for interception in &plan.interceptions {
         let interface = &interception.intercept.mangled_side;
@@ -223,10 +266,9 @@ fn filter(text: &mut String, holding: Holding, family: Family) {
     line(text, "COMMIT");
 }
 
-/// The chain that strips what one interception's profile forbids.
-fn strip(text: &mut String, index: usize, interception: &Interception, family: Family) {
-    let chain = format!("-A UNMANGLE_STRIP_{index} -p tcp");
-    let strip = interception.strip;
+/// What a chain says to strip what a profile forbids; one line each.
+pub(super) fn strip(chain: &str, strip: Strip, mss: Option<u16>, family: Family) -> Vec<String> {
+    let mut lines = Vec::new();
     let options: Vec<_> = [
         ("sack-permitted", strip.sack_permitted),
         ("wscale", strip.window_scale),
@@ -235,36 +277,32 @@ fn strip(text: &mut String, index: usize, interception: &Interception, family: F
     .into_iter()
     .filter_map(|(option, stripped)| stripped.then_some(option))
     .collect();
+    let chain = format!("-A {chain} -p tcp");
     if !options.is_empty() {
-        line(
-            text,
-            &format!(
-                "{chain} -j TCPOPTSTRIP --strip-options {}",
-                options.join(",")
-            ),
-        );
+        let options = options.join(",");
+        lines.push(format!("{chain} -j TCPOPTSTRIP --strip-options {options}"));
     }
     if strip.ecn {
-        line(
-            text,
-            &match family {
-                Family::V4 => format!("{chain} -j ECN --ecn-tcp-remove"),
-                Family::V6 => {
-                    "# ip6tables has no target that takes the offer of ECN away.".to_owned()
-                }
-            },
-        );
+        lines.push(match family {
+            Family::V4 => format!("{chain} -j ECN --ecn-tcp-remove"),
+            Family::V6 => "# ip6tables has no target that takes the offer of ECN away.".to_owned(),
+        });
     }
-    if let Some(mss) = interception.mss {
-        line(
-            text,
-            &format!("{chain} --tcp-flags SYN SYN -j TCPMSS --set-mss {mss}"),
-        );
+    if let Some(mss) = mss {
+        lines.push(format!(
+            "{chain} --tcp-flags SYN SYN -j TCPMSS --set-mss {mss}"
+        ));
     }
+    lines
 }
 
 /// Ports and networks of SYNs or SYN-ACKs, once for each pair of networks; each match follows a blank.
-fn selected(intercept: &Intercept, family: Family, opening: Opening) -> Vec<String> {
+pub(super) fn selected<'a>(
+    selection: impl Into<Selection<'a>>,
+    family: Family,
+    opening: Opening,
+) -> Vec<String> {
+    let Selection { ports, from, to } = selection.into();
     let (port, source, destination) = match opening {
         Opening::Syn => ("--dports", "-s", "-d"),
         Opening::SynAck => ("--sports", "-d", "-s"),
@@ -285,20 +323,20 @@ fn selected(intercept: &Intercept, family: Family, opening: Opening) -> Vec<Stri
                 .collect(),
         }
     };
-    let ports: Vec<_> = intercept
-        .ports
-        .iter()
-        .map(|port| port.to_string())
-        .collect();
-    let mut selected = Vec::new();
     // `multiport` takes 15 ports at most.
-    for ports in ports.chunks(15) {
-        for from in named(source, &intercept.from) {
-            for to in named(destination, &intercept.to) {
-                selected.push(format!(
-                    " -m multiport {port} {}{from}{to}",
-                    ports.join(",")
-                ));
+    let ports: Vec<String> = match ports {
+        None => vec![String::new()],
+        Some(ports) => {
+            let all: Vec<_> = ports.iter().map(|port| port.to_string()).collect();
+            let some = |some: &[String]| format!(" -m multiport {port} {}", some.join(","));
+            all.chunks(15).map(some).collect()
+        }
+    };
+    let mut selected = Vec::new();
+    for ports in ports {
+        for from in named(source, from) {
+            for to in named(destination, to) {
+                selected.push(format!("{ports}{from}{to}"));
             }
         }
     }
@@ -312,7 +350,7 @@ fn line(text: &mut String, line: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Profile;
+    use crate::config::{Intercept, Profile};
     use crate::rules::ListenPorts;
 
     #[test]

@@ -6,6 +6,7 @@
 //! | `select`, `strip` | which packets are meant, and what they lose, as statements of nft |
 //! | `show` | what the relay is shown of packets that no socket shows |
 //! | `nft`, `iptables` | write the plan down |
+//! | `by_hand` | the same for somebody else to load, with a head that says how |
 //! | `sidecar`, `stand_in`, `cgroup` | the same for a relay on the strict host itself |
 //! | `hold`, `queue_rule` | how opening packets come into the queue and are answered; the rule of iptables for it |
 //! | `routes` | what leads marked packets to this host |
@@ -17,9 +18,10 @@
 //! | `hand` | what goes over to another process, and what must be the same there |
 //! | `fail_closed`, `mode` | what becomes of new connections when it is killed; whose the rules are |
 //! | `leftovers` | finds and removes what a killed relay left |
-//! | `normalise` | rules without a relay |
+//! | `normalise`, `normalise_iptables` | rules without a relay |
 //! | `tuning` | settings of the host, applied and restored |
 
+pub mod by_hand;
 mod cgroup;
 pub mod check;
 pub mod fail_closed;
@@ -33,6 +35,7 @@ pub mod mode;
 pub mod nft;
 mod nft_process;
 pub mod normalise;
+mod normalise_iptables;
 pub mod observe;
 pub mod own;
 mod owner;

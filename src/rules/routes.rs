@@ -74,17 +74,27 @@ pub fn route(plan: &Plan) -> Vec<String> {
 
 /// What a person would type to have the same.
 pub fn commands(plan: &Plan) -> String {
-    let mut text = String::new();
-    for family in FAMILIES {
-        let ip = family.flag();
-        let rules = rules(plan, family);
-        for rule in &rules {
-            text += &format!("ip {ip} rule add {}\n", rule.join(" "));
-        }
-        if rules.is_empty() {
-            continue;
-        }
-        text += &format!("ip {ip} route replace {}\n", route(plan).join(" "));
+    FAMILIES.map(|family| of_family(plan, family)).concat()
+}
+
+/// The same of one family.
+pub(super) fn of_family(plan: &Plan, family: Family) -> String {
+    typed(plan, family, "add", "replace")
+}
+
+/// What a person would type to be rid of it.
+pub(super) fn removal(plan: &Plan, family: Family) -> String {
+    typed(plan, family, "del", "del")
+}
+
+fn typed(plan: &Plan, family: Family, with_rule: &str, with_route: &str) -> String {
+    let (ip, rules) = (family.flag(), rules(plan, family));
+    let mut text: String = rules
+        .iter()
+        .map(|rule| format!("ip {ip} rule {with_rule} {}\n", rule.join(" ")))
+        .collect();
+    if !rules.is_empty() {
+        text += &format!("ip {ip} route {with_route} {}\n", route(plan).join(" "));
     }
     text
 }

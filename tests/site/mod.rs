@@ -33,13 +33,13 @@ pub mod web;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::thread::LinkNameSpaceType;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use unmangle::lab::{self, Family, Host, Joined, Lab, OpenedFrom, Role};
+use unmangle::lab::{self, Family, Host, Joined, Lab, OpenedFrom, Role, Strict, scenario};
 
 #[allow(unused_imports)]
 pub use here::Here;
@@ -96,6 +96,33 @@ impl Site {
             let way = Way::splice();
             Self { lab, way }
         })
+    }
+
+    /// Strict hosts, and the firewall of the story between client and relay host.
+    pub fn behind_a_pix() -> Option<Self> {
+        possible().then(|| {
+            let pix = scenario::find("pix").unwrap();
+            let lab = Lab::builder()
+                .unmangle(UNMANGLE)
+                .strict(Strict::Both)
+                .firewall(Joined::wire(pix.firewall))
+                .long_leg(Joined::Veth { offloads: true });
+            let (lab, way) = (lab.start().unwrap(), Way::splice());
+            Self { lab, way }
+        })
+    }
+
+    /// A connection by way of a router, to a service that listens on all addresses of the server.
+    pub fn connect_through(&self, family: Family) -> Pair {
+        let everywhere: IpAddr = match family {
+            Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+            Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let listener = self.listen_at(Role::Server, (everywhere, 22).into());
+        let to = (Role::Server.address(family), 22).into();
+        let client = self.dial(Role::Client, to).unwrap();
+        let server = accept(&listener);
+        Pair { client, server }
     }
 
     /// Sockets on every host hold little, so that a direction stalls after few bytes.
