@@ -100,12 +100,25 @@ fn said(output: &Output) -> String {
     said
 }
 
+/// A machine on the relay's host that filters nothing.
+fn boot(site: &Site) -> Machine {
+    let machine = Machine::boot(site.lab.host(Role::Relay));
+    machine.run("systemctl", &["disable", "--now", "firewalld", "ufw"]);
+    machine
+}
+
+#[track_caller]
+fn start(machine: &Machine) {
+    let started = machine.output("systemctl", &["start", "unmangle"]);
+    assert!(started.status.success(), "{}", machine.journal(UNIT));
+}
+
 /// What a package could leave behind.
 fn traces(machine: &Machine) -> String {
     const LOOK: &str = "find / -xdev \\( -path /var/lib/dpkg -o -path /var/cache -o -path /var/log/journal -o -path /tmp \
                         -o -path /proc -o -path /mnt \\) -prune -o -print | grep -v '^/etc/.*-$' | sort; \
                         find /run -name '*unmangle*'; getent passwd; getent group; nft list tables; ip rule; \
-                        systemctl list-unit-files --no-legend 'unmangle*'";
+                        systemctl list-unit-files --no-legend 'unmangle*' || true";
     machine.run("sh", &["-c", LOOK])
 }
 
@@ -113,7 +126,7 @@ fn traces(machine: &Machine) -> String {
 fn a_package_is_installed_configured_upgraded_under_a_session_and_purged() {
     let Some(site) = Site::put_up() else { return };
     let package = Package::make();
-    let machine = Machine::boot(site.lab.host(Role::Relay));
+    let machine = boot(&site);
     let before = traces(&machine);
 
     // Installed, it does nothing.
@@ -133,7 +146,8 @@ fn a_package_is_installed_configured_upgraded_under_a_session_and_purged() {
 
     // Configured, it relays.
     machine.write(CONFIG, GATEWAY);
-    machine.run("systemctl", &["enable", "--now", "unmangle"]);
+    machine.run("systemctl", &["enable", "unmangle"]);
+    start(&machine);
     let pair = site.connect(OpenedFrom::Client, FAMILIES[0]);
     talk(&pair);
 
@@ -159,7 +173,7 @@ fn a_package_is_installed_configured_upgraded_under_a_session_and_purged() {
     assert!(!tables.contains("unmangle"), "{tables}");
     assert_eq!(machine.run("cat", &[CONFIG]), GATEWAY);
     install(&machine, &changed);
-    machine.run("systemctl", &["start", "unmangle"]);
+    start(&machine);
     talk(&site.connect(OpenedFrom::Server, FAMILIES[1]));
 
     said(&dpkg(&machine, &["-P", "unmangle"]));
@@ -175,10 +189,10 @@ fn a_package_is_installed_configured_upgraded_under_a_session_and_purged() {
 fn a_relay_that_cannot_be_handed_over_goes_on_and_that_is_said() {
     let Some(site) = Site::put_up() else { return };
     let package = Package::make();
-    let machine = Machine::boot(site.lab.host(Role::Relay));
+    let machine = boot(&site);
     install(&machine, &package.first);
     machine.write(CONFIG, &format!("{GATEWAY}answer = \"after-connect\"\n"));
-    machine.run("systemctl", &["start", "unmangle"]);
+    start(&machine);
     let pair = site.connect(OpenedFrom::Client, FAMILIES[0]);
     talk(&pair);
     let old = machine.property(UNIT, "MainPID");
