@@ -11,7 +11,7 @@
 #   python   what reads our files independently of us: HdrHistogram from PyPI, in target/python
 #   machine  a Debian that boots, for what is installed and run by systemd: debootstrap, systemd-nspawn;
 #            the readers of pages and completions: mandoc, zsh, fish
-#   deb      what makes the Debian package: dpkg-dev, and cargo-deb in target/tools (built once: a minute or three)
+#   deb      what makes the Debian package: dpkg-dev, and cargo-deb in target/tools (built once, without optimising: a minute)
 #   rust     a C linker, and a Rust toolchain where there is none or where it is too old
 #   lint     rustfmt and clippy
 #
@@ -224,7 +224,7 @@ install_deb() {
     if [ "$("$tools/bin/cargo-deb" --version 2>/dev/null)" = "$cargo_deb" ]; then return 0; fi
     install_rust
     echo "installing: cargo-deb $cargo_deb into target/tools"
-    "$here/cargo.sh" install --quiet --locked "cargo-deb@$cargo_deb" --root "$tools" ||
+    "$here/cargo.sh" install --quiet --locked --debug "cargo-deb@$cargo_deb" --root "$tools" ||
         die "cannot install cargo-deb $cargo_deb into target/tools: see above"
 }
 
