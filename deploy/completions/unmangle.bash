@@ -1384,7 +1384,7 @@ _unmangle() {
             return 0
             ;;
         unmangle__subcmd__normalise)
-            opts="-h --config --mangled-side --profile --intercept --from --to --log-format --log --help"
+            opts="-h --config --mangled-side --profile --intercept --from --to --print --log-format --log --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1412,6 +1412,10 @@ _unmangle() {
                     ;;
                 --to)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --print)
+                    COMPREPLY=($(compgen -W "nft iptables ip6tables" -- "${cur}"))
                     return 0
                     ;;
                 --log-format)
@@ -1699,7 +1703,7 @@ _unmangle() {
                     return 0
                     ;;
                 --format)
-                    COMPREPLY=($(compgen -W "nft iptables" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "nft iptables ip6tables" -- "${cur}"))
                     return 0
                     ;;
                 *)

@@ -137,7 +137,8 @@ complete -c unmangle -n "__fish_unmangle_using_subcommand rules" -l allow -d 'Pa
 complete -c unmangle -n "__fish_unmangle_using_subcommand rules" -l deny -d 'Reset connections that such an entry names, even if one of --allow does, too; may be given more than once' -r
 complete -c unmangle -n "__fish_unmangle_using_subcommand rules" -l profile -d 'What the leg that crosses the firewall may negotiate: clean, isn-rewrite, cisco-pix, wscale-strip, blackhole, idle-drop, asa, or one from the file' -r
 complete -c unmangle -n "__fish_unmangle_using_subcommand rules" -l format -d 'The language to print them in' -r -f -a "nft\t'For `nft -f`'
-iptables\t'For `iptables-restore --noflush` and `ip6tables-restore --noflush`'"
+iptables\t'For `iptables-restore --noflush`: IPv4'
+ip6tables\t'For `ip6tables-restore --noflush`: IPv6'"
 complete -c unmangle -n "__fish_unmangle_using_subcommand rules" -l remove -d 'Remove what a killed relay may have left: the table that fails closed, ip rules, routes, host tuning'
 complete -c unmangle -n "__fish_unmangle_using_subcommand rules" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c unmangle -n "__fish_unmangle_using_subcommand normalise" -l config -d 'Read profiles and the one listener\'s profile, mangled-side, intercept, from and to from this file, as `unmangle run` does; flags win over it, and the rest of the file is the relay\'s' -r -F
@@ -146,6 +147,9 @@ complete -c unmangle -n "__fish_unmangle_using_subcommand normalise" -l profile 
 complete -c unmangle -n "__fish_unmangle_using_subcommand normalise" -l intercept -d 'Only connections to these ports, separated by commas [default: every port]' -r
 complete -c unmangle -n "__fish_unmangle_using_subcommand normalise" -l from -d 'Only connections that come from this network; may be given more than once [default: everywhere]' -r
 complete -c unmangle -n "__fish_unmangle_using_subcommand normalise" -l to -d 'Only connections that go to this network; may be given more than once [default: everywhere]' -r
+complete -c unmangle -n "__fish_unmangle_using_subcommand normalise" -l print -d 'Print the rules and put nothing in place: for nft, iptables-restore or ip6tables-restore [default: nft]' -r -f -a "nft\t'For `nft -f`'
+iptables\t'For `iptables-restore --noflush`: IPv4'
+ip6tables\t'For `ip6tables-restore --noflush`: IPv6'"
 complete -c unmangle -n "__fish_unmangle_using_subcommand normalise" -l log-format -d 'How the log on stderr is written: human or json' -r
 complete -c unmangle -n "__fish_unmangle_using_subcommand normalise" -l log -d 'What is logged: error, warn, info, debug or trace' -r
 complete -c unmangle -n "__fish_unmangle_using_subcommand normalise" -s h -l help -d 'Print help (see more with \'--help\')'
