@@ -90,7 +90,7 @@ fn the_completions_that_are_checked_in_are_those_of_the_arguments() {
 #[test]
 fn a_page_is_read_without_a_complaint() {
     for name in names(&repository(PAGES)) {
-        let page = repository(PAGES).join(name);
+        let page = repository(PAGES).join(&name);
         let page = page.to_str().unwrap();
         // Its own linter wants a date, and says so of dashes in options.
         let Some(text) = shell("mandoc", &["-T", "utf8", "-W", "error", page]) else {

@@ -4,6 +4,7 @@
 
 mod site;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -178,6 +179,7 @@ fn a_package_is_installed_configured_upgraded_under_a_session_and_purged() {
 
     said(&dpkg(&machine, &["-P", "unmangle"]));
     let after = traces(&machine);
+    let before: BTreeSet<_> = before.lines().collect();
     let new: Vec<_> = after
         .lines()
         .filter(|line| !before.contains(line))
