@@ -20,9 +20,9 @@ use crate::sys::passed::Passed;
 /// The listeners of every worker, bound and not yet served.
 #[derive(Debug)]
 pub struct Listeners {
-    per_worker: Vec<Vec<Bound>>,
+    pub(super) per_worker: Vec<Vec<Bound>>,
     /// In the order of the settings.
-    ways_in: Vec<WayIn>,
+    pub(super) ways_in: Vec<WayIn>,
     served: Vec<Served>,
     gates: Gates,
     /// Where the process listens besides.
@@ -111,28 +111,12 @@ pub struct Listening {
     pub socket: OwnedFd,
 }
 
-/// Listeners of another process are not those of the settings.
-#[derive(Debug, thiserror::Error)]
-pub enum AdoptError {
-    /// They come and go with the process.
-    #[error("listener {0} is not in both the old and the new settings; restart instead")]
-    Listener(String),
-    /// The way to it differs.
-    #[error(
-        "listener {0}: connections would come another way by the new settings; restart instead"
-    )]
-    Way(String),
-    /// A socket is unusable.
-    #[error("a listening socket that was handed over is unusable: {0}")]
-    Socket(#[from] io::Error),
-}
-
 /// A listener cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen at {address}: {error}{hint}")]
 pub struct BindError {
     address: SocketAddr,
-    error: io::Error,
+    pub(super) error: io::Error,
     hint: &'static str,
 }
 
@@ -169,75 +153,8 @@ impl Listeners {
         Ok(bound)
     }
 
-    /// Takes the sockets of another process for the listeners of these settings.
-    ///
-    /// # Errors
-    /// If they are not for the same listeners, or come another way.
-    pub fn adopt(
-        listeners: &[Listener],
-        workers: usize,
-        sockets: Vec<Listening>,
-    ) -> Result<Self, AdoptError> {
-        let mut bound = Self::none(workers);
-        let is_known = |name: &str| listeners.iter().any(|listener| listener.name == name);
-        if let Some(gone) = sockets.iter().find(|each| !is_known(&each.listener)) {
-            return Err(AdoptError::Listener(gone.listener.clone()));
-        }
-        let mut sockets = sockets;
-        for (number, settings) in listeners.iter().enumerate() {
-            let name = &settings.name;
-            let served = bound.serve(number, settings);
-            let (own, others): (Vec<_>, Vec<_>) =
-                sockets.into_iter().partition(|each| each.listener == *name);
-            sockets = others;
-            if own.is_empty() {
-                return Err(AdoptError::Listener(name.clone()));
-            }
-            let mut ports = (None, None);
-            let mut known = None;
-            for Listening {
-                worker,
-                side,
-                socket,
-                ..
-            } in own
-            {
-                let socket = Socket::from(socket);
-                let one = Bound {
-                    socket,
-                    side,
-                    served: served.clone(),
-                    came_before: CameBefore::None,
-                };
-                let address = one.address().map_err(|error| error.error)?;
-                known = Some(address);
-                match side {
-                    Side::Mangled => ports.0 = Some(address.port()),
-                    Side::Clean => ports.1 = Some(address.port()),
-                }
-                bound.per_worker[worker % workers].push(one);
-            }
-            let way_in = match (&settings.mode, ports, known) {
-                (Mode::Forward(forward), _, Some(address)) if is_at(forward.listen, address) => {
-                    WayIn::Listening(address)
-                }
-                (Mode::Gateway(_), (Some(mangled), Some(clean)), _) => {
-                    WayIn::Intercepted { mangled, clean }
-                }
-                (Mode::ServerSidecar(_), (Some(port), None), _)
-                | (Mode::ClientSidecar(_), (None, Some(port)), _) => WayIn::Intercepted {
-                    mangled: port,
-                    clean: port,
-                },
-                _ => return Err(AdoptError::Way(name.clone())),
-            };
-            bound.ways_in.push(way_in);
-        }
-        Ok(bound)
-    }
-
     /// None yet, for so many workers.
-    fn none(workers: usize) -> Self {
+    pub(super) fn none(workers: usize) -> Self {
         Self {
             per_worker: (0..workers).map(|_| vec![]).collect(),
             ways_in: vec![],
@@ -248,7 +165,7 @@ impl Listeners {
     }
 
     /// What a listener goes by, and whom it lets in.
-    fn serve(&mut self, number: usize, settings: &Listener) -> Served {
+    pub(super) fn serve(&mut self, number: usize, settings: &Listener) -> Served {
         let served = Served {
             id: ListenerId(u16::try_from(number).expect("a file has fewer listeners")),
             gate: self.gates.add(settings),
@@ -495,7 +412,7 @@ impl Bound {
         self.socket.set_cpu_affinity(cpu)
     }
 
-    fn address(&self) -> Result<SocketAddr, BindError> {
+    pub(super) fn address(&self) -> Result<SocketAddr, BindError> {
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         match self.socket.local_addr() {
             Ok(bound) => Ok(bound.as_socket().unwrap_or(address)),
@@ -534,11 +451,6 @@ impl BindError {
             error,
         }
     }
-}
-
-/// Whether a socket that is bound there is what was asked for; port 0 is any.
-fn is_at(asked: SocketAddr, bound: SocketAddr) -> bool {
-    asked.ip() == bound.ip() && (asked.port() == 0 || asked.port() == bound.port())
 }
 
 fn hint(error: &io::Error) -> &'static str {

@@ -35,6 +35,7 @@
 mod accepting;
 mod addr;
 mod admission;
+mod adopted;
 mod answer;
 mod cpus;
 mod dial;
@@ -80,10 +81,11 @@ mod worker;
 
 pub use addr::{ClientAddr, Destination, OriginalDst};
 pub use admission::{Gate, Gates};
+pub use adopted::AdoptError;
 pub use handle::Handle;
 pub use holder::{Queue, QueueError};
 pub use legs::Party;
-pub use listen::{AdoptError, BindError, Listeners, Listening, WayIn};
+pub use listen::{BindError, Listeners, Listening, WayIn};
 pub use moving::Move;
 pub use parcel::{
     Carrier, MOST, Note, NotedDebt, NotedEnd, NotedHalf, NotedHeld, NotedOffer, NotedPort, Parcel,
