@@ -145,7 +145,8 @@ fn start_haproxy(lab: &Lab) -> anyhow::Result<Process> {
     lab.relay().feed("nft", &["-f", "-"], &printed)?;
     for line in printed
         .lines()
-        .filter_map(|line| line.strip_prefix("# ip "))
+        .take_while(|line| *line != "# Taken away:")
+        .filter_map(|line| line.strip_prefix("#   ip "))
     {
         lab.relay()
             .run("ip", &line.split(' ').collect::<Vec<_>>())?;

@@ -234,7 +234,8 @@ impl Standing {
         host.feed("nft", &["-f", "-"], &printed)?;
         for line in printed
             .lines()
-            .filter_map(|line| line.strip_prefix("# ip "))
+            .take_while(|line| *line != "# Taken away:")
+            .filter_map(|line| line.strip_prefix("#   ip "))
         {
             host.run("ip", &line.split(' ').collect::<Vec<_>>())?;
         }
