@@ -105,6 +105,7 @@ proptest! {
         kernel in kernel(),
         story in proptest::collection::vec(said(), 1..40),
         before in 1u32..3000,
+        of_client: bool,
     ) {
         // Numbers that happen to be 0 would have rules of their own, and so would bounds that are made of them.
         let zero = |said: &Said| {
@@ -113,9 +114,15 @@ proptest! {
             numbers.iter().any(|number| number.abs_diff(before) <= 3)
         };
         prop_assume!(!story.iter().any(zero));
-        let base = before.wrapping_neg();
+        // As far from each other as they are on the other wire: the rules compare a side's number with the other's, too.
+        let apart = SERVER.wrapping_sub(CLIENT);
+        let wraps = before.wrapping_neg();
+        let (client, server) = match of_client {
+            true => (wraps, wraps.wrapping_add(apart)),
+            false => (wraps.wrapping_sub(apart), wraps),
+        };
         let mut wire = Wire::opened(kernel);
-        let mut wrapping = Wire { client: base, server: base, ..Wire::new(kernel) };
+        let mut wrapping = Wire { client, server, ..Wire::new(kernel) };
         wrapping.open();
         prop_assert_eq!(outlines(&mut wire, &story), outlines(&mut wrapping, &story));
     }
