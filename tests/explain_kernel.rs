@@ -151,8 +151,9 @@ fn own(host: &str) -> &'static [&'static str] {
 /// of which conntrack sees as one packet, and who captures on an interface without offloads as 45.
 const UNDER_WAY: usize = 90;
 
-/// What a host sends is tracked first and captured then, what it is sent the other way round. So while a packet comes in,
-/// some that were captured after it can have been tracked before: the bound may be as it is with each of them.
+/// What a host sends is tracked first and captured then, what it is sent the other way round; and a router has the two
+/// directions on two processors at once. So while a packet comes in, some of the other direction that were captured after it
+/// can have been tracked before: the bound may be as it is with each of them.
 fn with_what_was_tracked_before<'a>(
     invalid: Invalid,
     packet: &'a Captured,
@@ -160,7 +161,6 @@ fn with_what_was_tracked_before<'a>(
 ) -> impl Iterator<Item = Invalid> + 'a {
     let answers = |next: &&Captured| {
         packet.travel != Some(Travel::Outgoing)
-            && next.travel == Some(Travel::Outgoing)
             && next.segment.source == packet.segment.destination
             && next.segment.destination == packet.segment.source
     };
