@@ -5,12 +5,11 @@
 
 mod site;
 
-use std::io::ErrorKind;
-use std::net::{IpAddr, TcpStream};
+use std::net::{SocketAddr, SocketAddrV6, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
-use unmangle::lab::{Family, Invalid, Process, Role};
+use unmangle::lab::{Host, Invalid, Process, Role};
 
 use site::machine::Machine;
 use site::{FAMILIES, PATIENCE, Pair, Relay, Site, carry, pattern, talk};
@@ -120,30 +119,48 @@ impl Gateway {
         assert_eq!(self.site.lab.invalid().unwrap(), Invalid::default());
     }
 
-    /// Sees that its own port 22 is no more open than it was.
+    /// Sees that its own port 22 is shut, at every address that it has towards the server.
     fn is_shut(&self) {
-        let own = Role::Relay.interfaces().into_iter();
-        for address in own.flat_map(|interface| [interface.v4.into(), interface.v6.into()]) {
-            let address: IpAddr = address;
-            let _service = self.site.listen_at(Role::Relay, (address, 22).into());
-            let family = if address.is_ipv4() {
-                Family::V4
-            } else {
-                Family::V6
-            };
-            let dialled = site::inside(self.site.lab.client(), || {
-                TcpStream::connect_timeout(&(address, 22).into(), A_MOMENT)
-            });
-            let error = dialled.expect_err("it is let in");
-            let shut = [
-                ErrorKind::TimedOut,
-                ErrorKind::WouldBlock,
-                ErrorKind::HostUnreachable,
-                ErrorKind::ConnectionRefused,
-            ];
-            let is_shut = shut.contains(&error.kind()) || error.raw_os_error() == Some(13);
-            assert!(is_shut, "{family:?}: {error:?}");
+        // It is not the lab's own filter that keeps it shut.
+        self.site
+            .load("insert rule inet um_lab input tcp dport 22 accept");
+        let _service =
+            FAMILIES.map(|family| self.site.listen_at(Role::Relay, site::everywhere(family)));
+        let long = Role::Relay.interfaces()[1];
+        let server = self.site.lab.server();
+        let own = [
+            (long.v4, 22).into(),
+            (long.v6, 22).into(),
+            self.link_local(),
+        ];
+        for address in own {
+            let dialled = site::inside(server, || TcpStream::connect_timeout(&address, A_MOMENT));
+            assert!(dialled.is_err(), "{address}");
         }
+        // It is theirs.
+        self.typed("ufw disable; systemctl stop firewalld");
+        for address in own {
+            let dialled = site::inside(server, || TcpStream::connect_timeout(&address, A_MOMENT));
+            assert!(dialled.is_ok(), "{address}: {dialled:?}");
+        }
+    }
+
+    /// Its port 22 at the address that only the link to the server knows.
+    fn link_local(&self) -> SocketAddr {
+        let said = |host: &Host, words: &str| {
+            host.run("ip", &words.split(' ').collect::<Vec<_>>())
+                .unwrap()
+        };
+        let address = said(
+            self.site.lab.relay(),
+            "-6 -o address show dev long0 scope link",
+        );
+        let address = address
+            .split_whitespace()
+            .find_map(|word| word.strip_suffix("/64"));
+        let index = said(self.site.lab.server(), "-o link show dev long0");
+        let index = index.split_once(':').unwrap().0.parse().unwrap();
+        SocketAddrV6::new(address.unwrap().parse().unwrap(), 22, 0, index).into()
     }
 }
 
