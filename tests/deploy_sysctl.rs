@@ -1,7 +1,7 @@
 //! The settings in `deploy/sysctl.d`: all of them are commented out, and all of them are the kernel's.
 //!
-//! That the relay-free one has copies arrive, slowly and without a reset, is shown in every run of the lab's path
-//! `liberal` (`tests/lab_scp.rs`, `make demo`). What sets anything needs root, and without it is skipped except in CI.
+//! That the relay-free one has copies arrive, slowly and without a reset, is shown by the lab's path
+//! `liberal` (`make demo`, and `make acceptance`, which judges how slowly). What sets anything needs root, and without it is skipped except in CI.
 
 mod site;
 

@@ -11,6 +11,7 @@
 //! | `hold`, `queue_rule` | how opening packets come into the queue and are answered; the rule of iptables for it |
 //! | `routes` | what leads marked packets to this host |
 //! | `preflight`, `service`, `survey`, `survey_sidecar`, `check` | look at the host, and at what its other rules would do |
+//! | `managed` | whose those are, where ufw or firewalld would undo a line that is added by hand |
 //! | `observe` | what rules, routes and links of the host are, for `doctor` to judge |
 //! | `lock` | keeps two of them apart |
 //! | `own`, `owner`, `nft_process`, `leads` | apply the plan for as long as the relay lives, watch it, and take it away |
@@ -31,6 +32,7 @@ pub mod iptables;
 mod leads;
 pub mod leftovers;
 mod lock;
+mod managed;
 pub mod mode;
 pub mod nft;
 mod nft_process;

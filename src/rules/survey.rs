@@ -11,10 +11,11 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use crate::config::Intercept;
 
 use super::check::{self, Probe, RuleRef, Ruleset, Verdict};
+use super::managed::Manager;
 use super::plan::{Plan, Tracking};
 use super::routes::Family;
 use super::tool::{self, ToolError};
-use super::{nft, routes, survey_sidecar};
+use super::{routes, survey_sidecar};
 
 /// Why the relay must not start beside the rules of other programs.
 #[derive(Debug, thiserror::Error)]
@@ -22,23 +23,35 @@ pub enum SurveyError {
     /// A filter would be bypassed.
     #[error(
         "FORWARD would have dropped {flow}, and TPROXY bypasses it: {by}; name what may pass with --from \
-         and --to, or give --override-forward"
+         and --to, or give --override-forward{more}"
     )]
     Forward {
         /// The connections, and the interfaces they cross.
         flow: String,
         /// The rule.
         by: Box<RuleRef>,
+        /// What would let them pass, where it is known whose rule it is.
+        more: String,
     },
     /// The intercepted packets would be dropped.
-    #[error("INPUT would drop what is intercepted, {flow}: {by}; add one line: {line}")]
+    #[error("INPUT would drop what is intercepted, {flow}: {by}; {mend}")]
     Input {
         /// The connections.
         flow: String,
         /// The rule.
         by: Box<RuleRef>,
-        /// The command that lets them in.
-        line: String,
+        /// What lets them in.
+        mend: String,
+    },
+    /// Every intercepted packet of IPv6 would be dropped.
+    #[error(
+        "a check of the way back sees the relay's mark and would drop all that is intercepted of IPv6: {by}; \
+         firewalld has it by IPv6_rpfilter=yes in /etc/firewalld/firewalld.conf, make that `no` \
+         (docs/host-firewalls.md), or name networks of IPv4 alone with --from or --to"
+    )]
+    WayBack {
+        /// The rule.
+        by: Box<RuleRef>,
     },
     /// What this host opens would have been dropped.
     #[error(
@@ -185,6 +198,11 @@ fn judge(ruleset: &Ruleset, plan: &Plan, others: &[String], forward: Forward) ->
         let mangled = intercept.mangled_side.as_str();
         for (iif, oif) in [(mangled, other.as_str()), (other.as_str(), mangled)] {
             for probe in probes(intercept, iif) {
+                if !probe.is_v4()
+                    && let Some(by) = ruleset.marked_way_back()
+                {
+                    found.refuse(SurveyError::WayBack { by: by.into() });
+                }
                 let flow = format!("{probe} from {iif} to {oif}");
                 let unmarked = probe
                     .clone()
@@ -193,9 +211,12 @@ fn judge(ruleset: &Ruleset, plan: &Plan, others: &[String], forward: Forward) ->
                 match ruleset.forward(&unmarked) {
                     Verdict::Passes => {}
                     Verdict::Dropped { by } if forward == Forward::Respect => {
+                        let port = unmarked.port;
+                        let more = Manager::of(&by, ruleset).passes(iif, oif, port);
                         found.refuse(SurveyError::Forward {
                             flow: flow.clone(),
                             by: by.into(),
+                            more,
                         });
                     }
                     Verdict::Dropped { by } => {
@@ -225,18 +246,18 @@ fn judge(ruleset: &Ruleset, plan: &Plan, others: &[String], forward: Forward) ->
                 match ruleset.input(&marked) {
                     Verdict::Passes => {}
                     Verdict::Dropped { by } => {
-                        let line = by.accept_before(&nft::input_match(plan));
+                        let mend = Manager::of(&by, ruleset).admits(&by, plan);
                         found.refuse(SurveyError::Input {
                             flow,
                             by: by.into(),
-                            line,
+                            mend,
                         });
                     }
                     Verdict::Unsure { by, .. } => {
-                        let line = by.accept_before(&nft::input_match(plan));
+                        let mend = Manager::of(&by, ruleset).admits(&by, plan);
                         found.doubt(
                             Hook::Input,
-                            format!("INPUT may drop some of {flow}: {by}; if so, add: {line}"),
+                            format!("INPUT may drop some of {flow}: {by}; if so, {mend}"),
                         );
                     }
                 }
@@ -275,7 +296,8 @@ impl SurveyError {
             Self::Forward { by, .. }
             | Self::Input { by, .. }
             | Self::Output { by, .. }
-            | Self::Dnat { by, .. } => Some(by),
+            | Self::Dnat { by, .. }
+            | Self::WayBack { by } => Some(by),
             Self::Tool(_) | Self::Unreadable { .. } => None,
         }
     }

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use super::check::{Mark, Probe, RuleRef, Ruleset, Verdict};
+use super::managed::Manager;
 use super::plan::{Capture, Interception, Plan};
 use super::survey::{Forward, Found, Hook, SurveyError, probes};
 
@@ -40,14 +41,14 @@ fn service(ruleset: &Ruleset, plan: &Plan, interception: &Interception, found: &
         }
         let arriving = probe.clone().marked(Mark::bits(mark, mark));
         let matches = format!("iifname {side} tcp dport {}", probe.port);
-        admitted(ruleset.input(&arriving), &flow, &matches, found);
+        admitted(ruleset, ruleset.input(&arriving), &flow, &matches, found);
         let inner = Probe {
             iif: "lo".to_owned(),
             to: loopback(&probe.to),
             ..probe
         };
         let flow = format!("{inner} by lo, to the service");
-        admitted(ruleset.input(&inner), &flow, "iifname lo", found);
+        admitted(ruleset, ruleset.input(&inner), &flow, "iifname lo", found);
     }
 }
 
@@ -83,24 +84,24 @@ fn own(ruleset: &Ruleset, interception: &Interception, forward: Forward, found: 
         };
         let turned = turned.to_this_host();
         let flow = format!("{flow}, by lo");
-        admitted(ruleset.input(&turned), &flow, "iifname lo", found);
+        admitted(ruleset, ruleset.input(&turned), &flow, "iifname lo", found);
     }
 }
 
-fn admitted(verdict: Verdict, flow: &str, matches: &str, found: &mut Found) {
-    let line = |by: &RuleRef| by.accept_before(matches);
+fn admitted(ruleset: &Ruleset, verdict: Verdict, flow: &str, matches: &str, found: &mut Found) {
+    let mend = |by: &RuleRef| Manager::of(by, ruleset).lets_in(by, matches);
     match verdict {
         Verdict::Passes => {}
         Verdict::Dropped { by } => found.refuse(SurveyError::Input {
             flow: flow.to_owned(),
-            line: line(&by),
+            mend: mend(&by),
             by: by.into(),
         }),
         Verdict::Unsure { by, .. } => {
-            let line = line(&by);
+            let mend = mend(&by);
             found.doubt(
                 Hook::Input,
-                format!("INPUT may drop some of {flow}: {by}; if so, add: {line}"),
+                format!("INPUT may drop some of {flow}: {by}; if so, {mend}"),
             );
         }
     }

@@ -33,7 +33,7 @@ pub mod web;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -114,11 +114,7 @@ impl Site {
 
     /// A connection by way of a router, to a service that listens on all addresses of the server.
     pub fn connect_through(&self, family: Family) -> Pair {
-        let everywhere: IpAddr = match family {
-            Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
-            Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        let listener = self.listen_at(Role::Server, (everywhere, 22).into());
+        let listener = self.listen_at(Role::Server, everywhere(family));
         let to = (Role::Server.address(family), 22).into();
         let client = self.dial(Role::Client, to).unwrap();
         let server = accept(&listener);
@@ -147,6 +143,9 @@ impl Site {
         let listen = || {
             let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
             socket.set_reuse_address(true)?;
+            if address.is_ipv6() {
+                socket.set_only_v6(true)?;
+            }
             socket.bind(&address.into())?;
             socket.listen(4096)?;
             Ok::<TcpListener, io::Error>(socket.into())
@@ -251,6 +250,14 @@ impl Site {
             server: accept(listener),
             client,
         }
+    }
+}
+
+/// Port 22 of all addresses of a family.
+pub fn everywhere(family: Family) -> SocketAddr {
+    match family {
+        Family::V4 => (Ipv4Addr::UNSPECIFIED, 22).into(),
+        Family::V6 => (Ipv6Addr::UNSPECIFIED, 22).into(),
     }
 }
 

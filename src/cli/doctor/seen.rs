@@ -167,7 +167,7 @@ fn surveyed(ruleset: &Result<Ruleset, String>, settings: &Settings, plan: &Plan)
     let refused = |refusal: SurveyError| {
         let id = match refusal {
             SurveyError::Forward { .. } => Id::Forward,
-            SurveyError::Input { .. } => Id::Input,
+            SurveyError::Input { .. } | SurveyError::WayBack { .. } => Id::Input,
             SurveyError::Output { .. } => Id::Output,
             SurveyError::Dnat { .. } => Id::Dnat,
             SurveyError::Tool(_) | SurveyError::Unreadable { .. } => Id::Plan,

@@ -74,6 +74,8 @@ impl Packet<'_> {
                 Hook::Input => Fact::Span(Kind::Plain, 1, 1),
                 Hook::Forward | Hook::Prerouting | Hook::Output => Fact::Absent,
             },
+            // A field of a header that is not there; whether it is there (`exists`) has no field.
+            "exthdr" if body["field"].is_string() => Fact::Absent,
             "&" | "|" | "^" => self.bit_operation(what, body),
             "concat" => {
                 let parts = body.as_array().map(Vec::as_slice).unwrap_or_default();

@@ -196,6 +196,35 @@ impl Ruleset {
         found
     }
 
+    /// Whether a table has such a chain.
+    pub(super) fn has_chain(&self, family: &str, table: &str, is: impl Fn(&str) -> bool) -> bool {
+        let mut tables = self.tables.iter();
+        tables.any(|one| {
+            one.family == family && one.name == table && one.chains.keys().any(|name| is(name))
+        })
+    }
+
+    /// A rule at prerouting that drops packets of IPv6 by the way back to their source as their mark has it: to it
+    /// the relay's own table makes every source one of this host.
+    pub(super) fn marked_way_back(&self) -> Option<RuleRef> {
+        let tables = self.tables.iter().filter(|table| table.applies_to(false));
+        let chains =
+            tables.flat_map(|table| table.chains.values().map(move |chain| (table, chain)));
+        let mut rules = chains
+            .flat_map(|(table, chain)| chain.rules.iter().map(move |rule| (table, chain, rule)));
+        let found = rules.find(|(_, _, rule)| {
+            let by_mark = |expr: &serde_json::Value| {
+                let flags = expr["match"]["left"]["fib"]["flags"].as_array();
+                let has =
+                    |name: &str| flags.is_some_and(|flags| flags.iter().any(|flag| flag == name));
+                ["saddr", "mark", "iif"].into_iter().all(has)
+            };
+            rule.exprs.iter().any(by_mark)
+                && rule.exprs.iter().any(|expr| expr.get("drop").is_some())
+        });
+        found.map(|(table, chain, rule)| RuleRef::rule(table, chain, rule))
+    }
+
     fn verdict(&self, probe: &Probe, hook: Hook) -> Verdict {
         let name = hook.name();
         let mut walk = Walk::new(probe, hook);

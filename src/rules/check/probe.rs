@@ -65,7 +65,7 @@ pub enum Tracked {
 }
 
 /// A set of opening TCP packets (SYN, `ct state new`) that differ only in what is not named here:
-/// every source in `from`, every destination in `to`, any source port.
+/// every source in `from`, every destination in `to`, any source port. None has an extension header of IPv6.
 ///
 /// With [`Tracked::Established`] and [`Tracked::Invalid`] they are no opening packets, but acknowledgements.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,7 +148,7 @@ impl Probe {
         }
     }
 
-    pub(super) fn is_v4(&self) -> bool {
+    pub(in crate::rules) fn is_v4(&self) -> bool {
         matches!(self.to, IpNet::V4(_))
     }
 }

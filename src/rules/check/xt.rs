@@ -113,6 +113,14 @@ fn matches_of(module: &str, words: &[String]) -> Option<Vec<Value>> {
             .map(|(family, side)| (vec![family, side], payload(family, side)))
             .collect(),
         "comment" => return Some(Vec::new()),
+        // ufw drops routing headers of type 0 in every direction.
+        "rt" => {
+            let left = json!({"exthdr": {"name": "rt", "field": "type"}});
+            let plain = words.windows(2).any(|two| two == ["rt", "type"]);
+            let is_negated = words.iter().any(|word| word.starts_with('!'));
+            let found = json!({"match": {"op": "==", "left": left, "right": 0}});
+            return (plain && !is_negated).then(|| vec![found]);
+        }
         _ => return None,
     };
     let mut found = Vec::new();

@@ -93,3 +93,58 @@ fn text_that_is_no_ruleset_is_refused() {
         Verdict::Passes
     );
 }
+
+#[test]
+fn opening_packets_have_no_routing_header() {
+    // As ip6tables-nft makes it of `-m rt --rt-type 0`, and as nft has it itself.
+    let module = r#"{"xt": {"type": "match", "name": "rt"}}, {"drop": null}"#;
+    let native = r#"{"match": {"op": "==", "left": {"exthdr": {"name": "rt", "field": "type"}}, "right": 0}}, {"drop": null}"#;
+    let json = |rule: &str| {
+        format!(
+            r#"{{"nftables": [{{"table": {{"family": "ip6", "name": "filter", "handle": 1}}}},
+            {{"chain": {{"family": "ip6", "table": "filter", "name": "FORWARD", "handle": 1,
+                "type": "filter", "hook": "forward", "prio": 0, "policy": "accept"}}}},
+            {{"rule": {{"family": "ip6", "table": "filter", "chain": "FORWARD", "handle": 2, "expr": [{rule}]}}}}]}}"#
+        )
+    };
+    let listing = |rule: &str| {
+        format!(
+            "table ip6 filter {{ # handle 1\n\tchain FORWARD {{ # handle 1\n\t\t{rule} # handle 2\n\t}}\n}}\n"
+        )
+    };
+    let any = probe("eth0 any6 > any6 22");
+    let drops = listing("rt type 0 counter packets 0 bytes 0 drop");
+    let of_module = Ruleset::parse(&json(module)).unwrap().with_listing(&drops);
+    assert_eq!(of_module.forward(&any), Verdict::Passes);
+    assert_eq!(
+        Ruleset::parse(&json(native)).unwrap().forward(&any),
+        Verdict::Passes
+    );
+    let others = listing("rt type ! 0 counter packets 0 bytes 0 drop");
+    let negated = Ruleset::parse(&json(module)).unwrap().with_listing(&others);
+    assert!(matches!(negated.forward(&any), Verdict::Unsure { .. }));
+}
+
+#[test]
+fn a_check_of_the_way_back_that_sees_marks_is_found_and_one_that_does_not_is_not() {
+    let rule = |flags: &str| {
+        format!(
+            r#"{{"match": {{"op": "==", "left": {{"fib": {{"result": "oif", "flags": [{flags}]}}}}, "right": false}}}},
+            {{"drop": null}}"#
+        )
+    };
+    let of = |flags: &str| {
+        ruleset(&format!(
+            r#"{{"nftables": [{{"table": {{"family": "inet", "name": "t", "handle": 1}}}},
+            {{"chain": {{"family": "inet", "table": "t", "name": "c", "handle": 1}}}},
+            {{"rule": {{"family": "inet", "table": "t", "chain": "c", "handle": 2, "expr": [{}]}}}}]}}"#,
+            rule(flags)
+        ))
+    };
+    // firewalld's, and the one that nft's manual has.
+    let rules = [r#""saddr", "mark", "iif""#, r#""saddr", "iif""#].map(of);
+    assert_eq!(
+        rules.map(|rules| rules.marked_way_back().is_some()),
+        [true, false]
+    );
+}
