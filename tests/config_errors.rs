@@ -614,7 +614,7 @@ fn flags_beside_a_file_with_several_listeners_are_refused() {
 fn a_start_without_a_listener_says_what_would_make_one() {
     assert_eq!(
         refusal(&["drain = \"1m\"\n"], &[]),
-        "unmangle run: there is no listener; give --intercept PORTS --mangled-side IFACE --profile NAME, or --listen ADDR --to HOST:PORT, or --config FILE"
+        "unmangle.toml: nothing is configured yet: write a [[listener]], or take the # away from the lines of an example that is there"
     );
     assert_eq!(
         refusal(&["[[listener]]\n"], &[]),

@@ -94,7 +94,7 @@ fn the_image_of_the_containerfile_relays() {
         "SETGID",
         "SETPCAP",
     ] {
-        command.arg(format!("--cap-add={capability}"));
+        command.arg(format!("--cap-add=CAP_{capability}"));
     }
     command.arg(format!("--volume={}:/etc/unmangle:ro", etc.display()));
     command.args([&container, "--"]);
