@@ -20,9 +20,9 @@ test: root
 
 ## acceptance: the full matrix, one verdict a requirement; up to an hour
 acceptance: root
-	@$(INSTALL) lab rust
+	@$(INSTALL) lab machine image deb rust
 	$(CARGO) test --release --locked --test acceptance
-	CI=true $(CARGO) test --release --locked --test faults_wire --test faults_load --test upgrade_scp --test probe_lab -- --ignored --nocapture
+	CI=true $(CARGO) test --release --locked --test faults_wire --test faults_load --test upgrade_scp --test probe_lab --test container --test install_by_hand -- --ignored --nocapture
 
 ## fresh: README's two commands in a minimal Debian root, with a Rust toolchain and nothing else; forty minutes
 fresh: root

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what is missing on Debian or Ubuntu; what is there already is left alone.
 #
-#   deploy/install-packages.sh [lab] [bench] [metrics] [browser] [python] [machine] [deb] [rust] [lint]
+#   deploy/install-packages.sh [lab] [bench] [metrics] [browser] [python] [machine] [image] [deb] [rust] [lint]
 #
 #   lab      what the lab and the tests call: nftables, iptables, iproute2, OpenSSH, conntrack, rsync,
 #            tcpdump, ping, sysctl, libfaketime, tmux
@@ -11,6 +11,7 @@
 #   python   what reads our files independently of us: HdrHistogram from PyPI, in target/python
 #   machine  a Debian that boots, for what is installed and run by systemd: debootstrap, systemd-nspawn;
 #            the readers of pages and completions: mandoc, zsh, fish
+#   image    what makes the container's image without a daemon: buildah
 #   deb      what makes the Debian package: dpkg-dev, and cargo-deb in target/tools (built once, without optimising: a minute)
 #   rust     a C linker, and a Rust toolchain where there is none or where it is too old
 #   lint     rustfmt and clippy
@@ -52,6 +53,7 @@ systemd-nspawn systemd-container
 mandoc mandoc
 zsh zsh
 fish fish'
+image_tools='buildah buildah'
 deb_tools='dpkg-shlibdeps dpkg-dev'
 
 # Of PyPI. A later one may read otherwise: what it reads is compared number by number.
@@ -257,9 +259,10 @@ for group in "$@"; do
         browser) install_tools "$browser_tools" ;;
         python) install_python ;;
         machine) install_tools "$machine_tools" ;;
+        image) install_tools "$image_tools" ;;
         deb) install_deb ;;
         rust) install_rust ;;
         lint) install_lint ;;
-        *) die "unknown group $group: there are lab, bench, metrics, browser, python, machine, deb, rust and lint" ;;
+        *) die "unknown group $group: there are lab, bench, metrics, browser, python, machine, image, deb, rust and lint" ;;
     esac
 done
