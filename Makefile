@@ -15,7 +15,7 @@ demo:
 ## test: every test, those in network namespaces too, and each micro-benchmark once; nothing is skipped
 test: root
 	@$(INSTALL) lab bench metrics browser python machine rust deb
-	CI=true $(CARGO) test --locked
+	CI=true $(CARGO) test --locked --no-fail-fast
 	$(CARGO) test --locked --bench micro -- --quiet
 
 ## acceptance: the full matrix, one verdict a requirement; up to an hour
@@ -90,7 +90,7 @@ build:
 deb:
 	@$(INSTALL) rust deb
 	@$(CARGO) build --release --locked
-	@PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) deb --no-build --locked
+	@PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) deb --no-build --strip --locked
 
 ## install: what `make build` has built, below PREFIX (/usr/local); DESTDIR= comes before it
 PREFIX := /usr/local

@@ -242,6 +242,8 @@ fn a_relay_runs_without_a_socket_that_nobody_asked_for_and_says_so() {
     if !site::possible() {
         return;
     }
+    let (_directory, program) = site::program_for_everybody();
+    let instead = format!("shift; exec {program} \"$@\"");
     let starter = [
         "setpriv",
         "--reuid=54399",
@@ -249,6 +251,10 @@ fn a_relay_runs_without_a_socket_that_nobody_asked_for_and_says_so() {
         "--clear-groups",
         "env",
         "XDG_RUNTIME_DIR=/proc/nowhere",
+        "sh",
+        "-c",
+        &instead,
+        "sh",
     ];
     let here = Here::started_by(&starter, &[]);
     let log = here.relay.log();

@@ -7,16 +7,14 @@ mod site;
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
 use unmangle::lab::{Family, OpenedFrom, Role};
 
 use site::rules::Rules;
-use site::{
-    FAMILIES, OPENED, PATIENCE, Pair, Relay, Site, UNMANGLE, accept, carry, pattern, talk, until,
-};
+use site::{FAMILIES, OPENED, PATIENCE, Pair, Relay, Site, accept, carry, pattern, talk, until};
 
 /// Nobody of this machine, by number: it has no entry, no files and no other processes.
 const NUMBERS: [u32; 2] = [54_301, 54_302];
@@ -369,17 +367,6 @@ fn root_without_a_user_is_told_so_and_keeps_no_more_than_another_would() {
     relay.stop();
 }
 
-/// The program, where anybody may run it.
-fn for_everybody() -> (tempfile::TempDir, String) {
-    let directory = tempfile::tempdir().unwrap();
-    let everybody = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(directory.path(), everybody).unwrap();
-    let program = directory.path().join("unmangle");
-    fs::copy(UNMANGLE, &program).unwrap();
-    let program = program.to_str().unwrap().to_owned();
-    (directory, program)
-}
-
 /// What starts the program for everybody, in the place of the one that only root may reach, as an ordinary user who has
 /// been given two capabilities.
 fn as_ordinary_user(instead: &str) -> [&str; 16] {
@@ -407,7 +394,7 @@ fn as_ordinary_user(instead: &str) -> [&str; 16] {
 #[test]
 fn an_ordinary_user_with_ambient_capabilities_needs_no_root_at_all() {
     let Some(site) = Site::put_up() else { return };
-    let (_directory, program) = for_everybody();
+    let (_directory, program) = site::program_for_everybody();
     let before = Rules::of(&site);
     let instead = format!("shift; exec {program} \"$@\"");
     let starter = as_ordinary_user(&instead);

@@ -50,6 +50,19 @@ pub(crate) use ways::{in_every_way, in_one_way, in_ways};
 
 pub const UNMANGLE: &str = env!("CARGO_BIN_EXE_unmangle");
 
+/// The program, where anybody may run it: a checkout can be where only its owner looks. Gone with the directory.
+pub fn program_for_everybody() -> (tempfile::TempDir, String) {
+    use std::os::unix::fs::PermissionsExt;
+
+    let directory = tempfile::tempdir().unwrap();
+    let everybody = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(directory.path(), everybody).unwrap();
+    let program = directory.path().join("unmangle");
+    std::fs::copy(UNMANGLE, &program).unwrap();
+    let program = program.to_str().unwrap().to_owned();
+    (directory, program)
+}
+
 /// Longer than anything here takes; what is not there by then does not come.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
