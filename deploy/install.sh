@@ -35,16 +35,25 @@ case $what in
         files | while read -r mode from to; do
             install -D -m "$mode" "$from" "$to"
         done
-        sed -i "s#/usr/bin/unmangle#$prefix/bin/unmangle#" "$units"/unmangle*.service
+        sed -i "s#/usr/bin/unmangle#$prefix/bin/unmangle#" "$units/unmangle.service" "$units/unmangle@.service"
         [ -e "$root/etc/unmangle/unmangle.toml" ] ||
             install -D -m 644 "$here/unmangle.toml" "$root/etc/unmangle/unmangle.toml"
         [ -n "$root" ] ||
             echo "then: systemd-sysusers && systemd-tmpfiles --create unmangle.conf && systemctl daemon-reload"
         ;;
     uninstall)
+        if [ -z "$root" ] && [ -d /run/systemd/system ]; then
+            running=$(systemctl list-units --plain --no-legend --state=active 'unmangle.s*' 'unmangle@*.s*' |
+                cut -d ' ' -f 1 | tr '\n' ' ')
+            [ -z "$running" ] || {
+                echo "uninstall: first: systemctl disable --now $running" >&2
+                exit 1
+            }
+        fi
         files | while read -r _ _ to; do
             rm -f "$to"
         done
+        echo "stays: $root/etc/unmangle, and the user and the group unmangle if they were made"
         ;;
     *)
         echo "install: $what is neither install nor uninstall" >&2

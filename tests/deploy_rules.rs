@@ -343,9 +343,20 @@ impl File {
             .join("deploy")
             .join(directory)
             .join(name);
-        // docs/rules.md: sed s/eth1/…/
-        let text = fs::read_to_string(path).unwrap();
-        let text = text.replace(PLACEHOLDER, on.interfaces()[0].device);
+        // By the very expression of docs/rules.md.
+        let (_, documented) = include_str!("../docs/rules.md")
+            .split_once("\nsed ")
+            .unwrap();
+        let expression = documented.split(' ').next().unwrap();
+        assert!(expression.contains(PLACEHOLDER), "{expression}");
+        let expression = expression.replace("ens3f0", on.interfaces()[0].device);
+        let output = Command::new("sed")
+            .arg(expression)
+            .arg(path)
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        let text = String::from_utf8(output.stdout).unwrap();
         Self {
             name: name.to_owned(),
             text,

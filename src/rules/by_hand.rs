@@ -36,7 +36,10 @@ pub enum Unwritten {
 pub fn relay(plan: &Plan, language: Language, command: &str) -> Result<String, Unwritten> {
     let mut head = Head::new(
         command,
-        "Put in place, for `unmangle run --rules none` with the same arguments:",
+        "Load this while `unmangle run --rules none` relays with the same arguments, and take it away before that ends:\n\
+         # without the relay new connections to these ports end in nothing, an ssh to this host that is among them, too.\n\
+         #\n\
+         # Put in place:",
     );
     let leads = |family: &Family| match language {
         Language::Nft => true,
@@ -56,10 +59,10 @@ pub fn relay(plan: &Plan, language: Language, command: &str) -> Result<String, U
         }
     };
     let families = || FAMILIES.into_iter().filter(leads);
-    head.commands(load(language));
     for family in families() {
         head.commands(&routes::of_family(plan, family));
     }
+    head.commands(load(language));
     if let (Some(holding), Language::Nft) = (plan.hold, language) {
         head.part("Where nft has no `queue`, leave out the chain `hold`, and have iptables do it:");
         head.commands(&queue_rule::commands(holding));
