@@ -20,6 +20,8 @@ use site::{UNMANGLE, possible};
 /// things, `$2` the user's number.
 const AS_USER: &str = r#"
 set -e
+# As where /home or /tmp is a file system of its own.
+mount --bind "$1" "$1"
 mount --bind "$1/passwd" /etc/passwd
 mount -t tmpfs tmpfs "$1/dev"
 mknod -m "$3" "$1/dev/tun" c 10 200

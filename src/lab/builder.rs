@@ -7,6 +7,7 @@ use crate::lab::ground::{self, Ground};
 use crate::lab::joined::Joined;
 use crate::lab::matrix::Strict;
 use crate::lab::requirements::require;
+use crate::lab::rootless;
 use crate::lab::scenario::Between;
 use crate::lab::standing::Lab;
 use crate::lab::topology::{MTU, Role};
@@ -81,7 +82,7 @@ impl Builder {
         ground::sweep()?;
         let unmangle = match self.unmangle {
             Some(program) => program,
-            None => std::env::current_exe().map_err(Error::io("finding this program"))?,
+            None => rootless::program().map_err(Error::io("finding this program"))?,
         };
         let mut lab = Lab::bare(Ground::take()?, self.mtu, self.strict, unmangle);
         lab.make_hosts()?;

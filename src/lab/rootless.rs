@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
@@ -23,6 +24,9 @@ const SETTINGS: [(&str, &str, &str); 3] = [
     ("user.max_user_namespaces", "0", "10000"),
 ];
 
+/// This program, as it was found before [`enter`] moved it.
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
 /// Moves a process that is not root into namespaces of its own, in which a lab can be put up. Root
 /// stays where it is. Call it before any thread is started.
 ///
@@ -34,9 +38,24 @@ pub fn enter() -> Result<()> {
     }
     sweep();
     open_tun().map_err(|error| Error::Forbidden(tun_advice(&error)))?;
+    if let Ok(program) = std::env::current_exe() {
+        PROGRAM.get_or_init(|| program);
+    }
     user_namespace::enter()
         .and_then(|()| own_directories())
         .map_err(|error| Error::Forbidden(advice(&error, setting)))
+}
+
+/// Where this program is. After [`enter`] the kernel tells it relative to a mount of the namespace that was left, which is
+/// another path unless it is on the root's file system (`d_path` in Linux's fs/d_path.c).
+///
+/// # Errors
+/// It cannot be found.
+pub fn program() -> io::Result<PathBuf> {
+    match PROGRAM.get() {
+        Some(program) => Ok(program.clone()),
+        None => std::env::current_exe(),
+    }
 }
 
 /// Whether this process holds what making hosts takes.

@@ -213,7 +213,7 @@ fn compare(args: Args, guard: Guard) -> anyhow::Result<ExitCode> {
     let picture = picture(args.plot.as_deref())?;
     eprintln!("{} turns, about {}", plan.turns(), minutes(plan.estimate()));
     let interrupt = Interrupt::watch()?;
-    let unmangle = std::env::current_exe().context("finding this program")?;
+    let unmangle = rootless::program().context("finding this program")?;
     let conductor = Conductor {
         unmangle: &unmangle,
         interrupt: &interrupt,

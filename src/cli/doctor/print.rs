@@ -119,7 +119,7 @@ Linux 6.12, counters watched for 2 s
 routing
   problem  ip-forward         It is 0.
                               now:   sysctl -w net.ipv4.ip_forward=1
-                              lasts: net.ipv4.ip_forward = 1 in /etc/sysctl.d/60-unmangle.conf
+                              lasts: net.ipv4.ip_forward = 1 in /etc/sysctl.d/99-unmangle.conf
 
 TCP
   ok       tcp-sack           SACK is offered.

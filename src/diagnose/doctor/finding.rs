@@ -74,7 +74,7 @@ pub struct Report {
 
 /// Where settings of the kernel are kept. Files are read by name, later ones win, and Debian's 99-sysctl.conf is
 /// /etc/sysctl.conf.
-const SYSCTL_FILE: &str = "/etc/sysctl.d/60-unmangle.conf";
+const SYSCTL_FILE: &str = "/etc/sysctl.d/99-unmangle.conf";
 
 /// What has been found so far.
 #[derive(Debug, Default)]
