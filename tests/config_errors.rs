@@ -51,7 +51,7 @@ fn checked(parts: &[&str], flags: &[&str]) -> String {
 fn a_key_that_there_is_not_is_answered_with_those_there_are() {
     assert_eq!(
         refusal(&["drian = \"1m\"\n", GATEWAY], &[]),
-        "unmangle.toml:1: drian: there is no such key; there are: workers, pin-workers, pipe-budget, drain, connect-timeout, close-timeout, keepalive, idle-timeout, stall-after, stall-action, max-connections, max-per-source, rate-per-source, source-prefix, engine, fail, rules, track, host-tuning, override-forward, mark, dial-mark, table, priority, zones, held-max, queue, answer-mark, log, log-format, log-file, admin, invalid-reasons, histograms, hdr-log, hdr-log-interval, hdr-log-size, hdr-log-keep, run-as, and the tables listener, profile"
+        "unmangle.toml:1: drian: there is no such key; there are: workers, pin-workers, pipe-budget, drain, connect-timeout, close-timeout, keepalive, idle-timeout, stall-after, stall-action, max-connections, max-per-source, rate-per-source, source-prefix, engine, fail, rules, track, strangers, host-tuning, override-forward, mark, dial-mark, table, priority, zones, held-max, queue, answer-mark, log, log-format, log-file, admin, invalid-reasons, histograms, hdr-log, hdr-log-interval, hdr-log-size, hdr-log-keep, run-as, and the tables listener, profile"
     );
     assert_eq!(
         refusal(&[GATEWAY, "port = 22\n"], &[]),
@@ -98,6 +98,31 @@ summary = "\u001b[31m"
     assert!(
         printed.contains(r#"name = "a\u007F\"\\\u000A""#),
         "{printed}"
+    );
+}
+
+#[test]
+fn strangers_are_met_by_a_gateway_alone_whose_probes_have_a_mark_of_their_own() {
+    assert_eq!(
+        refusal(
+            &[
+                "strangers = \"reset\"\n[[listener]]\nlisten = \"127.0.0.1:2222\"\nto = \"192.0.2.1:22\"\n"
+            ],
+            &[]
+        ),
+        "unmangle.toml:1: strangers: only a gateway meets segments that another one has relayed; leave it out, or give \
+         a listener --intercept PORTS --mangled-side IFACE"
+    );
+    assert_eq!(
+        refusal(
+            &[GATEWAY],
+            &["--strangers", "reset", "--mark", "0x04000000"]
+        ),
+        "--mark: mark 0x04000000 and dial-mark 0x04000000 share bits"
+    );
+    assert_eq!(
+        refusal(&["strangers = \"drop\"\n", GATEWAY], &[]),
+        r#"unmangle.toml:1: strangers: "drop" is none of: forward, reset"#
     );
 }
 

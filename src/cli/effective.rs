@@ -33,6 +33,7 @@ impl fmt::Display for Effective<'_> {
         writeln!(f, "fail = \"{}\"", process.fail)?;
         writeln!(f, "rules = \"{}\"", process.rules)?;
         writeln!(f, "track = \"{}\"", process.track)?;
+        writeln!(f, "strangers = \"{}\"", process.strangers)?;
         writeln!(f, "host-tuning = \"{}\"", process.host_tuning)?;
         writeln!(f, "override-forward = {}", process.override_forward)?;
         let numbers = process.numbers;

@@ -66,6 +66,11 @@ pub struct ProcessFlags {
     #[arg(long, value_name = "HOW")]
     track: Option<String>,
 
+    /// Gateways: what becomes of segments of intercepted ports that belong to no connection known here, because another
+    /// gateway has relayed theirs: forward, or reset, which resets both ends [default: forward]
+    #[arg(long, value_name = "HOW")]
+    strangers: Option<String>,
+
     /// Bits of the packet mark that are the relay's own [default: 0x02000000]
     #[arg(long, value_name = "BITS", hide_short_help = true)]
     mark: Option<String>,
@@ -185,6 +190,7 @@ impl ProcessFlags {
             ("rules", &self.rules),
             ("host-tuning", &self.host_tuning),
             ("track", &self.track),
+            ("strangers", &self.strangers),
             ("mark", &self.mark),
             ("dial-mark", &self.dial_mark),
             ("table", &self.table),

@@ -106,6 +106,7 @@ pub fn plan(settings: &Settings, ways_in: &[WayIn]) -> Option<Plan> {
         hold,
         borrows,
         shown: Shown::Nothing,
+        strangers: settings.process.strangers,
     })
 }
 

@@ -103,6 +103,18 @@ choice! {
 }
 
 choice! {
+    /// What becomes of segments of intercepted ports that belong to no session of this gateway and to no connection
+    /// that its conntrack knows: another gateway has relayed theirs.
+    Strangers {
+        /// They are routed on.
+        #[default]
+        Forward = "forward",
+        /// Both ends are reset.
+        Reset = "reset",
+    }
+}
+
+choice! {
     /// What moves the bytes.
     Engine {
         /// Our own: a shared buffer for short messages, pooled pipes for bulk.

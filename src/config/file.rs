@@ -55,6 +55,7 @@ pub const PROCESS: &[&str] = &[
     "fail",
     "rules",
     "track",
+    "strangers",
     "host-tuning",
     "override-forward",
     "mark",

@@ -30,7 +30,7 @@ pub use admin::{Admin, AdminAddress, Asked, NoAdminAddress};
 pub use answer::{AnswerMark, Hold};
 pub use choice::{
     Answer, Deployment, DialFrom, Engine, Fail, Histograms, HostTuning, InvalidReasons, LogFormat,
-    PinWorkers, RulesMode, ServiceLeg, StallAction, Track,
+    PinWorkers, RulesMode, ServiceLeg, StallAction, Strangers, Track,
 };
 pub use file::Contents;
 pub use forward::{Forward, MangledLeg, Target};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::admin::Admin;
 use super::answer::Hold;
 use super::choice::{
-    Engine, Fail, Histograms, HostTuning, InvalidReasons, PinWorkers, RulesMode, Track,
+    Engine, Fail, Histograms, HostTuning, InvalidReasons, PinWorkers, RulesMode, Strangers, Track,
 };
 use super::hdr_log::HdrLog;
 use super::keys::{ConfigError, Keys};
@@ -36,6 +36,8 @@ pub struct Process {
     pub rules: RulesMode,
     /// How the two legs are kept apart in conntrack.
     pub track: Track,
+    /// What becomes of segments that another gateway has relayed.
+    pub strangers: Strangers,
     /// What becomes of the host's settings.
     pub host_tuning: HostTuning,
     /// Whether what FORWARD drops may be relayed all the same.
@@ -126,6 +128,7 @@ impl Process {
             fail: keys.parse("fail", str::parse)?.unwrap_or_default(),
             rules: keys.parse("rules", str::parse)?.unwrap_or_default(),
             track: keys.parse("track", str::parse)?.unwrap_or_default(),
+            strangers: keys.parse("strangers", str::parse)?.unwrap_or_default(),
             host_tuning: keys.parse("host-tuning", str::parse)?.unwrap_or_default(),
             override_forward: keys.parse("override-forward", truth)?.unwrap_or_default(),
             numbers: Numbers {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::answer;
-use super::choice::{Answer, Deployment, Engine, Fail, RulesMode};
+use super::choice::{Answer, Deployment, Engine, Fail, RulesMode, Strangers};
 use super::file::Contents;
 use super::forward::{Forward, MangledLeg, Target};
 use super::identity::{self, Identity};
@@ -125,10 +125,23 @@ impl Settings {
             }
             listeners.push(listener);
         }
+        let resets = process.strangers == Strangers::Reset;
+        if resets
+            && !listeners
+                .iter()
+                .any(|each| matches!(each.mode, Mode::Gateway(_)))
+        {
+            let given = given.process.given("strangers");
+            return Err(given.expect("it is not the default").origin.error(
+                "only a gateway meets segments that another one has relayed; leave it out, or give a listener \
+                 --intercept PORTS --mangled-side IFACE",
+            ));
+        }
         let Numbers {
             mark, dial_mark, ..
         } = process.numbers;
-        if mark.0 & dial_mark.0 != 0 && listeners.iter().any(|each| each.mode.is_sidecar()) {
+        let dials_are_marked = resets || listeners.iter().any(|each| each.mode.is_sidecar());
+        if mark.0 & dial_mark.0 != 0 && dials_are_marked {
             let given = given
                 .process
                 .given("dial-mark")

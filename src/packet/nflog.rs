@@ -23,6 +23,31 @@ pub struct Seen {
     pub offer: Option<Offer>,
 }
 
+/// Why a segment was logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Logged {
+    /// It is of one of the relay's legs, or opens one.
+    Leg(Seen),
+    /// It is of a connection that nobody here knows.
+    Stranger {
+        /// Which end sent it.
+        by: SentBy,
+        /// From where.
+        from: SocketAddr,
+        /// To where.
+        to: SocketAddr,
+    },
+}
+
+/// Which end of a connection sent a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SentBy {
+    /// The one that opened it.
+    Opener,
+    /// The one at whose port it was opened.
+    Acceptor,
+}
+
 /// Sizes and numbers of linux/netlink.h and linux/netfilter/nfnetlink_log.h.
 mod wire {
     /// Of `struct nlmsghdr`.
@@ -41,6 +66,31 @@ mod wire {
     pub const PAYLOAD: u16 = 9;
     /// `NFULA_PREFIX`.
     pub const PREFIX: u16 = 10;
+}
+
+// === impl SentBy ===
+
+impl SentBy {
+    /// Both ends.
+    pub const BOTH: [Self; 2] = [Self::Opener, Self::Acceptor];
+
+    /// What the rules log a stranger of this end with.
+    #[must_use]
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Opener => "stranger opener",
+            Self::Acceptor => "stranger acceptor",
+        }
+    }
+
+    /// The other end.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Opener => Self::Acceptor,
+            Self::Acceptor => Self::Opener,
+        }
+    }
 }
 
 /// Asks for the packets of a group, each cut off after `most` bytes.
@@ -81,14 +131,35 @@ pub fn answer(datagram: &[u8]) -> Option<i32> {
 }
 
 /// The TCP segments of a datagram; whatever else is there is left out.
-pub fn segments(datagram: &[u8]) -> impl Iterator<Item = Seen> {
+pub fn segments(datagram: &[u8]) -> impl Iterator<Item = Logged> {
     messages(datagram)
         .filter(|(kind, _)| *kind == wire::PACKET)
         .filter_map(|(_, body)| {
-            attributes(body.get(wire::GENERAL..)?)
-                .find_map(|(kind, value)| (kind == wire::PAYLOAD).then_some(value))
+            let mut by = None;
+            let mut packet = None;
+            for (kind, value) in attributes(body.get(wire::GENERAL..)?) {
+                match kind {
+                    wire::PAYLOAD => packet = Some(value),
+                    wire::PREFIX => by = stranger(text(value)),
+                    _ => {}
+                }
+            }
+            let seen = seen(packet?)?;
+            Some(match by {
+                Some(by) => Logged::Stranger {
+                    by,
+                    from: seen.from,
+                    to: seen.to,
+                },
+                None => Logged::Leg(seen),
+            })
         })
-        .filter_map(seen)
+}
+
+/// Whose stranger was logged with these words, if it was one.
+fn stranger(words: &[u8]) -> Option<SentBy> {
+    let is_said = |by: &SentBy| by.prefix().as_bytes() == words;
+    SentBy::BOTH.into_iter().find(is_said)
 }
 
 /// What the packets of a datagram were logged with; those without such a text are left out.
@@ -99,8 +170,12 @@ pub fn prefixes(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
             attributes(body.get(wire::GENERAL..)?)
                 .find_map(|(kind, value)| (kind == wire::PREFIX).then_some(value))
         })
-        // It ends like a string of C.
-        .map(|text| text.split(|byte| *byte == 0).next().unwrap_or_default())
+        .map(text)
+}
+
+/// A string that ends like one of C.
+fn text(value: &[u8]) -> &[u8] {
+    value.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 /// Kind and body of each message.
@@ -220,11 +295,13 @@ mod tests {
                 mss: Some(1460),
                 ..Offer::default()
             };
-            let expected = [(0x12, Some(offer)), (0, None)].map(|(dscp, offer)| Seen {
-                from,
-                to,
-                dscp,
-                offer,
+            let expected = [(0x12, Some(offer)), (0, None)].map(|(dscp, offer)| {
+                Logged::Leg(Seen {
+                    from,
+                    to,
+                    dscp,
+                    offer,
+                })
             });
             assert_eq!(seen, expected);
         }
@@ -254,6 +331,30 @@ mod tests {
         let texts: Vec<_> = prefixes(&bytes).collect();
         assert_eq!(texts, [&b"nf_ct_proto_6: invalid rst "[..], b"no end"]);
         assert_eq!(prefixes(&datagram(&[&[0; 40]])).count(), 0);
+    }
+
+    #[test]
+    fn a_stranger_is_told_with_the_end_that_sent_it() {
+        let packet = Segment::default().build();
+        let family = Segment::default().family;
+        let from = SocketAddr::new(samples::client(family), 40_000);
+        let to = SocketAddr::new(samples::server(family), 22);
+        for by in SentBy::BOTH {
+            let prefix = [by.prefix().as_bytes(), &[0]].concat();
+            let body = [
+                &[2, 0, 0x55, 0x4d][..],
+                &attribute(wire::PREFIX, &prefix),
+                &attribute(wire::PAYLOAD, &packet),
+            ]
+            .concat();
+            let mut bytes = Vec::new();
+            bytes.extend(((wire::HEADER + body.len()) as u32).to_ne_bytes());
+            bytes.extend(wire::PACKET.to_ne_bytes());
+            bytes.extend([0; 10]);
+            bytes.extend(body);
+            let told: Vec<_> = segments(&bytes).collect();
+            assert_eq!(told, [Logged::Stranger { by, from, to }]);
+        }
     }
 
     #[test]

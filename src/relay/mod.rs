@@ -21,6 +21,7 @@
 //! | `halves`, `half` | our engine: two directions, each a state machine over two legs |
 //! | `foreign` | engines that are not ours, under the same watch |
 //! | `witness` | what the rules show of packets: clients' offers, the DSCP |
+//! | `strangers` | connections that another gateway has relayed: the other end is told, too |
 //! | `sessions`, `flow` | those that run, and what they have counted |
 //! | `watchdog`, `stall` | looks at them once in a while: which are idle, which are stuck, and where |
 //! | `handle`, `view`, `roll_call` | what can be asked while it runs: what was recorded, which sessions there are, whether every thread answers |
@@ -70,6 +71,7 @@ mod sidecar;
 mod sources;
 mod stall;
 mod still;
+mod strangers;
 mod told;
 mod view;
 mod waiting;

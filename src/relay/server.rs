@@ -18,11 +18,12 @@ use super::moving::Move;
 use super::pipes::PipeBudget;
 use super::reload::Reloadable;
 use super::seats;
+use super::strangers::Strangers;
 use super::witness::{Opening, Openings, Witness};
 use super::word::Word;
 use super::worker::{self, Loads, Order, Start};
 use crate::config::{Histograms, Listener, Process, Settings};
-use crate::packet::nflog::Seen;
+use crate::packet::nflog::{Logged, Seen};
 
 /// A relay whose workers run.
 #[derive(Debug)]
@@ -36,6 +37,7 @@ pub struct Server {
     /// What each worker is shown of its legs.
     shown: Vec<mpsc::Sender<Seen>>,
     openings: Arc<Openings>,
+    strangers: Strangers,
     reloadable: Reloadable,
 }
 
@@ -169,6 +171,7 @@ impl Server {
             words,
             shown,
             openings,
+            strangers: Strangers::new(settings.numbers.dial_mark),
             reloadable,
         };
         if came_up.into_iter().take(expected).count() < expected {
@@ -234,7 +237,11 @@ impl Server {
 
     /// Passes on what the rules show, until it can no longer be read.
     pub async fn watch(&self, witness: &Witness) -> io::Error {
-        let tell = |seen: Seen| {
+        let tell = |logged: Logged| {
+            let seen = match logged {
+                Logged::Leg(seen) => seen,
+                Logged::Stranger { by, from, to } => return self.strangers.met(by, from, to),
+            };
             if let Some(offer) = seen.offer {
                 let dscp = seen.dscp;
                 return self

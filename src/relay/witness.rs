@@ -23,7 +23,7 @@ use super::addr::ClientAddr;
 use super::leg::TcpLeg;
 use super::legs::{Legs, Party};
 use crate::packet::Offer;
-use crate::packet::nflog::{self, Seen};
+use crate::packet::nflog::{self, Logged, Seen};
 use crate::sys::netfilter;
 use crate::sys::watch::watch_descriptor;
 
@@ -113,7 +113,7 @@ impl Witness {
     }
 
     /// Waits for segments and tells each; may be given up and begun anew.
-    pub async fn watch(&self, mut tell: impl FnMut(Seen)) -> io::Error {
+    pub async fn watch(&self, mut tell: impl FnMut(Logged)) -> io::Error {
         let mut buffer = netfilter::buffer();
         loop {
             let mut ready = match self.socket.readable().await {

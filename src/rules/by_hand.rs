@@ -5,6 +5,8 @@
 
 use std::fmt::Write;
 
+use crate::config::Strangers;
+
 use super::nft::{self, Ownership};
 use super::normalise::{self, Normalising};
 use super::plan::Plan;
@@ -27,6 +29,9 @@ pub enum Unwritten {
     /// There is no text of iptables for sidecars.
     #[error("a sidecar has rules for nftables only; leave --format out")]
     Sidecar,
+    /// There is no text of iptables for what answers strangers.
+    #[error("strangers = \"reset\" has rules for nftables only; leave --format out")]
+    Strangers,
 }
 
 /// The rules of a relay that `unmangle run --rules none` runs. `command` is what printed them.
@@ -52,6 +57,9 @@ pub fn relay(plan: &Plan, language: Language, command: &str) -> Result<String, U
             (replacing(nft::TABLE, &text), away)
         }
         Language::Iptables(_) if plan.has_sidecars() => return Err(Unwritten::Sidecar),
+        Language::Iptables(_) if plan.strangers == Strangers::Reset => {
+            return Err(Unwritten::Strangers);
+        }
         Language::Iptables(family) => {
             let text = iptables::restore(plan, family);
             let away = removal(&text, family);

@@ -5,6 +5,7 @@
 //! | `plan` | says what is wanted: a pure value |
 //! | `select`, `strip` | which packets are meant, and what they lose, as statements of nft |
 //! | `show` | what the relay is shown of packets that no socket shows |
+//! | `strangers` | segments of connections that another gateway has relayed are answered |
 //! | `nft`, `iptables` | write the plan down |
 //! | `by_hand` | the same for somebody else to load, with a head that says how |
 //! | `sidecar`, `stand_in`, `cgroup` | the same for a relay on the strict host itself |
@@ -52,6 +53,7 @@ mod service;
 mod show;
 mod sidecar;
 mod stand_in;
+mod strangers;
 mod strip;
 pub mod survey;
 mod survey_sidecar;

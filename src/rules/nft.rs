@@ -8,6 +8,7 @@
 //! | prerouting | mangle | opening packets go to the listener (`tproxy`) |
 //! | output | raw - 10 | options are stripped from what the relay sends to the mangled side; ended legs are noted |
 //! | output | raw | what the relay sends gets the zone of its leg |
+//! | forward | filter - 10 | segments that another gateway has relayed are answered, if they are to be ([`strangers`]) |
 //!
 //! Stripping precedes conntrack (-200) and the relay's own TCP stack, so both see what the firewall sees.
 
@@ -17,7 +18,7 @@ use super::hold;
 use super::plan::{Interception, Plan, Tracking, Zones};
 use super::routes::Family;
 use super::select::{Opening, Selection, Selector, signed};
-use super::{show, sidecar, strip};
+use super::{show, sidecar, strangers, strip};
 use crate::config::Mark;
 
 /// The one table: `inet unmangle`.
@@ -72,6 +73,10 @@ pub fn table(plan: &Plan, ownership: Ownership) -> String {
         .map(|holding| hold::answers(mark, holding))
         .unwrap_or_default();
     let urgent = urgent();
+    let strangers::Chains {
+        chains: strangers,
+        send: probe,
+    } = strangers::chains(plan, &sides);
     let [shown, show] = show::statements(plan.shown, mark);
     let [zone, send_zone] = [
         (ours.as_str(), "iifname"),
@@ -113,9 +118,9 @@ pub fn table(plan: &Plan, ownership: Ownership) -> String {
 	# What the relay sends bears an address that is not this host's.
 	chain send {{
 		type filter hook output priority raw - 10; policy accept;
-{send}{end}	}}
+{probe}{send}{end}	}}
 
-	chain send_zone {{
+{strangers}	chain send_zone {{
 		type filter hook output priority raw; policy accept;
 {send_zone}	}}
 }}

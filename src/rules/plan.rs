@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::sidecar::OwnAddresses;
 use crate::config::{
     AnswerMark, DEFAULT_DIAL_MARK, DEFAULT_MARK, Intercept, Interface, Mark, Networks, Profile,
-    ServiceLeg, Strip, Whose,
+    ServiceLeg, Strangers, Strip, Whose,
 };
 
 /// Everything the rules and routes of one relay are made from.
@@ -34,6 +34,8 @@ pub struct Plan {
     pub borrows: bool,
     /// What the relay is shown that no socket shows.
     pub shown: Shown,
+    /// What becomes of segments that another gateway has relayed.
+    pub strangers: Strangers,
 }
 
 /// How opening packets are held until the server has answered.
@@ -182,6 +184,7 @@ impl Plan {
             hold: None,
             borrows: false,
             shown: Shown::Nothing,
+            strangers: Strangers::Forward,
         }
     }
 

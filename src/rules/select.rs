@@ -3,6 +3,7 @@
 use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::config::{Intercept, Networks, Ports};
+use crate::packet::nflog::SentBy;
 
 use super::routes::{FAMILIES, Family};
 
@@ -48,15 +49,33 @@ impl<'a> From<&'a Intercept> for Selection<'a> {
 impl Selection<'_> {
     /// The matches for SYNs or SYN-ACKs, flags included; none if no packet can match.
     pub fn of(self, opening: Opening) -> Vec<Selector> {
-        let (flags, port, source, destination) = match opening {
-            Opening::Syn => ("syn", "dport", "saddr", "daddr"),
-            Opening::SynAck => ("(syn | ack)", "sport", "daddr", "saddr"),
+        match opening {
+            Opening::Syn => self.sent(SentBy::Opener, "== syn"),
+            Opening::SynAck => self.sent(SentBy::Acceptor, "== (syn | ack)"),
+        }
+    }
+
+    /// The matches for everything but the packet that opens a connection; none if no packet can match.
+    pub fn after_the_syn(self, by: SentBy) -> Vec<Selector> {
+        self.sent(by, "!= syn")
+    }
+
+    /// The matches for SYNs in the acceptor's name, from its port; none if no packet can match.
+    pub fn opened_by_the_acceptor(self) -> Vec<Selector> {
+        self.sent(SentBy::Acceptor, "== syn")
+    }
+
+    /// The matches for segments that one end sends, with these flags among FIN, SYN, RST and ACK.
+    fn sent(self, by: SentBy, flags: &str) -> Vec<Selector> {
+        let (port, source, destination) = match by {
+            SentBy::Opener => ("dport", "saddr", "daddr"),
+            SentBy::Acceptor => ("sport", "daddr", "saddr"),
         };
         let ports = match self.ports {
             Some(ports) => format!("tcp {port} {{ {ports} }} "),
             None => String::new(),
         };
-        let matches = format!("tcp flags & (fin | syn | rst | ack) == {flags} {ports}");
+        let matches = format!("tcp flags & (fin | syn | rst | ack) {flags} {ports}");
         if self.from.is_everywhere() && self.to.is_everywhere() {
             return vec![Selector {
                 family: None,

@@ -15,6 +15,8 @@ pub struct TcpInfo {
     pub min_rtt: Option<Duration>,
     /// Segments with data that were sent, those sent again included, over the life of the connection.
     pub segments_sent: u32,
+    /// Segments that came, with data or without, over the life of the connection.
+    pub segments_received: u32,
     /// Segments sent again, over the life of the connection.
     pub retransmits: u32,
     /// Bytes that the peer has acknowledged, over the life of the connection; the SYN counts as one.
@@ -97,6 +99,7 @@ pub fn tcp_info(socket: impl AsFd) -> io::Result<TcpInfo> {
         min_rtt: (raw.tcpi_min_rtt != u32::MAX)
             .then(|| Duration::from_micros(raw.tcpi_min_rtt.into())),
         segments_sent: raw.tcpi_data_segs_out,
+        segments_received: raw.tcpi_segs_in,
         retransmits: raw.tcpi_total_retrans,
         acknowledged: raw.tcpi_bytes_acked,
         received: raw.tcpi_bytes_received,

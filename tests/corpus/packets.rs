@@ -308,17 +308,17 @@ fn seen_by_the_witness(packet: &[u8], ip: Option<&Ip>) {
         Some((ip, segment)) => {
             assert_eq!(seen.len(), 2);
             assert_eq!(seen[0], seen[1]);
-            assert_eq!(seen[0].from, (ip.source, segment.source_port()).into());
-            assert_eq!(
-                seen[0].to,
-                (ip.destination, segment.destination_port()).into()
-            );
-            assert_eq!(seen[0].offer.is_some(), segment.syn() && !segment.ack());
+            let nflog::Logged::Leg(seen) = seen[0] else {
+                panic!("it was logged without a word");
+            };
+            assert_eq!(seen.from, (ip.source, segment.source_port()).into());
+            assert_eq!(seen.to, (ip.destination, segment.destination_port()).into());
+            assert_eq!(seen.offer.is_some(), segment.syn() && !segment.ack());
             let dscp = match Ipv4HeaderSlice::from_slice(packet) {
                 Ok(header) => header.dcp().value(),
                 Err(_) => Ipv6HeaderSlice::from_slice(packet).unwrap().dscp().value(),
             };
-            assert_eq!(seen[0].dscp, dscp);
+            assert_eq!(seen.dscp, dscp);
         }
     }
     let queued = [
