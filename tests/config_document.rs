@@ -63,7 +63,10 @@ fn the_first_example_of_the_document_is_a_file_that_works() {
 #[test]
 fn every_example_of_the_process_is_a_value_that_its_key_takes() {
     for (_, example) in documented("\n## The process\n") {
-        let listener = "\n[[listener]]\nlisten = \"127.0.0.1:2222\"\nto = \"backup.example:22\"\n";
+        let listener = match example.starts_with("strangers") {
+            true => "\n[[listener]]\nintercept = 22\nmangled-side = \"eth1\"\nprofile = \"asa\"\n",
+            false => "\n[[listener]]\nlisten = \"127.0.0.1:2222\"\nto = \"backup.example:22\"\n",
+        };
         // Some say more about another.
         let needed = match example.starts_with("hdr-log-") {
             true => "hdr-log = \"relay.hlog\"\n",

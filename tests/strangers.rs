@@ -69,6 +69,7 @@ fn both_ends_of_a_lost_session_are_reset_whoever_speaks_and_nothing_is_invalid()
                 expect_reset(silent);
                 let told = relay.events("no session of this gateway: resetting both ends");
                 assert_eq!(told.len(), 1, "{told:?}");
+                assert_eq!(relay.table()["strangers"], 1);
                 drop((client, server));
                 drop(relay);
             }

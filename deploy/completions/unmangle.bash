@@ -1714,7 +1714,7 @@ _unmangle() {
             return 0
             ;;
         unmangle__subcmd__run)
-            opts="-h --config --check --takeover --mode --intercept --mangled-side --from --to --service-leg --user --cgroup --listen --mangled-leg --accept-proxy --proxy-timeout --send-proxy --dial-from --mangled-port --clean-port --answer --allow --deny --profile --override-forward --drain --connect-timeout --close-timeout --keepalive --idle-timeout --stall-after --stall-action --max-connections --max-per-source --rate-per-source --source-prefix --engine --fail --rules --host-tuning --track --mark --dial-mark --table --priority --zones --held-max --queue --answer-mark --workers --pin-workers --pipe-budget --log-format --log --log-file --admin --invalid-reasons --histograms --hdr-log --hdr-log-interval --hdr-log-size --hdr-log-keep --run-as --help"
+            opts="-h --config --check --takeover --mode --intercept --mangled-side --from --to --service-leg --user --cgroup --listen --mangled-leg --accept-proxy --proxy-timeout --send-proxy --dial-from --mangled-port --clean-port --answer --allow --deny --profile --override-forward --drain --connect-timeout --close-timeout --keepalive --idle-timeout --stall-after --stall-action --max-connections --max-per-source --rate-per-source --source-prefix --engine --fail --rules --host-tuning --track --strangers --mark --dial-mark --table --priority --zones --held-max --queue --answer-mark --workers --pin-workers --pipe-budget --log-format --log --log-file --admin --invalid-reasons --histograms --hdr-log --hdr-log-interval --hdr-log-size --hdr-log-keep --run-as --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1869,6 +1869,10 @@ _unmangle() {
                     return 0
                     ;;
                 --track)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --strangers)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

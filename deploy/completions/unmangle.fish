@@ -77,6 +77,7 @@ complete -c unmangle -n "__fish_unmangle_using_subcommand run" -l fail -d 'What 
 complete -c unmangle -n "__fish_unmangle_using_subcommand run" -l rules -d 'Who puts the rules in place: own, print (they are printed, nothing is touched) or none [default: own]' -r
 complete -c unmangle -n "__fish_unmangle_using_subcommand run" -l host-tuning -d 'Settings of the host that a leg without SACK wants: none, print, or apply and restore at the end [default: none]' -r
 complete -c unmangle -n "__fish_unmangle_using_subcommand run" -l track -d 'How the two legs of a session are kept apart in conntrack: zones, or notrack for odd hosts [default: zones]' -r
+complete -c unmangle -n "__fish_unmangle_using_subcommand run" -l strangers -d 'Gateways: what becomes of segments of intercepted ports that belong to no connection known here, because another gateway has relayed theirs: forward, or reset, which resets both ends [default: forward]' -r
 complete -c unmangle -n "__fish_unmangle_using_subcommand run" -l mark -d 'Bits of the packet mark that are the relay\'s own [default: 0x02000000]' -r
 complete -c unmangle -n "__fish_unmangle_using_subcommand run" -l dial-mark -d 'Bits of the packet mark by which a sidecar\'s own dials are known [default: 0x04000000]' -r
 complete -c unmangle -n "__fish_unmangle_using_subcommand run" -l table -d 'Routing table that is the relay\'s own [default: 21837]' -r

@@ -159,6 +159,8 @@ counters! {
         /// Reloads (SIGHUP) that were refused; the old settings stayed.
         reloads_refused ("refused"),
     }
+    /// Connections that another gateway has relayed, of which segments came here, and both ends of which were reset.
+    "unmangle_strangers" None () { strangers (), }
     /// Opening packets held until the server answered.
     "unmangle_held_syns" None ("listener") { held (), }
     /// What became of opening packets that were held.

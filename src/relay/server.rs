@@ -166,12 +166,12 @@ impl Server {
         });
         let server = Self {
             threads,
+            strangers: Strangers::new(settings.numbers.dial_mark, handle.clone()),
             handle,
             loads,
             words,
             shown,
             openings,
-            strangers: Strangers::new(settings.numbers.dial_mark),
             reloadable,
         };
         if came_up.into_iter().take(expected).count() < expected {

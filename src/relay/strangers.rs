@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use super::dial::make_transparent;
+use super::handle::Handle;
 use super::refusal::Lines;
 use crate::config::Mark;
 use crate::packet::nflog::SentBy;
@@ -43,6 +44,8 @@ pub struct Strangers {
     known: Mutex<Known>,
     seats: Arc<Semaphore>,
     lines: Arc<Lines>,
+    /// Where they are counted.
+    handle: Handle,
 }
 
 /// The connections of which both ends are being told, or were of late.
@@ -61,12 +64,13 @@ struct Connection(SocketAddr, SocketAddr);
 
 impl Strangers {
     /// None have been met yet.
-    pub fn new(mark: Mark) -> Self {
+    pub fn new(mark: Mark, handle: Handle) -> Self {
         Self {
             mark,
             known: Mutex::default(),
             seats: Arc::new(Semaphore::new(AT_A_TIME)),
             lines: Arc::default(),
+            handle,
         }
     }
 
@@ -85,7 +89,9 @@ impl Strangers {
             tracing::info!(%client, %server, left_out, "no session of this gateway: resetting both ends");
         }
         let (mark, seats, lines) = (self.mark, self.seats.clone(), self.lines.clone());
+        let handle = self.handle.clone();
         tokio::spawn(async move {
+            handle.count(|counters| counters.strangers += 1).await;
             let _seat = seats.acquire_owned().await;
             if let Err(error) = ask(to, from, mark).await
                 && let Some(left_out) = lines.next(Instant::now())

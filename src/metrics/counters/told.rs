@@ -53,6 +53,7 @@ const TOLD: &[(Field, &str, &str)] = &[
     (|c| &mut c.hdr_log_intervals_lost, "unmangle_hdr_log_intervals_lost", ""),
     (|c| &mut c.reloads, "unmangle_reloads", "result=taken_on"),
     (|c| &mut c.reloads_refused, "unmangle_reloads", "result=refused"),
+    (|c| &mut c.strangers, "unmangle_strangers", ""),
     (|c| &mut c.held, "unmangle_held_syns", "listener=ssh"),
     (|c| &mut c.held_released, "unmangle_held_syns_settled", "listener=ssh outcome=released"),
     (|c| &mut c.held_refused, "unmangle_held_syns_settled", "listener=ssh outcome=refused"),
